@@ -281,6 +281,16 @@ class T5(nn.Module):
         the new tokens, and the keys and values of the earlier ones come from it.
         Returns (R, T, V).
         """
+        return self.output(self.decoder_states(decoder_ids, memory, mask, cache))
+
+    def output(self, states):
+        """Decoder states (R, T, D) -> logits (R, T, V)."""
+        if self.config.tie_word_embeddings:
+            return F.linear(states * self.config.d_model ** -0.5, self.shared.weight)
+        return self.lm_head(states)
+
+    def decoder_states(self, decoder_ids, memory, mask, cache=None):
+        """What `decode` computes, before the output layer: (R, T, D)."""
         (R, T), (B, S, D) = decoder_ids.shape, memory.shape
         if R % B:
             raise ValueError(f"{R} decoder rows cannot share the memory of {B} inputs evenly")
@@ -316,10 +326,7 @@ class T5(nn.Module):
             answer = block.cross_attention(asked, *cross, cross_bias, p).view(R, T, D)
             x = x + F.dropout(answer, p)
             x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
-        x = F.dropout(self.decoder.norm(x), p)
-        if self.config.tie_word_embeddings:
-            return F.linear(x * D ** -0.5, self.shared.weight)
-        return self.lm_head(x)
+        return F.dropout(self.decoder.norm(x), p)
 
     def score_labels(self, memory, mask, labels):
         """log p(label | input) of every label for every input, eos counted.

@@ -1,0 +1,725 @@
+"""The whole method from one command: prompt tuning, transfer, PANDA, and a report.
+
+    python train.py                                        the toy world, about two minutes
+    python train.py --source mnli --target cb --model t5-base --data FOLDER
+
+For each target, with its sources, in this order:
+
+    source       each source's prompt, tuned on the source (or read, if it is there)
+    prompt       plain prompt tuning on the target
+    prompt_2x    control: the same with twice the steps, as many as PANDA has in all
+    pot          prompt transfer: from the source's prompt, tuned on the target
+    similarity   of each source's prompt and the plain target prompt
+    panda        a fresh prompt that learns from the labels and from its `pot`,
+                 weighted by the similarity
+    panda_self   control: the same with `prompt` as its teacher, no source at all
+    finetune     all of T5's weights, on request
+
+Approaches that do not wait for each other are one bank of prompts, trained in one
+pass, all seeds together. A seed decides the prompt's start and the order of the
+examples, alike for every approach, so that differences are not luck of the draw.
+
+The same command goes on where it stopped.
+
+Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model,
+V vocabulary, N prompts in a bank.
+"""
+
+import argparse
+import contextlib
+import copy
+import hashlib
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import data
+import distill
+import model
+import prompt
+import transferability
+
+HERE = Path(__file__).resolve().parent
+TOY_MODEL = HERE / "toy" / "t5"
+SHIPPED = HERE / "toy" / "prompts"  # trained source prompts of the toy world
+
+# Every number of the recipe: name -> (toy default, default, help and source).
+LESTER = "Lester et al. 2021, section 3.1"
+RECIPE = {
+    "length": (10, 100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)"),
+    "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary or labels "
+             "(Lester et al. 2021, section 3.2)"),
+    "optimizer": ("adamw", "adafactor", f"adafactor ({LESTER}) or adamw (PANDA's released code)"),
+    "lr": (0.3, 0.3, f"learning rate ({LESTER}: 0.3)"),
+    "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
+    "weight_decay": (0.0, 1e-5, f"weight decay ({LESTER}: 1e-5)"),
+    "steps": (120, 30000, f"training steps on the target ({LESTER}: 30,000)"),
+    "source_steps": (600, 30000, "training steps of a source prompt"),
+    "batch": (16, 32, f"examples of one prompt in a step ({LESTER}: 32)"),
+    "strength": (1.0, 1.0, "lambda, PANDA's weight before the similarity (open in the paper)"),
+    "temperature": (1.0, 1.0, "of the distillation (open in the paper)"),
+    "metric": ("panda", "panda", "the similarity that weighs PANDA: panda, e_avg, e_tok or on"),
+    "dropout": (0.0, 0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 in PANDA's)"),
+    "evals": (6, 20, "how often a run is scored on dev; the best of these is kept"),
+    "held_out": (0.5, 0.0, "share of dev kept from that choice and used for the report; 0: choose "
+                 "and report on the same examples, as the papers do"),
+    "max_input": (512, 512, "tokens of an input, the rest is cut"),
+    "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
+}
+TOY, REAL = 0, 1
+APPROACHES = ("prompt", "pot", "panda", "controls", "finetune")
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--source", help="source tasks, comma-separated (default: toy-nli,toy-sst2)")
+    add("--target", help="target tasks, comma-separated (default: toy-cb)")
+    add("--model", help="t5-small … t5-11b, owner/name on the hub, or a folder (default: the toy T5)")
+    add("--data", help="folder with the official files of the tasks (`python data.py` lists them)")
+    add("--approach", default="prompt,pot,panda,controls",
+        help="comma-separated, of %s (default: %%(default)s)" % ", ".join(APPROACHES))
+    add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
+    add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
+    add("--out", default="runs", help="folder for all that is written (default: runs)")
+    add("--device", help="cpu, cuda, … (default: cuda if there is one)")
+    add("--dtype", choices=("fp32", "bf16", "fp16"),
+        help="of the frozen weights and the products (default: bf16 on a GPU that has it, else fp32)")
+    add("--tokens", type=int, default=8192,
+        help="input tokens in one forward pass, for memory; changes no result (default: 8192)")
+    add("--resume", action=argparse.BooleanOptionalAction, default=True,
+        help="go on where the same command stopped (default: yes)")
+    for name, (toy, real, text) in RECIPE.items():
+        add(f"--{name.replace('_', '-')}", type=type(toy), dest=name,
+            help=f"{text} (default: {real}; toy tasks: {toy})".replace("%", "%%"))
+    args = parser.parse_args(argv)
+    for name in ("seeds", "tokens", "length", "steps", "source_steps", "batch", "evals"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}, wanted 1 or more")
+    args.source = (args.source or "toy-nli,toy-sst2").split(",")
+    args.target = (args.target or "toy-cb").split(",")
+    args.approach = args.approach.split(",")
+    for name in args.source + args.target:
+        data.find_task(name)
+    for name in args.approach:
+        if name not in APPROACHES:
+            raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)}")
+    toys = {name.startswith("toy-") for name in args.source + args.target}
+    if len(toys) > 1:
+        raise ValueError("toy tasks and real ones cannot be mixed in one run")
+    column = TOY if toys == {True} else REAL
+    for name, defaults in RECIPE.items():
+        if getattr(args, name) is None:
+            setattr(args, name, defaults[column])
+    if args.model is None:
+        if column == REAL:
+            raise ValueError("real tasks need a real model: give --model t5-small, say, or a folder")
+        args.model = str(TOY_MODEL)
+    return args
+
+
+def choose_device(device, dtype):
+    """(device, dtype, why), as asked for or as the machine has it."""
+    why = "asked for"
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        why = "found" if device == "cuda" else "no GPU found"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: this machine has no GPU that torch can use")
+    if dtype is None:
+        bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        dtype = "bf16" if bf16 else "fp32"
+    if dtype == "fp16" and not device.startswith("cuda"):
+        raise ValueError("--dtype fp16 needs a GPU; on a CPU use fp32 or bf16")
+    return device, dtype, why
+
+
+# ---------------------------------------------------------------- the training
+
+
+class Adafactor(torch.optim.Optimizer):
+    """Adafactor as Lester et al. 2021 use it: not factored, no parameter scaling.
+
+        v  <- d v + (1 - d) (g^2 + 1e-30)        d = 1 - t^-0.8
+        u  =  g / sqrt(v),  scaled down to a root mean square of at most 1
+        p  <- p - lr u - lr * weight_decay * p
+
+    Each prompt of a bank is a parameter of its own, and so is clipped on its own.
+    Source: Shazeer and Stern 2018, algorithm 4, with section 7.2's decay.
+    """
+
+    def __init__(self, params, lr=0.3, weight_decay=1e-5, decay=0.8):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "decay": decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                state.setdefault("step", torch.tensor(0.0))
+                state.setdefault("v", torch.zeros_like(p))
+                state["step"] += 1
+                d = 1 - state["step"].item() ** -group["decay"]
+                state["v"].mul_(d).add_(p.grad ** 2 + 1e-30, alpha=1 - d)
+                update = p.grad / state["v"].sqrt()
+                update /= (update.pow(2).mean().sqrt()).clamp(min=1.0)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+
+
+@dataclass
+class Run:
+    """One prompt to be trained: what `train_prompts` needs to know of it."""
+
+    name: str  # "pot toy-nli", say: approach and source
+    seed: int
+    start: torch.Tensor  # (P, D)
+    steps: int
+    teacher: torch.Tensor = None  # (P, D), frozen
+    kd_weight: float = 0.0  # lambda * similarity
+
+
+@dataclass
+class Result:
+    """What became of a Run. Scores are in percent, of the task's first metric."""
+
+    score: float  # of the best prompt, on the reported examples
+    best: torch.Tensor  # (P, D), the best on the examples to choose by
+    curve: list  # (step, score on the examples to choose by)
+    seconds: float  # this run's share of its pass
+
+
+class Setting:
+    """What all runs of one command share: the T5, the tokenizer, where and how it runs."""
+
+    def __init__(self, args):
+        self.args = args
+        self.device, self.dtype, why = choose_device(args.device, args.dtype)
+        folder = data.checkpoint(args.model)
+        torch_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
+        self.t5 = model.load(folder, torch_dtype, self.device)
+        self.tokenizer = data.Tokenizer(folder / "spiece.model")
+        self.fingerprint = f"{self.t5.fingerprint}-{self.tokenizer.fingerprint}"
+        self.out = Path(args.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.done_rows, self.all_rows, self.begun = 0, 0, time.time()
+        # AMP: products in the short type, everything that adds up in fp32. The weights
+        # are frozen, so they are kept in the short type too.
+        self.amp = (contextlib.nullcontext if self.dtype == "fp32" else
+                    lambda: torch.autocast(self.device.split(":")[0], torch_dtype))
+        print(f"device {self.device} ({why}), {self.dtype}, {torch.get_num_threads()} threads; "
+              f"T5 {args.model}, {sum(p.numel() for p in self.t5.parameters()):,} weights, "
+              f"{self.fingerprint}", flush=True)
+
+    def log(self, **entry):
+        with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def eta(self):
+        """Minutes and seconds to go, from the rows trained so far."""
+        if not self.done_rows:
+            return "?"
+        left = (time.time() - self.begun) * (self.all_rows / self.done_rows - 1)
+        return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+class TaskData:
+    """A task's examples as token ids, and the part of dev to choose and to report by."""
+
+    def __init__(self, setting, name):
+        args, tokenizer = setting.args, setting.tokenizer
+        self.name, self.task = name, data.find_task(name)
+        train, dev = data.load(name, args.data)
+        self.majority = data.majority(name, train, dev)
+        self.train = [(tokenizer.encode(e.input, args.max_input), tokenizer.encode(e.target))
+                      for e in train]
+        cut = sum(len(tokenizer.encode(e.input)) > args.max_input for e in train)
+        if cut:
+            print(f"{name}: {cut} of {len(train)} training inputs cut to {args.max_input} tokens")
+        self.dev = [(tokenizer.encode(e.input, args.max_input), e.target) for e in dev]
+        # Interleaved, so that both parts are alike if the file is sorted.
+        count = round(len(dev) * args.held_out)
+        order = data.order(len(dev), 0, "held out")
+        self.report = sorted(order[:count]) or sorted(order)
+        self.choose = sorted(order[count:]) if count else sorted(order)
+        self.labels = [tokenizer.encode(label) for label in self.task.labels]
+
+    def order(self, seed, step, batch):
+        """The training examples of a seed's step: a walk through shuffled epochs."""
+        places, first = [], step * batch
+        for at in range(first, first + batch):
+            epoch, place = divmod(at, len(self.train))
+            places.append(self.epoch(seed, epoch)[place])
+        return places
+
+    def epoch(self, seed, number):
+        key = (seed, number)
+        if key not in (cache := self.__dict__.setdefault("epochs", {})):
+            if len(cache) > 64:
+                cache.clear()
+            cache[key] = data.order(len(self.train), seed, number)
+        return cache[key]
+
+
+def by_length(rows, tokens):
+    """Cut rows, (key, input ids, …), into parts of similar length and at most so many tokens.
+
+    Padding is the largest waste there is, and sorting nearly removes it; a loss that
+    is summed row by row does not mind.
+    """
+    rows = sorted(rows, key=lambda row: len(row[1]))
+    part = []
+    for row in rows:
+        if part and (len(part) + 1) * len(row[1]) > tokens:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+@torch.no_grad()
+def predict(setting, task, prompts, places):
+    """What each prompt answers to the dev examples at `places`: a list of strings for each.
+
+    The input is encoded once; then every label is scored, or free text is generated.
+    prompts: a PromptBank, or None for T5 without a prompt.
+    """
+    t5, tokenizer, device = setting.t5, setting.tokenizer, setting.device
+    N, P = (len(prompts), prompts.prompts[0].shape[0]) if prompts else (1, 0)
+    answers = [dict() for _ in range(N)]
+    rows = [((n, i), task.dev[i][0]) for n in range(N) for i in places]
+    labels = data.pad(task.labels, device) if task.labels else None
+    for part in by_length(rows, setting.args.tokens):
+        ids = data.pad([row[1] for row in part], device)
+        embedded, mask = t5.embed(ids), ids != data.PAD
+        if prompts:
+            index = torch.tensor([row[0][0] for row in part], device=device)
+            embedded, mask = prompts.prepend(embedded, mask, index)
+        with setting.amp():
+            memory = t5.encode(embedded, mask)
+            if task.labels:
+                texts = [task.task.labels[i] for i in
+                         t5.score_labels(memory, mask, labels).argmax(-1).tolist()]
+            else:
+                texts = [tokenizer.decode(row) for row in t5.generate(memory, mask, 32).tolist()]
+        for ((n, i), _), text in zip(part, texts):
+            answers[n][i] = text
+    return [[answer[i] for i in places] for answer in answers]
+
+
+def dev_scores(setting, task, prompts, places):
+    """The first metric of each prompt on these dev examples, in percent."""
+    targets = [task.dev[i][1] for i in places]
+    return [next(iter(data.score(task.name, texts, targets).values()))
+            for texts in predict(setting, task, prompts, places)]
+
+
+def learning_rate(recipe, step, steps):
+    """Of step 0, 1, …: constant, or half a cosine from lr to 0. After the last step, 0."""
+    if step >= steps:
+        return 0.0
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+    raise ValueError(f"unknown schedule {recipe.schedule!r}: constant or cosine")
+
+
+def make_optimizer(recipe, bank):
+    groups = [{"params": [p], "lr": recipe.lr} for p in bank.prompts]
+    if recipe.optimizer == "adafactor":
+        return Adafactor(groups, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    raise ValueError(f"unknown optimizer {recipe.optimizer!r}: adafactor or adamw")
+
+
+def gradients(setting, task, bank, runs, teachers, step):
+    """One step's forward and backward of all runs: (loss of each run, input tokens).
+
+    A run's loss is the mean over the target tokens of its own rows, whatever part of
+    the pass they fall into.
+    """
+    t5, device, recipe = setting.t5, setting.device, setting.args
+    rows = [((n, i), *task.train[i]) for n, run in enumerate(runs) if step < run.steps
+            for i in task.order(run.seed, step, recipe.batch)]
+    count = [0] * len(runs)
+    for (n, _), _, target in rows:
+        count[n] += len(target)
+    losses, tokens = torch.zeros(len(runs), device=device), 0
+    for part in by_length(rows, recipe.tokens):
+        keys = [row[0] for row in part]
+        ids, targets = data.pad([row[1] for row in part], device), data.pad([row[2] for row in part], device)
+        index = torch.tensor([n for n, _ in keys], device=device)
+        mask, decoder_ids = ids != data.PAD, model.shift_right(targets)
+        with setting.amp():
+            embedded, seen = bank.prepend(t5.embed(ids), mask, index)  # (B, P+S, D)
+            memory = t5.encode(embedded, seen)
+            logits = t5.decode(decoder_ids, memory, seen)  # (B, T, V)
+            loss = -model.target_log_probs(logits, targets)  # (B, T)
+            taught = [b for b, (n, _) in enumerate(keys) if runs[n].kd_weight > 0]
+            if taught:
+                at = torch.tensor(taught, device=device)
+                answers = teachers.logits([keys[b] for b in taught], ids[at], mask[at], index[at],
+                                          decoder_ids[at])
+                kd = distill.kd_tokens(logits[at], answers, recipe.temperature)
+                weights = torch.tensor([runs[keys[b][0]].kd_weight for b in taught], device=device)
+                loss = loss.index_add(0, at, kd * (targets[at] != data.PAD) * weights[:, None])
+        share = torch.tensor([1 / count[n] for n, _ in keys], device=device)
+        row_loss = loss.sum(1) * share  # (B,)
+        setting.scaler.scale(row_loss.sum()).backward()
+        losses.index_add_(0, index, row_loss.detach())
+        tokens += ids.numel()
+    return losses, tokens
+
+
+def write_whole(path, write):
+    """Call write(temporary path), then give the file its name: whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        write(Path(scratch) / path.name)
+        os.replace(Path(scratch) / path.name, path)
+
+
+def train_prompts(setting, task, runs, title):
+    """Train all runs together on one task: a list of Results.
+
+    Leaves two files in <out>/passes/<key>/: last.pt, everything needed to go on, and
+    best.safetensors, the best prompts so far. The key is a checksum of all that decides
+    the result, so that a changed recipe never goes on from an old state.
+    """
+    recipe, device = setting.args, setting.device
+    identity = {name: getattr(recipe, name) for name in RECIPE} | {
+        "fingerprint": setting.fingerprint, "task": task.name, "dtype": setting.dtype,
+        "runs": [(r.name, r.seed, r.steps, r.kd_weight, checksum(r.start), checksum(r.teacher))
+                 for r in runs]}
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    folder = setting.out / "passes" / f"{title.replace(' ', '-')}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    bank = prompt.PromptBank([run.start for run in runs]).to(device)
+    optimizer = make_optimizer(recipe, bank)
+    setting.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=setting.dtype == "fp16")
+    teachers = distill.Teachers(setting.t5, prompt.PromptBank(
+        [run.start if run.teacher is None else run.teacher for run in runs]).to(device))
+    steps = max(run.steps for run in runs)
+    state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
+             "best": [run.start.clone() for run in runs], "scores": None}
+    if recipe.resume and (folder / "last.pt").exists():
+        state = torch.load(folder / "last.pt", map_location=device, weights_only=True)
+        bank.load_state_dict(state["bank"])
+        optimizer.load_state_dict(state["optimizer"])
+        setting.scaler.load_state_dict(state["scaler"])
+        print(f"{title}: going on from step {state['step']} of {steps} ({folder})", flush=True)
+    setting.all_rows -= sum(min(state["step"], r.steps) for r in runs) * recipe.batch
+    state["best"] = [best.cpu() for best in state["best"]]
+
+    def keep():
+        state.update(bank=bank.state_dict(), optimizer=optimizer.state_dict(),
+                     scaler=setting.scaler.state_dict())
+        write_whole(folder / "best.safetensors", lambda path: save_file(
+            {f"{r.name} seed {r.seed}": b for r, b in zip(runs, state["best"])}, path))
+        write_whole(folder / "last.pt", lambda path: torch.save(state, path))
+
+    setting.t5.dropout = recipe.dropout
+    while state["step"] < steps:
+        step, began = state["step"], time.time()
+        for run, group in zip(runs, optimizer.param_groups):
+            group["lr"] = learning_rate(recipe, step, run.steps)
+        optimizer.zero_grad()
+        losses, tokens = gradients(setting, task, bank, runs, teachers, step)
+        if not torch.isfinite(losses).all():
+            bad = [r.name for r, loss in zip(runs, losses.tolist()) if not math.isfinite(loss)]
+            raise ValueError(f"{title}: the loss of {', '.join(bad)} is not finite at step {step}; "
+                             f"the last good state is in {folder}")
+        setting.scaler.step(optimizer)
+        setting.scaler.update()
+        state["step"] = step = step + 1
+        live = [n for n, run in enumerate(runs) if step <= run.steps]
+        setting.done_rows += len(live) * recipe.batch
+        mean_loss = sum(losses[n].item() for n in live) / len(live)
+        if step == 1:
+            print(f"{title}: {len(runs)} prompts of {len(runs[0].start)} vectors; first loss "
+                  f"{mean_loss:.2f}, a uniform guess costs "
+                  f"{math.log(setting.t5.config.vocab_size):.2f}", flush=True)
+        # Each run is scored `evals` times, at even distances, the last time at its end.
+        due = [n for n in live if step * recipe.evals // runs[n].steps
+               > (step - 1) * recipe.evals // runs[n].steps]
+        if due:
+            setting.t5.dropout = 0.0
+            some = prompt.PromptBank([bank.prompts[n] for n in due]).to(device)
+            for n, score in zip(due, dev_scores(setting, task, some, task.choose)):
+                if score > max([s for _, s in state["curves"][n]], default=-math.inf):
+                    state["best"][n] = bank.prompts[n].detach().cpu().clone()
+                state["curves"][n].append([step, score])
+            setting.t5.dropout = recipe.dropout
+        took = time.time() - began
+        for n in live:
+            state["seconds"][n] += took / len(live)
+        if due:
+            keep()
+            mean_score = sum(state["curves"][n][-1][1] for n in due) / len(due)
+            print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} "
+                  f"dev {mean_score:.1f} lr {optimizer.param_groups[due[0]]['lr']:.3g} "
+                  f"{tokens / took:.0f} tok/s ETA {setting.eta()}", flush=True)
+            setting.log(pass_=title, step=step, loss=dict(zip(
+                [f"{r.name} seed {r.seed}" for r in runs], losses.tolist())),
+                dev={f"{runs[n].name} seed {runs[n].seed}": state["curves"][n][-1][1] for n in due},
+                tokens_per_second=tokens / took)
+    setting.t5.dropout = 0.0
+    if state["scores"] is None:  # the reported examples are looked at once, at the end
+        best = prompt.PromptBank(state["best"]).to(device)
+        state["scores"] = dev_scores(setting, task, best, task.report)
+        keep()
+    return [Result(*values) for values in zip(state["scores"], state["best"], state["curves"],
+                                              state["seconds"])]
+
+
+def checksum(tensor):
+    return None if tensor is None else hashlib.sha256(
+        tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def finetune(setting, task, seed):
+    """Model tuning: all weights of a copy of T5, without a prompt, as many steps. A Result.
+
+    Lester et al. 2021, section 3: Adafactor (here torch's, with parameter scaling, as
+    T5's own fine-tuning), constant learning rate 0.001.
+    """
+    recipe, frozen, began = setting.args, setting.t5, time.time()
+    setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
+    optimizer = torch.optim.Adafactor(setting.t5.parameters(), lr=recipe.finetune_lr)
+    best, state, curve = -math.inf, None, []
+    for step in range(recipe.steps):
+        rows = [(i, *task.train[i]) for i in task.order(seed, step, recipe.batch)]
+        count = sum(len(target) for _, _, target in rows)
+        optimizer.zero_grad()
+        for part in by_length(rows, recipe.tokens):
+            ids, targets = (data.pad([row[k] for row in part], setting.device) for k in (1, 2))
+            mask = ids != data.PAD
+            with setting.amp():
+                memory = setting.t5.encode(setting.t5.embed(ids), mask)
+                logits = setting.t5.decode(model.shift_right(targets), memory, mask)
+            (-model.target_log_probs(logits, targets).sum() / count).backward()
+        optimizer.step()
+        setting.done_rows += recipe.batch
+        if (step + 1) * recipe.evals // recipe.steps > step * recipe.evals // recipe.steps:
+            curve.append([step + 1, dev_scores(setting, task, None, task.choose)[0]])
+            if curve[-1][1] > best:
+                best, state = curve[-1][1], copy.deepcopy(setting.t5.state_dict())
+            print(f"finetune {task.name} seed {seed}: step {step + 1}/{recipe.steps} "
+                  f"dev {curve[-1][1]:.1f} ETA {setting.eta()}", flush=True)
+    setting.t5.load_state_dict(state)
+    score = dev_scores(setting, task, None, task.report)[0]
+    setting.t5 = frozen
+    return Result(score, None, curve, time.time() - began)
+
+
+# ----------------------------------------------------------------- the method
+
+
+def source_prompt(setting, name):
+    """The trained prompt (P, D) of a source task: read if it is there, else trained with seed 0."""
+    args = setting.args
+    for folder in (setting.out / "prompts" / f"{name}-0", SHIPPED / f"{name}-0"):
+        if not folder.exists():
+            continue
+        trained, made_by = prompt.load(folder)
+        if made_by["fingerprint"] == setting.fingerprint and made_by["recipe"] == source_recipe(args):
+            print(f"source {name}: read from {folder}, {made_by['score']:.1f} on its dev set", flush=True)
+            return trained
+        print(f"source {name}: {folder} was made by another model or recipe, training anew", flush=True)
+    task = TaskData(setting, name)
+    run = Run(f"source {name}", 0, start(setting, task, 0), args.source_steps)
+    setting.all_rows += args.source_steps * args.batch
+    [result] = train_prompts(setting, task, [run], f"source {name}")
+    keep_prompt(setting, setting.out / "prompts" / f"{name}-0", name, 0, result, source_recipe(args))
+    return result.best
+
+
+def source_recipe(args):
+    """What decides a source prompt."""
+    names = ("length", "init", "optimizer", "lr", "schedule", "weight_decay", "source_steps", "batch",
+             "dropout", "evals", "held_out", "max_input")
+    return {name: getattr(args, name) for name in names}
+
+
+def start(setting, task, seed):
+    """A fresh prompt (P, D) for a seed."""
+    return prompt.initialise(setting.args.init, setting.t5.shared.weight, setting.args.length, seed,
+                             setting.tokenizer.pieces, [ids[:-1] for ids in task.labels])
+
+
+def keep_prompt(setting, folder, name, seed, result, recipe):
+    config = setting.t5.config
+    prompt.save(folder, result.best, {
+        "task": name, "seed": seed, "score": result.score, "recipe": recipe,
+        "fingerprint": setting.fingerprint}, setting.args.model, config.num_layers, config.num_heads)
+
+
+def similarities(setting, task, source, target):
+    """The four measures for a source prompt and a target prompt, on the target's first 100 inputs."""
+    t5 = setting.t5
+    ids = data.pad([ids for ids, _ in task.train[:100]], setting.device)
+    with setting.amp():
+        source, target = source.to(setting.device), target.to(setting.device)
+        return {"panda": transferability.panda(source, target, t5, ids),
+                "e_avg": transferability.e_avg(source, target),
+                "e_tok": transferability.e_tok(source, target),
+                "on": transferability.on(source, target, t5, setting.tokenizer.sentinel(0))}
+
+
+def transfer(setting, target, sources):
+    """All approaches on one target: (the target's data, name of approach -> Results, similarities)."""
+    args, wanted = setting.args, setting.args.approach
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    needs_panda, controls = "panda" in wanted, "controls" in wanted
+    pots = sources if needs_panda or "pot" in wanted else []
+    # Rows still to be trained on the target, for the ETA.
+    prompts = 1 + len(pots) + 2 * controls
+    students = len(pots) * needs_panda + controls
+    setting.all_rows += (prompts + students + ("finetune" in wanted)) * args.seeds * args.steps * args.batch
+    prompts_of = {name: source_prompt(setting, name) for name in pots}
+    task = TaskData(setting, target)
+    print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
+          f"choose by, {len(task.report)} to report, majority class {task.majority:.1f}", flush=True)
+
+    fresh = {seed: start(setting, task, seed) for seed in seeds}
+    runs = [Run("prompt", seed, fresh[seed], args.steps) for seed in seeds]
+    runs += [Run(f"pot {name}", seed, prompts_of[name], args.steps) for name in pots for seed in seeds]
+    if controls:
+        runs += [Run("prompt_2x", seed, fresh[seed], 2 * args.steps) for seed in seeds]
+    found = {}
+    for run, result in zip(runs, train_prompts(setting, task, runs, f"{target} prompts")):
+        found.setdefault(run.name, []).append(result)
+
+    # The weight of a student's teacher: the similarity of its own seed's target prompt.
+    similar = {name: [similarities(setting, task, prompts_of[name], plain.best)
+                      for plain in found["prompt"]] for name in pots}
+    runs = []
+    for i, seed in enumerate(seeds):
+        for name in pots if needs_panda else []:
+            runs.append(Run(f"panda {name}", seed, fresh[seed], args.steps, found[f"pot {name}"][i].best,
+                            distill.weight(similar[name][i][args.metric], args.strength)))
+        if controls:
+            runs.append(Run("panda_self", seed, fresh[seed], args.steps, found["prompt"][i].best,
+                            distill.weight(1.0, args.strength)))
+    if runs:
+        for run, result in zip(runs, train_prompts(setting, task, runs, f"{target} students")):
+            found.setdefault(run.name, []).append(result)
+    if "finetune" in wanted:
+        found["finetune"] = [finetune(setting, task, seed) for seed in seeds]
+    for name, results in found.items():
+        for seed, result in zip(seeds, results):
+            if result.best is not None:
+                approach, _, source = name.partition(" ")
+                folder = (setting.out / "prompts" / f"{target}-{seed}" if name == "prompt" else
+                          setting.out / (f"{source}-to-{target}" if source else target)
+                          / "prompts" / f"{approach}-{seed}")
+                keep_prompt(setting, folder, target, seed, result, {n: getattr(args, n) for n in RECIPE})
+    return task, found, similar
+
+
+# ----------------------------------------------------------------- the report
+
+
+def spread(scores):
+    """Mean and sample standard deviation; of one score, the deviation is 0."""
+    return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+
+
+def table(task, found, similar, metric):
+    """The report's table and its sentence, as lines of Markdown."""
+    lines = [f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds per seed | similarity |",
+             "|---|---|---|---|---|---|"]
+    for name, results in found.items():
+        approach, _, source = name.partition(" ")
+        scores = [result.score for result in results]
+        mean, deviation = spread(scores)
+        near = (f"{statistics.mean(s[metric] for s in similar[source]):+.2f}"
+                if source in similar else "")
+        lines.append(f"| {approach} | {source or '–'} | {mean:.1f} ± {deviation:.1f} | "
+                     f"{', '.join(f'{s:.1f}' for s in scores)} | "
+                     f"{statistics.mean(r.seconds for r in results):.1f} | {near} |")
+    return lines + ["", sentence(found)]
+
+
+def sentence(found):
+    """What was found, whichever way it went: each approach against plain prompt tuning.
+
+    The comparison is seed by seed, as a seed shares its start and its order of
+    examples; a difference is called one if its mean is over twice its standard error.
+    """
+    base = [result.score for result in found["prompt"]]
+    words = []
+    for name, results in found.items():
+        if name == "prompt":
+            continue
+        mean, deviation = spread([r.score - b for r, b in zip(results, base)])
+        if len(base) < 2:
+            verdict = f"{mean:+.1f} points on the one seed"
+        elif abs(mean) > 2 * deviation / len(base) ** 0.5:
+            verdict = f"{'ahead' if mean > 0 else 'behind'} by {abs(mean):.1f} points"
+        else:
+            verdict = f"not told apart ({mean:+.1f} ± {deviation:.1f})"
+        words.append(f"{name.replace(' ', ' from ')}: {verdict}")
+    return f"Against plain prompt tuning ({spread(base)[0]:.1f}): " + ("; ".join(words) or "nothing else ran") + "."
+
+
+def write_results(setting, task, source, found, similar):
+    """results.json and report.md of one pair, each whole or not at all."""
+    args = setting.args
+    mine = {name.partition(" ")[0]: results for name, results in found.items()
+            if name.partition(" ")[2] in ("", source)}
+    folder = setting.out / f"{source}-to-{task.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {
+        "model": args.model, "source": source, "target": task.name, "metric": task.task.metrics[0],
+        "seeds": list(range(args.first_seed, args.first_seed + args.seeds)),
+        "scores": {name: [r.score for r in rs] for name, rs in mine.items()},
+        "similarity": {measure: statistics.mean(s[measure] for s in similar[source])
+                       for measure in similar[source][0]} if source in similar else {},
+        "similarity_each_seed": similar.get(source, []),
+        "curves": {name: [r.curve for r in rs] for name, rs in mine.items()},
+        "seconds": {name: sum(r.seconds for r in rs) for name, rs in mine.items()},
+        "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
+        "majority": task.majority, "fingerprint": setting.fingerprint,
+        "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
+    pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
+    report = [f"# {source} to {task.name}", "", f"{args.model}, majority class {task.majority:.1f}", ""]
+    report += table(task, pair, similar, args.metric)
+    write_whole(folder / "results.json", lambda p: p.write_text(json.dumps(results, indent=2) + "\n"))
+    write_whole(folder / "report.md", lambda p: p.write_text("\n".join(report) + "\n", encoding="utf-8"))
+    return folder
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    setting = Setting(args)
+    for target in args.target:
+        sources = [name for name in args.source if name != target]
+        task, found, similar = transfer(setting, target, sources)
+        print()
+        print("\n".join(table(task, found, similar, args.metric)))
+        folders = [write_results(setting, task, source, found, similar) for source in sources]
+        print(f"\n{time.time() - setting.begun:.0f} seconds; written to "
+              f"{', '.join(map(str, folders)) or setting.out}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)

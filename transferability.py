@@ -1,0 +1,130 @@
+"""How well will a prompt transfer? Four measures for a pair of prompts.
+
+Each takes a source prompt and a target prompt, (P, D) each, and gives a similarity
+in [-1, 1]. A good measure ranks the sources of a target as transfer itself does.
+
+    e_avg   cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
+    e_tok   mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
+    on      overlap of the decoder neurons that fire      (Su et al. 2022, section 5)
+    panda   cosine of what the frozen model makes of the  (Zhong et al. 2022, section 3)
+            same inputs behind the one and the other
+
+PANDA's measure leaves open whose inputs are read, what is pooled, and whether what
+the model makes of them without a prompt is taken away first. Here: 100 training
+inputs of the target, the decoder's last state at its first position (from which the
+answer is read), less that of the promptless model. Without that last step all
+hidden states point the same way and every pair looks alike.
+
+Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from model import PAD
+from prompt import PromptBank
+
+
+def cosine(a, b):
+    """Cosine of two vectors, 0 if one of them is zero.
+
+    >>> round(cosine(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])), 4)
+    0.7071
+    """
+    return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
+
+
+def e_avg(source, target):
+    """Cosine of the prompts' mean vectors.
+
+    >>> round(e_avg(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 4)
+    0.7071
+    """
+    return cosine(source.mean(0), target.mean(0))
+
+
+def e_tok(source, target):
+    """Mean cosine over all pairs of one vector of each prompt.
+
+    >>> e_tok(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+    0.5
+    """
+    return (F.normalize(source.float(), dim=1) @ F.normalize(target.float(), dim=1).T).mean().item()
+
+
+@torch.no_grad()
+def active_neurons(t5, prompt, sentinel):
+    """Which decoder feed-forward units fire (x > 0) at decoder position 0, all layers: 0s and 1s.
+
+    The input is the prompt and <extra_id_0>, whose id is `sentinel`, without any text.
+    """
+    fired = []
+    first = "wi_0" if t5.config.feed_forward_proj == "gated-gelu" else "wi"
+    hooks = [getattr(block.ff, first).register_forward_hook(
+        lambda layer, inputs, out: fired.append(out[0, 0] > 0)) for block in t5.decoder.blocks]
+    try:
+        ids = torch.tensor([[sentinel]], device=t5.device)
+        bank = PromptBank([prompt]).to(t5.device)
+        embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, torch.zeros_like(ids[0]))
+        t5.decode(torch.full_like(ids, PAD), t5.encode(embedded, mask), mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(fired).float()
+
+
+def on(source, target, t5, sentinel):
+    """Cosine of the two prompts' active neurons."""
+    return cosine(active_neurons(t5, source, sentinel), active_neurons(t5, target, sentinel))
+
+
+@torch.no_grad()
+def task_embedding(t5, prompt, ids, rows=32):
+    """What the model makes of the inputs behind a prompt: a vector (D,).
+
+    The decoder's last state at position 0, averaged over the inputs ids (B, S), which
+    are taken `rows` at a time. prompt (P, D), or None for the promptless model.
+    """
+    total = torch.zeros(t5.config.d_model, device=t5.device)
+    for part in ids.to(t5.device).split(rows):
+        embedded, mask = t5.embed(part), part != PAD
+        if prompt is not None:
+            bank = PromptBank([prompt]).to(t5.device)
+            embedded, mask = bank.prepend(embedded, mask, torch.zeros_like(part[:, 0]))
+        memory = t5.encode(embedded, mask)
+        start = torch.full_like(part[:, :1], PAD)
+        total += t5.decoder_states(start, memory, mask).float()[:, 0].sum(0)
+    return total / len(ids)
+
+
+def panda(source, target, t5, ids):
+    """Cosine of the two task embeddings on the inputs ids (B, S), centred by the promptless model."""
+    neutral = task_embedding(t5, None, ids)
+    return cosine(task_embedding(t5, source, ids) - neutral,
+                  task_embedding(t5, target, ids) - neutral)
+
+
+def ranks(values):
+    """Ranks from 1, ties sharing their mean rank.
+
+    >>> ranks([10, 30, 20, 20]).tolist()
+    [1.0, 4.0, 2.5, 2.5]
+    """
+    values = torch.as_tensor(values, dtype=torch.float64)
+    below = (values[None] < values[:, None]).sum(1)
+    equal = (values[None] == values[:, None]).sum(1)
+    return below + (equal.double() + 1) / 2
+
+
+def spearman(x, y):
+    """Spearman's rank correlation of two lists: Pearson's, of the ranks; 0 if one is constant.
+
+    >>> spearman([1, 2, 3], [10, 20, 15])
+    0.5
+    """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} values against {len(y)}")
+    a, b = ranks(x), ranks(y)
+    a, b = a - a.mean(), b - b.mean()
+    scale = ((a @ a) * (b @ b)).sqrt().item()
+    return (a @ b).item() / scale if scale else 0.0
