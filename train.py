@@ -76,6 +76,8 @@ RECIPE = {
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
 }
 TOY, REAL = 0, 1
+CHOICES = {"init": ("uniform", "vocabulary", "labels"), "optimizer": ("adafactor", "adamw"),
+           "schedule": ("constant", "cosine"), "metric": ("panda", "e_avg", "e_tok", "on")}
 APPROACHES = ("prompt", "pot", "panda", "controls", "finetune")
 
 
@@ -114,6 +116,9 @@ def parse_arguments(argv):
     for name in args.approach:
         if name not in APPROACHES:
             raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)}")
+    for name, words in CHOICES.items():
+        if getattr(args, name) not in (None, *words):
+            raise ValueError(f"unknown {name} {getattr(args, name)!r}: {', '.join(words)}")
     toys = {name.startswith("toy-") for name in args.source + args.target}
     if len(toys) > 1:
         raise ValueError("toy tasks and real ones cannot be mixed in one run")
@@ -222,9 +227,9 @@ class Setting:
               f"T5 {args.model}, {sum(p.numel() for p in self.t5.parameters()):,} weights, "
               f"{self.fingerprint}", flush=True)
 
-    def log(self, **entry):
+    def log(self, title, **entry):
         with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps({"pass": title} | entry) + "\n")
 
     def eta(self):
         """Minutes and seconds to go, from the rows trained so far."""
@@ -332,18 +337,13 @@ def learning_rate(recipe, step, steps):
         return 0.0
     if recipe.schedule == "constant":
         return recipe.lr
-    if recipe.schedule == "cosine":
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-    raise ValueError(f"unknown schedule {recipe.schedule!r}: constant or cosine")
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def make_optimizer(recipe, bank):
     groups = [{"params": [p], "lr": recipe.lr} for p in bank.prompts]
-    if recipe.optimizer == "adafactor":
-        return Adafactor(groups, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    raise ValueError(f"unknown optimizer {recipe.optimizer!r}: adafactor or adamw")
+    kind = {"adafactor": Adafactor, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(groups, weight_decay=recipe.weight_decay)
 
 
 def gradients(setting, task, bank, runs, teachers, step):
@@ -446,6 +446,7 @@ def train_prompts(setting, task, runs, title):
         setting.scaler.step(optimizer)
         setting.scaler.update()
         state["step"] = step = step + 1
+        speed = tokens / (time.time() - began)
         live = [n for n, run in enumerate(runs) if step <= run.steps]
         setting.done_rows += len(live) * recipe.batch
         mean_loss = sum(losses[n].item() for n in live) / len(live)
@@ -472,11 +473,11 @@ def train_prompts(setting, task, runs, title):
             mean_score = sum(state["curves"][n][-1][1] for n in due) / len(due)
             print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} "
                   f"dev {mean_score:.1f} lr {optimizer.param_groups[due[0]]['lr']:.3g} "
-                  f"{tokens / took:.0f} tok/s ETA {setting.eta()}", flush=True)
-            setting.log(pass_=title, step=step, loss=dict(zip(
+                  f"{speed:.0f} tok/s ETA {setting.eta()}", flush=True)
+            setting.log(title, step=step, loss=dict(zip(
                 [f"{r.name} seed {r.seed}" for r in runs], losses.tolist())),
                 dev={f"{runs[n].name} seed {runs[n].seed}": state["curves"][n][-1][1] for n in due},
-                tokens_per_second=tokens / took)
+                tokens_per_second=speed)
     setting.t5.dropout = 0.0
     if state["scores"] is None:  # the reported examples are looked at once, at the end
         best = prompt.PromptBank(state["best"]).to(device)

@@ -1,0 +1,287 @@
+"""The loop: optimiser, schedule, batches, several runs in one pass, resume, the report.
+
+    python -m pytest tests/test_train.py
+
+Oracle: numbers worked out by hand, a run alone, and a run that was not interrupted.
+The model is the toy T5; the task is toy-cb, cut down to a handful of examples.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import data
+import train
+from toy import world
+
+FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2"]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Every toy task has 24 training examples and 20 dev examples."""
+    for name in world.SIZES:
+        monkeypatch.setitem(world.SIZES, name, (24, 20))
+
+
+def make_setting(out, *more):
+    return train.Setting(train.parse_arguments([*FAST, "--device", "cpu", "--out", str(out), *more]))
+
+
+def some_runs(setting, task, count=2):
+    """Runs that differ in seed and length, the last one with a teacher."""
+    starts = [train.start(setting, task, seed) for seed in range(count)]
+    runs = [train.Run("prompt", seed, s, setting.args.steps + 2 * seed) for seed, s in enumerate(starts)]
+    runs[-1].teacher, runs[-1].kd_weight = starts[0] + 0.1, 0.5
+    return runs
+
+
+def bank_of(out, title):
+    """The prompts in the last state of the one pass of this title."""
+    [folder] = (out / "passes").glob(f"{title}-*")
+    return torch.load(folder / "last.pt", weights_only=True)["bank"]
+
+
+# -------------------------------------------------------------- the optimiser
+
+
+def test_adafactors_first_steps():
+    # One prompt of four numbers, lr 0.5, no decay.
+    p = torch.nn.Parameter(torch.zeros(1, 4))
+    optimizer = train.Adafactor([p], lr=0.5, weight_decay=0.0)
+    # Step 1: d = 1 - 1^-0.8 = 0, v = g^2, u = g / |g| = (1, -1, 1, 1), of size 1: not clipped.
+    p.grad = torch.tensor([[2.0, -3.0, 4.0, 0.5]])
+    optimizer.step()
+    torch.testing.assert_close(p.data, torch.tensor([[-0.5, 0.5, -0.5, -0.5]]))
+    # Step 2 with the same gradient, three times as large: d = 1 - 2^-0.8 = 0.4257,
+    # v = (0.4257 + 0.5743 * 9) g^2 = 5.5946 g^2, u = 3 g / sqrt(v) = 1.2683 * sign,
+    # whose root mean square is over 1 and is brought back to 1.
+    p.grad = 3 * torch.tensor([[2.0, -3.0, 4.0, 0.5]])
+    optimizer.step()
+    torch.testing.assert_close(p.data, torch.tensor([[-1.0, 1.0, -1.0, -1.0]]))
+
+
+def test_adafactor_clips_every_prompt_on_its_own_and_decays():
+    calm, wild = (torch.nn.Parameter(torch.ones(1, 2)) for _ in range(2))
+    optimizer = train.Adafactor([calm, wild], lr=0.1, weight_decay=0.5)
+    for scale in (1.0, 10.0):  # the second step's gradient is ten times the first for one
+        calm.grad, wild.grad = torch.ones(1, 2), torch.full((1, 2), scale)
+        optimizer.step()
+    # calm: u = 1 in both steps; p <- p (1 - 0.1 * 0.5) - 0.1 * u, twice
+    expected = (1 * 0.95 - 0.1) * 0.95 - 0.1
+    assert calm.data.tolist() == [[pytest.approx(expected)] * 2]
+    # wild: u = 10 / sqrt(0.4257 + 0.5743 * 100) = 1.31 in the second, clipped to 1
+    assert wild.data.tolist() == [[pytest.approx(expected)] * 2]
+
+
+def test_schedules():
+    recipe = train.parse_arguments(["--schedule", "cosine", "--lr", "0.4"])
+    assert [round(train.learning_rate(recipe, step, 4), 4) for step in range(6)] == [
+        0.4, 0.3414, 0.2, 0.0586, 0.0, 0.0]
+    recipe.schedule = "constant"
+    assert [train.learning_rate(recipe, step, 2) for step in range(3)] == [0.4, 0.4, 0.0]
+
+
+# ----------------------------------------------------------- batches and runs
+
+
+def test_parts_hold_rows_of_similar_length_within_the_budget():
+    rows = [(name, [7] * length) for name, length in zip("abcde", (2, 9, 3, 8, 2))]
+    parts = list(train.by_length(rows, tokens=8))
+    # sorted: 2 2 3 | 8 | 9; three rows of 3 would be 9 tokens; a row is never split
+    assert ["".join(name for name, _ in part) for part in parts] == ["ae", "c", "d", "b"]
+
+
+def test_a_seed_walks_through_whole_epochs(few, tmp_path):
+    task = train.TaskData(make_setting(tmp_path), "toy-cb")
+    seen = [i for step in range(6) for i in task.order(seed=5, step=step, batch=4)]
+    assert sorted(seen) == list(range(24))  # 6 steps of 4 visit the 24 examples once
+    again = [i for step in range(6, 12) for i in task.order(seed=5, step=step, batch=4)]
+    assert sorted(again) == list(range(24)) and again != seen
+
+
+def test_examples_to_choose_by_and_to_report_do_not_meet(few, tmp_path):
+    task = train.TaskData(make_setting(tmp_path, "--held-out", "0.75"), "toy-cb")
+    assert len(task.choose) == 5 and len(task.report) == 15
+    assert sorted(task.choose + task.report) == list(range(20))
+    same = train.TaskData(make_setting(tmp_path, "--held-out", "0"), "toy-cb")
+    assert same.choose == same.report == list(range(20))
+
+
+def test_prompts_together_equal_prompts_alone(few, tmp_path):
+    # Two seeds, one of them longer and with a teacher, in one pass of mixed rows …
+    setting = make_setting(tmp_path / "together")
+    task = train.TaskData(setting, "toy-cb")
+    runs = some_runs(setting, task)
+    together = train.train_prompts(setting, task, runs, "both")
+    bank = bank_of(tmp_path / "together", "both")
+    for n, run in enumerate(runs):  # … and each by itself.
+        setting = make_setting(tmp_path / f"alone{n}")
+        [alone] = train.train_prompts(setting, task, [run], "one")
+        torch.testing.assert_close(bank[f"prompts.{n}"], bank_of(tmp_path / f"alone{n}", "one")["prompts.0"],
+                                   rtol=1e-3, atol=1e-3)
+        assert [score for _, score in together[n].curve] == [score for _, score in alone.curve]
+        assert together[n].score == alone.score
+
+
+def test_the_teacher_changes_its_student(few, tmp_path):
+    setting = make_setting(tmp_path)
+    task = train.TaskData(setting, "toy-cb")
+    first, last = some_runs(setting, task)
+    train.train_prompts(setting, task, [last], "taught")
+    last.teacher, last.kd_weight = None, 0.0
+    train.train_prompts(setting, task, [last], "untaught")
+    assert not torch.equal(bank_of(tmp_path, "taught")["prompts.0"],
+                           bank_of(tmp_path, "untaught")["prompts.0"])
+
+
+def test_the_loss_is_ce_plus_weight_times_kd(few, tmp_path):
+    setting = make_setting(tmp_path)
+    setting.scaler = torch.amp.GradScaler("cpu", enabled=False)
+    task = train.TaskData(setting, "toy-cb")
+    run = some_runs(setting, task, count=1)[0]
+
+    def loss_of(weight, tokens=8192):
+        run.kd_weight, setting.args.tokens = weight, tokens
+        bank, teachers = train.prompt.PromptBank([run.start]), train.prompt.PromptBank([run.teacher])
+        losses, _ = train.gradients(setting, task, bank, [run],
+                                    train.distill.Teachers(setting.t5, teachers), step=0)
+        return losses.item(), bank.prompts[0].grad
+
+    ce, _ = loss_of(0.0)
+    half, _ = loss_of(0.5)
+    full, gradient = loss_of(1.0)
+    assert full > half > ce > 0
+    assert full - ce == pytest.approx(2 * (half - ce), rel=1e-4)
+    # Passing two rows at a time is the same step as passing all at once.
+    parts, gradient_of_parts = loss_of(1.0, tokens=50)
+    assert parts == pytest.approx(full, rel=1e-5)
+    torch.testing.assert_close(gradient_of_parts, gradient, rtol=1e-3, atol=1e-6)
+
+
+# ------------------------------------------------------------ stopping, going on
+
+
+class Killed(Exception):
+    pass
+
+
+def test_resume_equals_straight_through_bit_for_bit(few, tmp_path, monkeypatch):
+    def run_in(folder):
+        setting = make_setting(folder, "--evals", "4")
+        task = train.TaskData(setting, "toy-cb")
+        return train.train_prompts(setting, task, some_runs(setting, task), "pass")
+
+    straight = run_in(tmp_path / "straight")
+    whole = train.gradients
+
+    def killed_at_step_3(setting, task, bank, runs, teachers, step):
+        if step == 3:
+            raise Killed
+        return whole(setting, task, bank, runs, teachers, step)
+
+    monkeypatch.setattr(train, "gradients", killed_at_step_3)
+    with pytest.raises(Killed):
+        run_in(tmp_path / "resumed")
+    monkeypatch.setattr(train, "gradients", whole)
+    resumed = run_in(tmp_path / "resumed")
+    for a, b in zip(straight, resumed):
+        assert torch.equal(a.best, b.best) and a.curve == b.curve and a.score == b.score
+    first, second = (bank_of(tmp_path / name, "pass") for name in ("straight", "resumed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_changed_recipe_does_not_go_on_from_an_old_state(few, tmp_path):
+    for lr in ("0.1", "0.2"):
+        setting = make_setting(tmp_path, "--lr", lr)
+        task = train.TaskData(setting, "toy-cb")
+        train.train_prompts(setting, task, some_runs(setting, task), "pass")
+    assert len(list((tmp_path / "passes").iterdir())) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+        few, tmp_path, monkeypatch):
+    setting = make_setting(tmp_path, "--evals", "4")
+    task = train.TaskData(setting, "toy-cb")
+    whole = train.gradients
+
+    def poisoned(*args):
+        losses, tokens = whole(*args)
+        return (losses * float("nan") if args[-1] == 2 else losses), tokens
+
+    monkeypatch.setattr(train, "gradients", poisoned)
+    with pytest.raises(ValueError, match="not finite at step 2"):
+        train.train_prompts(setting, task, some_runs(setting, task), "pass")
+    assert all(torch.isfinite(p).all() for p in bank_of(tmp_path, "pass").values())
+
+
+# ------------------------------------------------------------------ the report
+
+
+def result(score):
+    return train.Result(score, None, [], 1.0)
+
+
+def test_the_sentence_says_what_was_found_whichever_way_it_went():
+    found = {"prompt": [result(60), result(62), result(64)],
+             "pot toy-nli": [result(70), result(72), result(75)],       # +10, +10, +11
+             "pot toy-sst2": [result(50), result(52), result(53)],      # -10, -10, -11
+             "panda toy-nli": [result(50), result(62), result(77)]}     # -10, 0, +13
+    words = train.sentence(found)
+    assert "plain prompt tuning (62.0)" in words
+    assert "pot from toy-nli: ahead by 10.3 points" in words
+    assert "pot from toy-sst2: behind by 10.3 points" in words
+    assert "panda from toy-nli: not told apart (+1.0 ± 11.5)" in words
+
+
+def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(few, tmp_path, capsys):
+    arguments = [*FAST, "--device", "cpu", "--seeds", "2", "--out", str(tmp_path),
+                 "--approach", "prompt,pot,panda,controls,finetune", "--source", "toy-nli"]
+    train.main(arguments)
+    results = json.loads((tmp_path / "toy-nli-to-toy-cb" / "results.json").read_text())
+    assert set(results["scores"]) == {"prompt", "pot", "panda", "prompt_2x", "panda_self", "finetune"}
+    assert all(len(scores) == 2 for scores in results["scores"].values())
+    assert set(results["similarity"]) == {"panda", "e_avg", "e_tok", "on"}
+    assert results["seeds"] == [0, 1] and results["metric"] == "accuracy"
+    assert results["steps"]["prompt_2x"] == 2 * results["steps"]["panda"] == 8
+    report = (tmp_path / "toy-nli-to-toy-cb" / "report.md").read_text()
+    assert "| panda | toy-nli |" in report and "Against plain prompt tuning" in report
+    assert report.splitlines()[-1] in capsys.readouterr().out
+    kept, made_by = train.prompt.load(tmp_path / "prompts" / "toy-cb-1")
+    assert kept.shape == (3, 128) and made_by["task"] == "toy-cb" and made_by["recipe"]["length"] == 3
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {"pass", "step", "loss", "dev"} <= set(steps[0])
+    # Once more: nothing is trained again (finetune is not kept), and the scores are the same.
+    arguments[arguments.index("prompt,pot,panda,controls,finetune")] = "prompt,pot,panda,controls"
+    train.main(arguments)
+    again = json.loads((tmp_path / "toy-nli-to-toy-cb" / "results.json").read_text())
+    assert again["scores"] == {k: v for k, v in results["scores"].items() if k != "finetune"}
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == len(steps)
+
+
+# ------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["--target", "toy-cv"], "unknown task 'toy-cv'; did you mean toy-cb"),
+    (["--target", "cb", "--source", "toy-nli"], "cannot be mixed"),
+    (["--target", "cb", "--source", "mnli"], "give --model"),
+    (["--approach", "magic"], "unknown approach 'magic'"),
+    (["--steps", "0"], "--steps is 0, wanted 1 or more"),
+    (["--schedule", "linear"], "unknown schedule 'linear'"),
+    (["--dtype", "fp16", "--device", "cpu"], "--dtype fp16 needs a GPU"),
+    (["--model", "t5-smal"], "did you mean t5-small"),
+])
+def test_bad_input_is_named(arguments, complaint, tmp_path, few):
+    with pytest.raises(ValueError, match=complaint.replace("?", r"\?")):
+        train.main([*FAST, *arguments, "--out", str(tmp_path)])
+
+
+def test_at_the_command_line_an_error_is_one_line_and_status_2(tmp_path):
+    done = subprocess.run([sys.executable, "train.py", "--target", "toy-cv", "--out", str(tmp_path)],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("train.py: unknown task 'toy-cv'") and done.stderr.count("\n") == 1
