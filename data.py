@@ -17,15 +17,15 @@ Dimensions: B batch, S source tokens, T target tokens.
 """
 
 import argparse
-import csv
 import dataclasses
 import difflib
 import hashlib
+import http.client
 import json
 import os
 import random
+import re
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -54,7 +54,10 @@ class Tokenizer:
         path = Path(path)
         if not path.exists():
             raise ValueError(f"{path} is missing: the tokenizer needs T5's spiece.model")
-        self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        try:
+            self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"{path} is no vocabulary of sentencepiece: {error}") from None
         self.pieces = self.sp.vocab_size()
         self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
@@ -207,39 +210,52 @@ def find_task(name):
 
 
 def read_rows(path):
-    """(line number, row) of a .jsonl or .tsv file, a row being column -> text.
+    """(line number, row) of a .jsonl or .tsv file, a row being column -> value.
 
     GLUE's .tsv files have a header and no quoting: a quotation mark is a character
-    like any other.
+    like any other, and every tab ends a column.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        if path.suffix == ".jsonl":
+    header = None
+    try:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
-        else:
-            for number, row in enumerate(csv.DictReader(file, delimiter="\t",
-                                                        quoting=csv.QUOTE_NONE), 2):
-                yield number, row
+                if path.suffix == ".jsonl":
+                    try:
+                        row = json.loads(line)
+                    except json.JSONDecodeError as error:
+                        raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
+                    if not isinstance(row, dict):
+                        raise ValueError(f"{path}, line {number}: not a JSON object")
+                    yield number, row
+                    continue
+                cells = line.rstrip("\r\n").split("\t")
+                header = header or cells
+                if cells != [""] and number > 1:
+                    if len(cells) != len(header):
+                        raise ValueError(f"{path}, line {number}: {len(cells)} columns, "
+                                         f"the header has {len(header)}")
+                    yield number, dict(zip(header, cells))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from None
 
 
 def read_split(task, path):
     """All examples of one file. Raises ValueError, with the line, for a row it cannot use."""
     examples = []
+    columns = re.findall(r"{(\w+)}", task.input) + [task.target]
     for number, row in read_rows(path):
-        target = row.get(task.target)
-        if target == "-":  # MNLI: the annotators did not agree, left out by its authors too
+        if row.get(task.target) == "-":  # MNLI: the annotators did not agree, left out by its authors too
             continue
-        try:
-            text = task.input.format_map(row)
-        except KeyError as error:
-            raise ValueError(f"{path}, line {number}: no column {error}") from None
+        for column in columns:
+            if not isinstance(row.get(column), str):
+                raise ValueError(f"{path}, line {number}: no text in column {column!r}")
+        target = row[task.target]
         if task.labels and target not in task.labels:
             raise ValueError(f"{path}, line {number}: label {target!r}, wanted one of "
                              f"{', '.join(task.labels)}")
-        examples.append(Example(" ".join(text.split()), target))
+        examples.append(Example(" ".join(task.input.format_map(row).split()), target))
+    if not examples:
+        raise ValueError(f"{path} has no rows")
     return examples
 
 
@@ -302,20 +318,20 @@ def cache_folder():
 def fetch(url, path):
     """Download `url` to `path`, whole or not at all. Raises OSError if it cannot be had."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with urllib.request.urlopen(url, timeout=60) as response, \
-            tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as partial:
-        try:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, open(partial, "wb") as file:
             expected, got = response.headers.get("Content-Length"), 0
             while block := response.read(1 << 20):
-                partial.write(block)
+                file.write(block)
                 got += len(block)
-            if expected is not None and got != int(expected):
-                raise OSError(f"{url}: {got} of {expected} bytes arrived")
-            partial.close()
-            os.replace(partial.name, path)
-        except BaseException:
-            Path(partial.name).unlink(missing_ok=True)
-            raise
+        if expected is not None and got != int(expected):
+            raise OSError(f"{url}: {got} of {expected} bytes arrived")
+        os.replace(partial, path)
+    except http.client.HTTPException as error:  # which is no OSError
+        raise OSError(f"{url}: {error!r}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def checkpoint(name, hub=HUB):
@@ -352,7 +368,13 @@ def checkpoint(name, hub=HUB):
                         raise
         index = folder / "model.safetensors.index.json"
         if index.exists():
-            for file in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+            try:
+                shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise ValueError(f"{index} is no index of weights; delete it and try again") from None
+            for file in shards:
+                if Path(file).name != file:
+                    raise ValueError(f"{index} names {file!r}, which is no plain file name")
                 get(file)
     except OSError as error:
         raise ValueError(f"{name} could not be fetched from {hub}/{name} ({error}). By hand: put its "

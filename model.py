@@ -31,8 +31,10 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import re
 import tempfile
+import zipfile
 from pathlib import Path
 
 import torch
@@ -44,7 +46,7 @@ from torch import nn
 PAD, EOS, UNK = 0, 1, 2  # pad is also the token that the decoder starts from
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
-# visible key gives even weights and not NaN; small enough for fp16 (-65504).
+# visible key gives numbers and not NaN; within what fp16 can hold (-65504).
 MASKED = -3e4
 
 
@@ -72,7 +74,13 @@ class Config:
             raw = json.loads(Path(path).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not JSON: {error}") from None
-        raw.setdefault("num_decoder_layers", raw.get("num_layers"))
+        if not isinstance(raw, dict):
+            raise ValueError(f"{path}: not a T5 configuration, wanted an object of settings")
+        if raw.get("num_decoder_layers") is None:
+            raw["num_decoder_layers"] = raw.get("num_layers")
+        # transformers 5 writes "tied" into every config.json, and tells v1.1 by this.
+        if raw.get("scale_decoder_outputs") is False:
+            raw["tie_word_embeddings"] = False
         known = [f.name for f in dataclasses.fields(cls)]
         missing = [f.name for f in dataclasses.fields(cls)
                    if f.default is dataclasses.MISSING and raw.get(f.name) is None]
@@ -102,7 +110,7 @@ class RMSNorm(nn.Module):
     def forward(self, x):
         # Always in fp32: squares of bf16 numbers lose too much in the mean.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
-        return (x * scale).to(x.dtype) * self.weight
+        return (x * scale).to(self.weight.dtype) * self.weight
 
 
 def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
@@ -195,7 +203,7 @@ class FeedForward(nn.Module):
             return self.wo(hidden)
         # fp16 ends at 65504, which this product exceeds from t5-base on: stay in fp32.
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.wo(hidden.float())
+            return F.linear(hidden.float(), self.wo.weight.float())
 
 
 class Block(nn.Module):
@@ -392,8 +400,10 @@ RENAMES = [
     (r"^(decoder.*)\.ff\.", r"\1.layer.2.DenseReluDense."),
     (r"coder\.norm\.", "coder.final_layer_norm."),
 ]
-# In some files the embedding stands again under these names.
-COPIES = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
+# In some files the embedding stands again under two more names, and files of 2020 hold
+# a table of positions for the cross-attention, which has none and never used it.
+UNUSED = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
+          "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}
 
 
 def published_name(name):
@@ -425,7 +435,10 @@ def read_tensors(folder):
         if absent:
             raise ValueError(f"{index} names files that are not there: {', '.join(absent)}")
     elif old.exists():
-        return torch.load(old, map_location="cpu", weights_only=True, mmap=True)
+        try:  # only the format since torch 1.6, a zip file, can be mapped
+            return torch.load(old, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(old))
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{old} cannot be read, is the download complete? {error}") from None
     else:
         found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
         raise ValueError(f"{folder} holds no weights: wanted model.safetensors, "
@@ -447,9 +460,9 @@ def fingerprint(tensors):
     it takes milliseconds for 11 billion weights too.
     """
     digest = hashlib.sha256()
-    for name in sorted(set(tensors) - COPIES):
+    for name in sorted(set(tensors) - UNUSED):
         tensor = tensors[name]
-        at = torch.linspace(0, tensor.numel() - 1, 16).long()
+        at = torch.arange(16) * (tensor.numel() - 1) // 15
         places = torch.unravel_index(at, tensor.shape)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor[places].bfloat16().tolist()}".encode())
     return digest.hexdigest()[:16]
@@ -471,9 +484,12 @@ def load(folder, dtype=torch.float32, device="cpu"):
         t5 = T5(config)
     wanted = {published_name(name): name for name in t5.state_dict()}
     tensors = read_tensors(folder)
-    found = set(tensors) - COPIES
-    if config.tie_word_embeddings:
-        found.discard("lm_head.weight")  # a copy of shared.weight there
+    found = set(tensors) - UNUSED
+    if config.tie_word_embeddings and "lm_head.weight" in found:
+        if not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
+            raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
+                             "lm_head.weight and shared.weight differ")
+        found.remove("lm_head.weight")
     shapes = {name: tuple(t5.state_dict()[ours].shape) for name, ours in wanted.items()}
     problems = [
         ("missing", [name for name in wanted if name not in found]),

@@ -167,42 +167,41 @@ def bad_row(text):
     return jsonl(CB_ROWS[:1]) + text + "\n"
 
 
-@pytest.mark.parametrize("name, text, message", [
-    ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})), "rows.jsonl, line 2: .*'maybe'.*neutral"),
-    # legal for mnli and cb, not for rte
-    ("rte", jsonl(CB_ROWS[:1]), "rows.jsonl, line 1: .*'neutral'.*not_entailment"),
-    ("cb", bad_row('{"premise": "cut'), "rows.jsonl, line 2: not JSON"),
-    ("cb", bad_row('{"premise": "p", "label": "neutral"}'), "rows.jsonl, line 2: .*'hypothesis'"),
-    ("cb", bad_row('{"premise": "p", "hypothesis": "h"}'), "rows.jsonl, line 2: .*label"),
-    # the header is line 1
-    ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"gold_label": "n/a"}]), "rows.tsv, line 3: .*'n/a'"),
-    ("mnli", tsv(MNLI_TRAIN[:9] + MNLI_TRAIN[10:], [MNLI_ROW]), "rows.tsv, line 2: .*'sentence2'"),
-    ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW]) + "1\tcut\tshort\n", "rows.tsv, line 3: "),
-    pytest.param("mnli", tsv(MULTINLI, [MNLI_ROW]) + "neutral\tcut short\n", "rows.tsv, line 3: ",
-                 marks=pytest.mark.xfail(strict=True, reason="the input says 'hypothesis: None'")),
-    pytest.param("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "Two\tboats left."}]), "rows.tsv, line 2: ",
-                 marks=pytest.mark.xfail(strict=True, reason="a tab too many shifts the columns unseen")),
-    pytest.param("mnli", tsv(MULTINLI, []) + "\n" + "maybe\tp\th\tid\n", "rows.tsv, line 3: .*'maybe'",
-                 marks=pytest.mark.xfail(strict=True, reason="empty lines are not counted")),
-    pytest.param("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "a" * 140_000, "gold_label": "no"}]),
-                 "rows.tsv, line 2: ",
-                 marks=pytest.mark.xfail(strict=True, reason="csv.Error over 131,072 characters, a traceback")),
-    pytest.param("cb", bad_row('{"premise": "p", "hypothesis": null, "label": "neutral"}'),
-                 "rows.jsonl, line 2: .*hypothesis",
-                 marks=pytest.mark.xfail(strict=True, reason="the input says 'hypothesis: None'")),
-    pytest.param("cb", bad_row('{"premise": ["p"], "hypothesis": "h", "label": "neutral"}'),
-                 "rows.jsonl, line 2: .*premise",
-                 marks=pytest.mark.xfail(strict=True, reason="the input says \"premise: ['p']\"")),
-    pytest.param("cb", bad_row('["p", "h", "neutral"]'), "rows.jsonl, line 2: ",
-                 marks=pytest.mark.xfail(strict=True, reason="AttributeError, a traceback")),
-    pytest.param("cb", jsonl(CB_ROWS).encode() + b"\xff\n", "rows.jsonl.*(utf|UTF)-8",
-                 marks=pytest.mark.xfail(strict=True, reason="the message does not name the file")),
-    pytest.param("cb", "", "rows.jsonl",
-                 marks=pytest.mark.xfail(strict=True, reason="an empty file is taken, and majority fails")),
-], ids="label label_of_another_task bad_json no_input_column no_target_column tsv_label tsv_no_column "
-       "tsv_cut_before_label tsv_cut_before_text tsv_extra_tab tsv_after_empty_line tsv_long_field "
-       "null list_for_text not_an_object not_utf8 empty".split())
-def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, name, text, message):
+BAD_ROWS = {  # task, content of the file, what the error says; the header of a tsv is line 1
+    "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
+              "rows.jsonl, line 2: .*'maybe'.*neutral"),
+    "label of other tasks": ("rte", jsonl(CB_ROWS[:1]), "rows.jsonl, line 1: .*'neutral'.*not_entailment"),
+    "bad json": ("cb", bad_row('{"premise": "cut'), "rows.jsonl, line 2: not JSON"),
+    "json without input": ("cb", bad_row('{"premise": "p", "label": "neutral"}'),
+                           "rows.jsonl, line 2: .*'hypothesis'"),
+    "json without label": ("cb", bad_row('{"premise": "p", "hypothesis": "h"}'),
+                           "rows.jsonl, line 2: .*label"),
+    "json null": ("cb", bad_row('{"premise": "p", "hypothesis": null, "label": "neutral"}'),
+                  "rows.jsonl, line 2: .*hypothesis"),
+    "json list for text": ("cb", bad_row('{"premise": ["p"], "hypothesis": "h", "label": "neutral"}'),
+                           "rows.jsonl, line 2: .*premise"),
+    "json list for row": ("cb", bad_row('["p", "h", "neutral"]'), "rows.jsonl, line 2: "),
+    "not utf-8": ("cb", jsonl(CB_ROWS).encode() + b"\xff\n", "rows.jsonl.*(utf|UTF)-8"),
+    "no rows": ("cb", "", "rows.jsonl"),
+    "tsv label": ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"gold_label": "n/a"}]),
+                  "rows.tsv, line 3: .*'n/a'"),
+    "tsv label after an empty line": ("mnli", tsv(MULTINLI, []) + "\nmaybe\tp\th\tid\n",
+                                      "rows.tsv, line 3: .*'maybe'"),
+    "tsv without a column": ("mnli", tsv(MNLI_TRAIN[:9] + MNLI_TRAIN[10:], [MNLI_ROW]),
+                             "rows.tsv, line 2: .*'sentence2'"),
+    "tsv cut before the label": ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW]) + "1\tcut\tshort\n",
+                                 "rows.tsv, line 3: "),
+    "tsv cut before the text": ("mnli", tsv(MULTINLI, [MNLI_ROW]) + "neutral\tcut short\n",
+                                "rows.tsv, line 3: "),
+    "tsv with a tab too many": ("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "Two\tboats left."}]),
+                                "rows.tsv, line 2: "),
+    "tsv of long rows": ("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "a" * 140_000, "gold_label": "no"}]),
+                         "rows.tsv, line 2: "),
+}
+
+@pytest.mark.parametrize("what", BAD_ROWS)
+def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, what):
+    name, text, message = BAD_ROWS[what]
     with pytest.raises(ValueError, match=message):
         read(tmp_path, name, text)
 
@@ -216,7 +215,8 @@ def test_a_missing_file_is_named_with_all_that_the_task_reads(tmp_path):
 
 
 def test_without_a_folder_the_error_says_which_files_to_give():
-    with pytest.raises(ValueError, match="--data FOLDER with glue/MNLI/train.tsv and glue/MNLI/dev_matched.tsv"):
+    files = "glue/MNLI/train.tsv and glue/MNLI/dev_matched.tsv"
+    with pytest.raises(ValueError, match=f"--data FOLDER with {files}"):
         data.load("mnli")
 
 
@@ -305,7 +305,6 @@ def test_a_missing_vocabulary_is_named(tmp_path):
         data.Tokenizer(tmp_path / "none" / "spiece.model")
 
 
-@pytest.mark.xfail(strict=True, reason="RuntimeError of sentencepiece, a traceback in main")
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path):
     # What a clone without git-lfs leaves in its place.
     pointer = write(tmp_path / "spiece.model", "version https://git-lfs.github.com/spec/v1\n")
@@ -516,7 +515,7 @@ CATS = Statement("cats", "chased", "dogs")
     # the worst slot decides
     ({}, {"subject": "animals", "place": "oslo"}, N),
     ({}, {"verb": "avoided", "place": "oslo"}, C),
-])
+], ids=lambda value: value if isinstance(value, str) else " ".join(map(str, value.values())) or "cats")
 def test_judge_compares_slot_by_slot(premise, hypothesis, label):
     assert world.judge(replace(CATS, **premise), replace(CATS, **hypothesis)) == label
 
@@ -658,10 +657,7 @@ def assert_says_what_to_do(message, hub, name):
 @pytest.mark.parametrize("file", WHOLE)
 @pytest.mark.parametrize("fault", [
     "cut short",
-    pytest.param("chunk cut short", marks=pytest.mark.xfail(
-        strict=True, reason="IncompleteRead is an HTTPException and no OSError: a traceback")),
-    pytest.param("nonsense", marks=pytest.mark.xfail(
-        strict=True, reason="BadStatusLine is an HTTPException and no OSError: a traceback"))])
+    "chunk cut short", "nonsense"])
 def test_a_broken_download_leaves_nothing_and_says_what_to_do(hub, fault, file):
     hub.files, hub.fails = WHOLE, {file: fault}
     with pytest.raises(ValueError) as error:
@@ -691,7 +687,6 @@ def test_a_hub_out_of_reach_says_what_to_do(hub):
     assert kept(hub.cache) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="the message is json's alone and names no file")
 def test_an_index_that_is_none_is_named(hub):
     # A page in place of the file, as networks that ask for a password give it.
     hub.files = SHARDED | {"model.safetensors.index.json": b"<html>"}
@@ -699,7 +694,6 @@ def test_an_index_that_is_none_is_named(hub):
         data.checkpoint("t5-3b", hub.url)
 
 
-@pytest.mark.xfail(strict=True, reason="it is written where it says")
 def test_an_index_cannot_write_outside_its_folder(hub):
     index = json.dumps({"weight_map": {"a": "../outside"}}).encode()
     hub.files = SMALL | {"model.safetensors.index.json": index, "../outside": b"anything"}
@@ -708,7 +702,6 @@ def test_an_index_cannot_write_outside_its_folder(hub):
     assert "outside" not in kept(hub.cache)
 
 
-@pytest.mark.xfail(strict=True, reason="a temporary file is its owner's alone, and stays so")
 def test_a_download_is_as_readable_as_any_file(hub, tmp_path):
     hub.files = WHOLE
     folder = data.checkpoint("t5-small", hub.url)
@@ -717,9 +710,10 @@ def test_a_download_is_as_readable_as_any_file(hub, tmp_path):
     assert modes[0] == modes[1]
 
 
-@pytest.mark.parametrize("name, near", [("t5-smal", "did you mean t5-small"), ("T5-large", "did you mean t5-large"),
-                                        ("bert", "known: t5-11b"), ("./t5-small", "did you mean t5-small"),
-                                        ("/no/folder", "known: t5-11b"), ("runs/toy/t5", "known: t5-11b")])
+@pytest.mark.parametrize("name, near", [
+    ("t5-smal", "did you mean t5-small"), ("T5-large", "did you mean t5-large"),
+    ("./t5-small", "did you mean t5-small"),
+    ("bert", "known: t5-11b"), ("/no/folder", "known: t5-11b"), ("runs/toy/t5", "known: t5-11b")])
 def test_a_bad_name_suggests_near_ones_and_asks_nobody(hub, name, near):
     with pytest.raises(ValueError, match=f"'{name}' is neither a folder nor .*{near}"):
         data.checkpoint(name, hub.url)
@@ -759,11 +753,11 @@ def test_the_command_shows_examples_as_the_model_sees_them(tmp_path, vocabulary)
     # Each word, known or not, is a token here, and eos is one more.
     row = {"premise": "the cats sleep", "hypothesis": "dogs sleep", "label": "neutral"}
     write(tmp_path / "superglue/CB/train.jsonl", jsonl([CB_ROWS[1], row, row]))
-    write(tmp_path / "superglue/CB/val.jsonl", jsonl([row, *CB_ROWS]))
+    write(tmp_path / "superglue/CB/val.jsonl", jsonl([row, CB_ROWS[1], CB_ROWS[1], CB_ROWS[2]]))
     answer = command("cb", "--data", ".", "--model", vocabulary.parent, folder=tmp_path)
     assert (answer.returncode, answer.stderr) == (0, "")
     lines = answer.stdout.splitlines()
-    assert lines[:4] == ["cb: 3 train, 4 dev, majority class 50.0", "",
+    assert lines[:4] == ["cb: 3 train, 4 dev, majority class 25.0", "",
                          "input  (8 tokens)  hypothesis: dogs sleep premise: the cats sleep",
                          "target (2 tokens)  neutral"]
     assert sum(line.startswith("input") for line in lines) == 3  # the default of --count

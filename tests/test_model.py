@@ -234,6 +234,8 @@ def test_what_stands_at_padding_does_not_matter(t5, case):
 
 
 def test_a_row_without_any_token_is_no_nan_and_disturbs_no_other(t5, case):
+    # Whether softmax of nothing but -inf is NaN depends on the kernel: no -inf, in no dtype.
+    assert torch.tensor(model.MASKED, dtype=torch.float16).isfinite()
     mask = case["mask"].clone()
     mask[2] = 0
     logits = run(t5, case, mask)
@@ -382,17 +384,21 @@ def test_save_and_load(t5, case, kind, tmp_path):
     again = model.load(tmp_path)
     assert again.config == t5.config and again.fingerprint == t5.fingerprint
     assert torch.equal(run(again, case), run(t5, case))
-    # What tells transformers which model this is, and where its decoder starts.
+    # The config too says nothing that the reference does not, and what a reader needs:
     config = json.loads((tmp_path / "config.json").read_text())
     reference = json.loads((FIXTURES / kind / "config.json").read_text())
-    assert all(reference[name] == value for name, value in config.items())
+    assert config.items() <= reference.items()
+    assert config.keys() >= {"model_type", "architectures", "is_encoder_decoder",
+                             "decoder_start_token_id", "pad_token_id", "eos_token_id"}
 
 
-def test_save_over_the_files_that_are_mapped(tmp_path):
+def test_save_over_files_that_are_mapped(tmp_path):
     shutil.copytree(FIXTURES / "v1_0", tmp_path, dirs_exist_ok=True)
-    case, t5 = read_expected("v1_0"), model.load(tmp_path)
-    model.save(t5, tmp_path)
-    assert torch.equal(run(model.load(tmp_path), case), run(t5, case))
+    case, first, second = read_expected("v1_0"), model.load(tmp_path), model.load(tmp_path)
+    second.shared.weight.mul_(2)
+    model.save(second, tmp_path)  # the first still reads the file that was there
+    assert relative_error(run(first, case), case["logits"]) < TOLERANCE
+    assert torch.equal(run(model.load(tmp_path), case), run(second, case))
 
 
 def test_tied_checkpoint_with_copies_of_the_embedding(tensors, tmp_path):
@@ -485,7 +491,6 @@ def test_config_that_is_not_of_a_known_t5(text, message, tmp_path):
         Config.read(tmp_path / "config.json")
 
 
-@pytest.mark.xfail(strict=True, reason="load() takes it for an unexpected tensor")
 def test_leftover_of_the_published_v1_0(tensors, tmp_path):
     # Files made with transformers before 4.0 hold a table of positions for the
     # cross-attention, which T5 does not have. The reference skips this one name too.
@@ -495,7 +500,6 @@ def test_leftover_of_the_published_v1_0(tensors, tmp_path):
     assert relative_error(run(t5, case), case["logits"]) < TOLERANCE
 
 
-@pytest.mark.xfail(strict=True, reason="read_tensors() asks to map it, which torch refuses")
 def test_bin_file_from_before_torch_1_6(tmp_path):
     # No zip archive then, so that it can only be read. T5 was published in 2019.
     shutil.copy(FIXTURES / "v1_0_bin" / "config.json", tmp_path)
@@ -505,7 +509,6 @@ def test_bin_file_from_before_torch_1_6(tmp_path):
     assert relative_error(run(t5, case), case["logits"]) < TOLERANCE
 
 
-@pytest.mark.xfail(strict=True, reason="load() believes tie_word_embeddings: wrong logits")
 def test_untied_config_as_transformers_5_writes_it(tmp_path):
     # It writes tie_word_embeddings true whatever it holds, and this flag beside it.
     shutil.copytree(FIXTURES / "v1_1", tmp_path, dirs_exist_ok=True)
@@ -516,7 +519,6 @@ def test_untied_config_as_transformers_5_writes_it(tmp_path):
     assert relative_error(run(t5, case), case["logits"]) < TOLERANCE
 
 
-@pytest.mark.xfail(strict=True, reason="load() does not compare the copy to the embedding")
 def test_output_layer_that_is_no_copy_is_not_dropped_in_silence(tensors, tmp_path):
     tensors["lm_head.weight"] = tensors["shared.weight"] + 1
     with pytest.raises(ValueError, match=r"lm_head\.weight"):
@@ -550,7 +552,6 @@ def test_fp16_under_autocast_is_close(t5, case):
     assert 1e-5 < relative_error(logits.float(), case["logits"]) < 0.01
 
 
-@pytest.mark.xfail(strict=True, reason="RMSNorm returns fp32 for the fp32 stream behind wo")
 def test_fp16_weights_are_close(kind, case):
     t5 = model.load(FIXTURES / kind, dtype=torch.float16)
     assert 1e-5 < relative_error(run(t5, case).float(), case["logits"]) < 0.01
