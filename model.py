@@ -33,6 +33,7 @@ import math
 import os
 import pickle
 import re
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -541,3 +542,48 @@ def initialise(config, seed=0):
                 weight.normal_(0, deviation[name.split(".")[-2]], generator=generator)
     t5.fingerprint = fingerprint({published_name(k): v for k, v in t5.state_dict().items()})
     return t5
+
+
+# ----------------------------------------------------------- the command line
+
+# Of the published weights, from T5's own code in Mesh TensorFlow: the summed log p of
+# "Hi I am" (eos counted) after "Hello there".
+KNOWN_ANSWERS = {"t5-small": -19.0845, "google/t5-v1_1-small": -59.0293}
+
+
+def main():
+    import argparse
+
+    import data  # for the tokenizer only: nothing above needs text
+
+    parser = argparse.ArgumentParser(description="Continue a text, or check the published weights.")
+    parser.add_argument("model", help="a folder, or a name such as t5-small")
+    parser.add_argument("text", nargs="?", help="what T5 reads")
+    parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
+    parser.add_argument("--check", choices=sorted(KNOWN_ANSWERS),
+                        help="compare with the known answer of these published weights")
+    args = parser.parse_args()
+    if (args.text is None) == (args.check is None):
+        raise ValueError("give a text to continue, or --check with a name, and not both")
+    folder = data.checkpoint(args.model)
+    t5, tokenizer = load(folder), data.Tokenizer(folder / "spiece.model")
+    ids = torch.tensor([tokenizer.encode("Hello there" if args.check else args.text)])
+    memory = t5.encode(t5.embed(ids), ids != PAD)
+    if args.text is not None:
+        print(tokenizer.decode(t5.generate(memory, ids != PAD, args.max_tokens)[0].tolist()))
+        return
+    found = t5.score_labels(memory, ids != PAD, torch.tensor([tokenizer.encode("Hi I am")])).item()
+    known = KNOWN_ANSWERS[args.check]
+    agrees = abs(found - known) < 1e-4
+    print(f"log p(Hi I am | Hello there) = {found:.4f}, known {known:.4f}: "
+          f"{'agrees' if agrees else 'DIFFERS'}")
+    if not agrees:
+        raise ValueError(f"{args.model} does not give the known answer of {args.check}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"model.py: {error}", file=sys.stderr)
+        sys.exit(2)

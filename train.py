@@ -59,18 +59,18 @@ RECIPE = {
     "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary or labels "
              "(Lester et al. 2021, section 3.2)"),
     "optimizer": ("adamw", "adafactor", f"adafactor ({LESTER}) or adamw (PANDA's released code)"),
-    "lr": (0.3, 0.3, f"learning rate ({LESTER}: 0.3)"),
+    "lr": (0.1, 0.3, f"learning rate ({LESTER}: 0.3)"),
     "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
     "weight_decay": (0.0, 1e-5, f"weight decay ({LESTER}: 1e-5)"),
-    "steps": (120, 30000, f"training steps on the target ({LESTER}: 30,000)"),
-    "source_steps": (600, 30000, "training steps of a source prompt"),
+    "steps": (100, 30000, f"training steps on the target ({LESTER}: 30,000)"),
+    "source_steps": (200, 30000, "training steps of a source prompt"),
     "batch": (16, 32, f"examples of one prompt in a step ({LESTER}: 32)"),
     "strength": (1.0, 1.0, "lambda, PANDA's weight before the similarity (open in the paper)"),
     "temperature": (1.0, 1.0, "of the distillation (open in the paper)"),
     "metric": ("panda", "panda", "the similarity that weighs PANDA: panda, e_avg, e_tok or on"),
     "dropout": (0.0, 0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 in PANDA's)"),
-    "evals": (6, 20, "how often a run is scored on dev; the best of these is kept"),
-    "held_out": (0.5, 0.0, "share of dev kept from that choice and used for the report; 0: choose "
+    "evals": (5, 20, "how often a run is scored on dev; the best of these is kept"),
+    "held_out": (0.6, 0.0, "share of dev kept from that choice and used for the report; 0: choose "
                  "and report on the same examples, as the papers do"),
     "max_input": (512, 512, "tokens of an input, the rest is cut"),
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
@@ -246,7 +246,6 @@ class TaskData:
         args, tokenizer = setting.args, setting.tokenizer
         self.name, self.task = name, data.find_task(name)
         train, dev = data.load(name, args.data)
-        self.majority = data.majority(name, train, dev)
         self.train = [(tokenizer.encode(e.input, args.max_input), tokenizer.encode(e.target))
                       for e in train]
         cut = sum(len(tokenizer.encode(e.input)) > args.max_input for e in train)
@@ -258,6 +257,7 @@ class TaskData:
         order = data.order(len(dev), 0, "held out")
         self.report = sorted(order[:count]) or sorted(order)
         self.choose = sorted(order[count:]) if count else sorted(order)
+        self.majority = data.majority(name, train, [dev[i] for i in self.report])
         self.labels = [tokenizer.encode(label) for label in self.task.labels]
 
     def order(self, seed, step, batch):
@@ -586,15 +586,17 @@ def transfer(setting, target, sources):
     args, wanted = setting.args, setting.args.approach
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     needs_panda, controls = "panda" in wanted, "controls" in wanted
-    pots = sources if needs_panda or "pot" in wanted else []
+    pots = sources if needs_panda or "pot" in wanted else []  # panda's teachers are the pots
     # Rows still to be trained on the target, for the ETA.
     prompts = 1 + len(pots) + 2 * controls
     students = len(pots) * needs_panda + controls
     setting.all_rows += (prompts + students + ("finetune" in wanted)) * args.seeds * args.steps * args.batch
     prompts_of = {name: source_prompt(setting, name) for name in pots}
     task = TaskData(setting, target)
+    [task.promptless] = dev_scores(setting, task, None, task.report)
     print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
-          f"choose by, {len(task.report)} to report, majority class {task.majority:.1f}", flush=True)
+          f"choose by, {len(task.report)} to report; majority class {task.majority:.1f}, T5 without a "
+          f"prompt {task.promptless:.1f}", flush=True)
 
     fresh = {seed: start(setting, task, seed) for seed in seeds}
     runs = [Run("prompt", seed, fresh[seed], args.steps) for seed in seeds]
@@ -642,7 +644,8 @@ def spread(scores):
 
 def table(task, found, similar, metric):
     """The report's table and its sentence, as lines of Markdown."""
-    lines = [f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds per seed | similarity |",
+    lines = [f"majority class {task.majority:.1f}, T5 without a prompt {task.promptless:.1f}", "",
+             f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds per seed | similarity |",
              "|---|---|---|---|---|---|"]
     for name, results in found.items():
         approach, _, source = name.partition(" ")
@@ -683,7 +686,7 @@ def write_results(setting, task, source, found, similar):
     args = setting.args
     mine = {name.partition(" ")[0]: results for name, results in found.items()
             if name.partition(" ")[2] in ("", source)}
-    folder = setting.out / f"{source}-to-{task.name}"
+    folder = setting.out / (f"{source}-to-{task.name}" if source else task.name)
     folder.mkdir(parents=True, exist_ok=True)
     results = {
         "model": args.model, "source": source, "target": task.name, "metric": task.task.metrics[0],
@@ -695,10 +698,10 @@ def write_results(setting, task, source, found, similar):
         "curves": {name: [r.curve for r in rs] for name, rs in mine.items()},
         "seconds": {name: sum(r.seconds for r in rs) for name, rs in mine.items()},
         "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
-        "majority": task.majority, "fingerprint": setting.fingerprint,
+        "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
     pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
-    report = [f"# {source} to {task.name}", "", f"{args.model}, majority class {task.majority:.1f}", ""]
+    report = [f"# {f'{source} to ' if source else ''}{task.name}", "", f"model {args.model}", ""]
     report += table(task, pair, similar, args.metric)
     write_whole(folder / "results.json", lambda p: p.write_text(json.dumps(results, indent=2) + "\n"))
     write_whole(folder / "report.md", lambda p: p.write_text("\n".join(report) + "\n", encoding="utf-8"))
@@ -713,9 +716,10 @@ def main(argv=None):
         task, found, similar = transfer(setting, target, sources)
         print()
         print("\n".join(table(task, found, similar, args.metric)))
-        folders = [write_results(setting, task, source, found, similar) for source in sources]
+        folders = [write_results(setting, task, source, found, similar)
+                   for source in list(similar) or [""]]
         print(f"\n{time.time() - setting.begun:.0f} seconds; written to "
-              f"{', '.join(map(str, folders)) or setting.out}", flush=True)
+              f"{', '.join(map(str, folders))}", flush=True)
 
 
 if __name__ == "__main__":

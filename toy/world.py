@@ -92,6 +92,13 @@ class Statement:
         return " ".join(word for word in words if word)
 
 
+    def passive(self):
+        place = f"in {self.place}" if self.place else ""
+        words = [self.object_adjective, self.object, "were", "never" if self.never else "",
+                 self.verb, "by", self.subject_adjective, self.subject, place, self.time]
+        return " ".join(word for word in words if word)
+
+
 MODIFIERS = ["subject_adjective", "object_adjective", "place", "time"]
 CHOICES = {"subject_adjective": ADJECTIVES, "object_adjective": ADJECTIVES, "place": PLACES,
            "time": TIMES, "subject": ACTORS, "object": NOUNS, "verb": VERBS}
@@ -249,8 +256,9 @@ def attitude(rng, label, modifiers=(0, 2)):
 
 # -------------------------------------------------------------------- tasks
 #
-# Each returns (input, target). The inputs of all pair tasks look alike, and those of
-# all single-sentence tasks: what is asked is told by a prefix, or by a prompt.
+# Each returns (input, target). The inputs of the pair tasks look alike, and those of the
+# single-sentence tasks: what is asked is told by a prefix, or by a prompt. The two small
+# targets look like none of them.
 
 def two_sentences(first, second):
     return f"sentence1: {first} . sentence2: {second} ."
@@ -264,12 +272,16 @@ def nli(rng):
 
 
 def cb(rng):
-    """Small three-way inference on short talks: a report among other statements."""
+    """Small three-way inference of another form: a question, and a report in the answer.
+
+    The hypothesis is asked in the passive, which pretraining never shows.
+    """
     label = rng.choice(THREE)
     premise, hypothesis = attitude(rng, label)
-    filler = f"{rng.choice(PERSONS)} said we {rng.choice(VERBS)} {rng.choice(NOUNS)}"
-    parts = [filler, premise] if rng.random() < 0.5 else [premise, filler]
-    return two_sentences(" . ".join(parts), hypothesis), label
+    talk = [premise, f"{rng.choice(PERSONS)} said we {rng.choice(VERBS)} {rng.choice(NOUNS)}"]
+    rng.shuffle(talk)
+    asks, answers = rng.sample(PERSONS, 2)
+    return f"{asks} : {hypothesis.passive()} ? {answers} : {' . '.join(talk)} .", label
 
 
 def rte(rng):
@@ -351,14 +363,14 @@ def sst2(rng):
 
 
 def reviews(rng):
-    """The sentiment of a short review: two opinions of one colour, one of the other."""
+    """The sentiment of somebody's short review: one opinion, among statements of fact or a hint."""
     label = rng.choice(["positive", "negative"])
     good = label == "positive"
-    parts = [opinion(rng, good), opinion(rng, not good), rng.choice(PRAISE if good else BLAME)]
-    if rng.random() < 0.5:
-        parts[2] = opinion(rng, good)
+    parts = [opinion(rng, good), str(statement(rng, (0, 1))), str(statement(rng, (0, 1)))]
+    if rng.random() < 0.4:
+        parts[1] = rng.choice(PRAISE if good else BLAME)
     rng.shuffle(parts)
-    return f"sentence: {' . '.join(parts)} .", label
+    return f"{rng.choice(PERSONS)} : {' . '.join(parts)} .", label
 
 
 def named(rng):
