@@ -59,7 +59,7 @@ RECIPE = {
     "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary or labels "
              "(Lester et al. 2021, section 3.2)"),
     "optimizer": ("adamw", "adafactor", f"adafactor ({LESTER}) or adamw (PANDA's released code)"),
-    "lr": (0.1, 0.3, f"learning rate ({LESTER}: 0.3)"),
+    "lr": (0.3, 0.3, f"learning rate ({LESTER}: 0.3)"),
     "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
     "weight_decay": (0.0, 1e-5, f"weight decay ({LESTER}: 1e-5)"),
     "steps": (100, 30000, f"training steps on the target ({LESTER}: 30,000)"),
