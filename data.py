@@ -19,6 +19,7 @@ Dimensions: B batch, S source tokens, T target tokens.
 import argparse
 import dataclasses
 import difflib
+import functools
 import hashlib
 import http.client
 import json
@@ -87,6 +88,7 @@ def pad(rows, device="cpu"):
     return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows], device=device)
 
 
+@functools.lru_cache(maxsize=16)  # a shuffle of MNLI takes a while, and every step asks for it
 def order(count, seed, epoch):
     """The order in which an epoch visits `count` examples, the same for the same numbers.
 
@@ -94,7 +96,7 @@ def order(count, seed, epoch):
     """
     places = list(range(count))
     random.Random(f"order {seed} {epoch}").shuffle(places)
-    return places
+    return tuple(places)
 
 
 # -------------------------------------------------------------------- metrics

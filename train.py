@@ -73,6 +73,7 @@ RECIPE = {
     "held_out": (0.6, 0.0, "share of dev kept from that choice and used for the report; 0: choose "
                  "and report on the same examples, as the papers do"),
     "max_input": (512, 512, "tokens of an input, the rest is cut"),
+    "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
 }
 TOY, REAL = 0, 1
@@ -246,15 +247,16 @@ class TaskData:
         args, tokenizer = setting.args, setting.tokenizer
         self.name, self.task = name, data.find_task(name)
         train, dev = data.load(name, args.data)
+        if args.max_dev and args.max_dev < len(dev):
+            dev = [dev[i * len(dev) // args.max_dev] for i in range(args.max_dev)]
         self.train = [(tokenizer.encode(e.input, args.max_input), tokenizer.encode(e.target))
                       for e in train]
         cut = sum(len(tokenizer.encode(e.input)) > args.max_input for e in train)
         if cut:
             print(f"{name}: {cut} of {len(train)} training inputs cut to {args.max_input} tokens")
         self.dev = [(tokenizer.encode(e.input, args.max_input), e.target) for e in dev]
-        # Interleaved, so that both parts are alike if the file is sorted.
         count = round(len(dev) * args.held_out)
-        order = data.order(len(dev), 0, "held out")
+        order = data.order(len(dev), 0, "held out")  # not the file's order, which may be sorted
         self.report = sorted(order[:count]) or sorted(order)
         self.choose = sorted(order[count:]) if count else sorted(order)
         self.majority = data.majority(name, train, [dev[i] for i in self.report])
@@ -262,19 +264,8 @@ class TaskData:
 
     def order(self, seed, step, batch):
         """The training examples of a seed's step: a walk through shuffled epochs."""
-        places, first = [], step * batch
-        for at in range(first, first + batch):
-            epoch, place = divmod(at, len(self.train))
-            places.append(self.epoch(seed, epoch)[place])
-        return places
-
-    def epoch(self, seed, number):
-        key = (seed, number)
-        if key not in (cache := self.__dict__.setdefault("epochs", {})):
-            if len(cache) > 64:
-                cache.clear()
-            cache[key] = data.order(len(self.train), seed, number)
-        return cache[key]
+        visits = [divmod(at, len(self.train)) for at in range(step * batch, (step + 1) * batch)]
+        return [data.order(len(self.train), seed, epoch)[place] for epoch, place in visits]
 
 
 def by_length(rows, tokens):
@@ -498,6 +489,8 @@ def finetune(setting, task, seed):
     Lester et al. 2021, section 3: Adafactor (here torch's, with parameter scaling, as
     T5's own fine-tuning), constant learning rate 0.001.
     """
+    if setting.dtype == "fp16":
+        raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want a loss scale of its own")
     recipe, frozen, began = setting.args, setting.t5, time.time()
     setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
     optimizer = torch.optim.Adafactor(setting.t5.parameters(), lr=recipe.finetune_lr)
@@ -552,7 +545,7 @@ def source_prompt(setting, name):
 def source_recipe(args):
     """What decides a source prompt."""
     names = ("length", "init", "optimizer", "lr", "schedule", "weight_decay", "source_steps", "batch",
-             "dropout", "evals", "held_out", "max_input")
+             "dropout", "evals", "held_out", "max_input", "max_dev")
     return {name: getattr(args, name) for name in names}
 
 
@@ -563,10 +556,12 @@ def start(setting, task, seed):
 
 
 def keep_prompt(setting, folder, name, seed, result, recipe):
+    """Write a run's best prompt, with what made it."""
     config = setting.t5.config
+    base = "toy/t5" if setting.args.model == str(TOY_MODEL) else setting.args.model
     prompt.save(folder, result.best, {
         "task": name, "seed": seed, "score": result.score, "recipe": recipe,
-        "fingerprint": setting.fingerprint}, setting.args.model, config.num_layers, config.num_heads)
+        "fingerprint": setting.fingerprint}, base, config.num_layers, config.num_heads)
 
 
 def similarities(setting, task, source, target):
@@ -587,10 +582,6 @@ def transfer(setting, target, sources):
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     needs_panda, controls = "panda" in wanted, "controls" in wanted
     pots = sources if needs_panda or "pot" in wanted else []  # panda's teachers are the pots
-    # Rows still to be trained on the target, for the ETA.
-    prompts = 1 + len(pots) + 2 * controls
-    students = len(pots) * needs_panda + controls
-    setting.all_rows += (prompts + students + ("finetune" in wanted)) * args.seeds * args.steps * args.batch
     prompts_of = {name: source_prompt(setting, name) for name in pots}
     task = TaskData(setting, target)
     [task.promptless] = dev_scores(setting, task, None, task.report)
@@ -708,9 +699,18 @@ def write_results(setting, task, source, found, similar):
     return folder
 
 
+def planned_rows(args, target):
+    """How many rows `transfer` will train on, for the ETA."""
+    wanted, sources = set(args.approach), len([name for name in args.source if name != target])
+    passes = (1 + sources * bool(wanted & {"pot", "panda"}) + sources * ("panda" in wanted)
+              + 3 * ("controls" in wanted) + ("finetune" in wanted))  # prompt_2x counts twice
+    return passes * args.seeds * args.steps * args.batch
+
+
 def main(argv=None):
     args = parse_arguments(argv)
     setting = Setting(args)
+    setting.all_rows = sum(planned_rows(args, target) for target in args.target)
     for target in args.target:
         sources = [name for name in args.source if name != target]
         task, found, similar = transfer(setting, target, sources)

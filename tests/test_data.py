@@ -342,7 +342,7 @@ def test_the_order_depends_on_seed_and_epoch():
 
 def test_the_order_is_the_same_in_every_process():
     # As printed by another one: a run goes on tomorrow where it stopped today.
-    assert data.order(10, seed=0, epoch=0) == [8, 4, 0, 9, 5, 1, 2, 7, 3, 6]
+    assert data.order(10, seed=0, epoch=0) == (8, 4, 0, 9, 5, 1, 2, 7, 3, 6)
 
 
 # --------------------------------------------------------------------- metrics
