@@ -98,7 +98,7 @@ class Teachers:
                 answer = answers[b]
                 length = 1 + int((decoder_ids[b] != 0).sum())  # the start, then the target but its eos
                 if self.bytes < self.limit:
-                    self.kept[key] = answer[:length].cpu()
+                    self.kept[key] = answer[:length].cpu().clone()  # not a view of the batch
                     self.bytes += self.kept[key].numel() * self.kept[key].element_size()
             else:
                 answer = self.kept[key].to(ids.device)

@@ -272,7 +272,7 @@ class T5(nn.Module):
         p = self.dropout
         at = torch.arange(S, device=embedded.device)
         bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
-        x = F.dropout(embedded, p)  # bias is now (B, H, S, S)
+        x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
         for block in self.encoder.blocks:
             normed = block.self_norm(x)
             keys, values = block.self_attention.keys_values(normed)
@@ -315,7 +315,7 @@ class T5(nn.Module):
         # Cross-attention has no positions at all, only the padding to avoid.
         cross_bias = torch.zeros(B, 1, 1, S, device=memory.device).masked_fill(
             ~mask.bool()[:, None, None], MASKED)
-        x = F.dropout(self.embed(decoder_ids), p)
+        x = F.dropout(self.embed(decoder_ids).float(), p)
         for i, block in enumerate(self.decoder.blocks):
             normed = block.self_norm(x)
             keys, values = block.self_attention.keys_values(normed)

@@ -32,6 +32,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -77,6 +78,7 @@ RECIPE = {
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
 }
 TOY, REAL = 0, 1
+KEEP_EVERY = 60  # seconds between two states on disk, when no evaluation falls between
 CHOICES = {"init": ("uniform", "vocabulary", "labels"), "optimizer": ("adafactor", "adamw"),
            "schedule": ("constant", "cosine"), "metric": ("panda", "e_avg", "e_tok", "on")}
 APPROACHES = ("prompt", "pot", "panda", "controls", "finetune")
@@ -99,7 +101,8 @@ def parse_arguments(argv):
     add("--dtype", choices=("fp32", "bf16", "fp16"),
         help="of the frozen weights and the products (default: bf16 on a GPU that has it, else fp32)")
     add("--tokens", type=int, default=8192,
-        help="input tokens in one forward pass, for memory; changes no result (default: 8192)")
+        help="positions, prompt and padding counted, in one forward pass, for memory; changes no "
+        "result (default: 8192)")
     add("--resume", action=argparse.BooleanOptionalAction, default=True,
         help="go on where the same command stopped (default: yes)")
     for name, (toy, real, text) in RECIPE.items():
@@ -109,11 +112,24 @@ def parse_arguments(argv):
     for name in ("seeds", "tokens", "length", "steps", "source_steps", "batch", "evals"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}, wanted 1 or more")
+    for name, good, range_ in (("held_out", lambda x: 0 <= x < 1, "from 0 to below 1"),
+                               ("temperature", lambda x: x > 0, "above 0"),
+                               ("strength", lambda x: x >= 0, "0 or more"),
+                               ("dropout", lambda x: 0 <= x < 1, "from 0 to below 1"),
+                               ("max_dev", lambda x: x >= 0, "0 or more"),
+                               ("max_input", lambda x: x >= 2, "2 or more")):
+        if getattr(args, name) is not None and not good(getattr(args, name)):
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}, wanted {range_}")
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ValueError(f"--out {args.out} is a file, wanted a folder")
     args.source = (args.source or "toy-nli,toy-sst2").split(",")
     args.target = (args.target or "toy-cb").split(",")
     args.approach = args.approach.split(",")
     for name in args.source + args.target:
         data.find_task(name)
+    for option in ("source", "target"):
+        if len(set(getattr(args, option))) < len(getattr(args, option)):
+            raise ValueError(f"--{option} {','.join(getattr(args, option))} names a task twice")
     for name in args.approach:
         if name not in APPROACHES:
             raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)}")
@@ -140,10 +156,12 @@ def choose_device(device, dtype):
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         why = "found" if device == "cuda" else "no GPU found"
+    elif not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", device):
+        raise ValueError(f"unknown device {device!r}: cpu, cuda, cuda:1, …")
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: this machine has no GPU that torch can use")
     if dtype is None:
-        bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
         dtype = "bf16" if bf16 else "fp32"
     if dtype == "fp16" and not device.startswith("cuda"):
         raise ValueError("--dtype fp16 needs a GPU; on a CPU use fp32 or bf16")
@@ -212,6 +230,9 @@ class Setting:
     def __init__(self, args):
         self.args = args
         self.device, self.dtype, why = choose_device(args.device, args.dtype)
+        args.dtype = self.dtype
+        if self.dtype == "fp16" and "finetune" in args.approach:
+            raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want its own loss scale")
         folder = data.checkpoint(args.model)
         torch_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
         self.t5 = model.load(folder, torch_dtype, self.device)
@@ -256,6 +277,7 @@ class TaskData:
             print(f"{name}: {cut} of {len(train)} training inputs cut to {args.max_input} tokens")
         self.dev = [(tokenizer.encode(e.input, args.max_input), e.target) for e in dev]
         count = round(len(dev) * args.held_out)
+        self.fingerprint = hashlib.sha256(repr((self.train, self.dev)).encode()).hexdigest()[:16]
         order = data.order(len(dev), 0, "held out")  # not the file's order, which may be sorted
         self.report = sorted(order[:count]) or sorted(order)
         self.choose = sorted(order[count:]) if count else sorted(order)
@@ -268,8 +290,8 @@ class TaskData:
         return [data.order(len(self.train), seed, epoch)[place] for epoch, place in visits]
 
 
-def by_length(rows, tokens):
-    """Cut rows, (key, input ids, …), into parts of similar length and at most so many tokens.
+def by_length(rows, tokens, prompt_length=0):
+    """Cut rows, (key, input ids, …), into parts of similar length and at most so many positions.
 
     Padding is the largest waste there is, and sorting nearly removes it; a loss that
     is summed row by row does not mind.
@@ -277,7 +299,7 @@ def by_length(rows, tokens):
     rows = sorted(rows, key=lambda row: len(row[1]))
     part = []
     for row in rows:
-        if part and (len(part) + 1) * len(row[1]) > tokens:
+        if part and (len(part) + 1) * (prompt_length + len(row[1])) > tokens:
             yield part
             part = []
         part.append(row)
@@ -297,7 +319,7 @@ def predict(setting, task, prompts, places):
     answers = [dict() for _ in range(N)]
     rows = [((n, i), task.dev[i][0]) for n in range(N) for i in places]
     labels = data.pad(task.labels, device) if task.labels else None
-    for part in by_length(rows, setting.args.tokens):
+    for part in by_length(rows, setting.args.tokens, P):
         ids = data.pad([row[1] for row in part], device)
         embedded, mask = t5.embed(ids), ids != data.PAD
         if prompts:
@@ -350,7 +372,7 @@ def gradients(setting, task, bank, runs, teachers, step):
     for (n, _), _, target in rows:
         count[n] += len(target)
     losses, tokens = torch.zeros(len(runs), device=device), 0
-    for part in by_length(rows, recipe.tokens):
+    for part in by_length(rows, recipe.tokens, recipe.length):
         keys = [row[0] for row in part]
         ids, targets = data.pad([row[1] for row in part], device), data.pad([row[2] for row in part], device)
         index = torch.tensor([n for n, _ in keys], device=device)
@@ -392,7 +414,7 @@ def train_prompts(setting, task, runs, title):
     """
     recipe, device = setting.args, setting.device
     identity = {name: getattr(recipe, name) for name in RECIPE} | {
-        "fingerprint": setting.fingerprint, "task": task.name, "dtype": setting.dtype,
+        "fingerprint": setting.fingerprint, "task": task.name, "examples": task.fingerprint, "dtype": setting.dtype,
         "runs": [(r.name, r.seed, r.steps, r.kd_weight, checksum(r.start), checksum(r.teacher))
                  for r in runs]}
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
@@ -408,7 +430,7 @@ def train_prompts(setting, task, runs, title):
     state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
              "best": [run.start.clone() for run in runs], "scores": None}
     if recipe.resume and (folder / "last.pt").exists():
-        state = torch.load(folder / "last.pt", map_location=device, weights_only=True)
+        state = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
         bank.load_state_dict(state["bank"])
         optimizer.load_state_dict(state["optimizer"])
         setting.scaler.load_state_dict(state["scaler"])
@@ -417,18 +439,22 @@ def train_prompts(setting, task, runs, title):
     state["best"] = [best.cpu() for best in state["best"]]
 
     def keep():
+        if not all(p.isfinite().all() for p in bank.prompts):
+            raise ValueError(f"{title}: a prompt is not finite after step {state['step']}; the last "
+                             f"good state is in {folder}")
         state.update(bank=bank.state_dict(), optimizer=optimizer.state_dict(),
                      scaler=setting.scaler.state_dict())
         write_whole(folder / "best.safetensors", lambda path: save_file(
             {f"{r.name} seed {r.seed}": b for r, b in zip(runs, state["best"])}, path))
         write_whole(folder / "last.pt", lambda path: torch.save(state, path))
 
-    setting.t5.dropout = recipe.dropout
+    setting.t5.dropout, kept = recipe.dropout, time.time()
     while state["step"] < steps:
         step, began = state["step"], time.time()
         for run, group in zip(runs, optimizer.param_groups):
             group["lr"] = learning_rate(recipe, step, run.steps)
         optimizer.zero_grad()
+        torch.manual_seed(step)  # of the dropout, if there is any: a resume draws the same
         losses, tokens = gradients(setting, task, bank, runs, teachers, step)
         if not torch.isfinite(losses).all():
             bad = [r.name for r, loss in zip(runs, losses.tolist()) if not math.isfinite(loss)]
@@ -459,14 +485,15 @@ def train_prompts(setting, task, runs, title):
         took = time.time() - began
         for n in live:
             state["seconds"][n] += took / len(live)
-        if due:
+        if due or time.time() - kept > KEEP_EVERY:
             keep()
-            mean_score = sum(state["curves"][n][-1][1] for n in due) / len(due)
-            print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} "
-                  f"dev {mean_score:.1f} lr {optimizer.param_groups[due[0]]['lr']:.3g} "
-                  f"{speed:.0f} tok/s ETA {setting.eta()}", flush=True)
-            setting.log(title, step=step, loss=dict(zip(
-                [f"{r.name} seed {r.seed}" for r in runs], losses.tolist())),
+            kept = time.time()
+            dev = f"dev {statistics.mean(state['curves'][n][-1][1] for n in due):.1f} " if due else ""
+            print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} {dev}"
+                  f"lr {optimizer.param_groups[live[0]]['lr']:.3g} {speed:.0f} tok/s "
+                  f"ETA {setting.eta()}", flush=True)
+            setting.log(title, step=step, loss={
+                f"{runs[n].name} seed {runs[n].seed}": losses[n].item() for n in live},
                 dev={f"{runs[n].name} seed {runs[n].seed}": state["curves"][n][-1][1] for n in due},
                 tokens_per_second=speed)
     setting.t5.dropout = 0.0
@@ -489,8 +516,6 @@ def finetune(setting, task, seed):
     Lester et al. 2021, section 3: Adafactor (here torch's, with parameter scaling, as
     T5's own fine-tuning), constant learning rate 0.001.
     """
-    if setting.dtype == "fp16":
-        raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want a loss scale of its own")
     recipe, frozen, began = setting.args, setting.t5, time.time()
     setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
     optimizer = torch.optim.Adafactor(setting.t5.parameters(), lr=recipe.finetune_lr)
@@ -526,8 +551,9 @@ def finetune(setting, task, seed):
 def source_prompt(setting, name):
     """The trained prompt (P, D) of a source task: read if it is there, else trained with seed 0."""
     args = setting.args
-    for folder in (setting.out / "prompts" / f"{name}-0", SHIPPED / f"{name}-0"):
-        if not folder.exists():
+    kept = setting.out / "sources" / f"{name}-0"
+    for folder in (kept, SHIPPED / f"{name}-0"):
+        if not folder.exists() or (folder == kept and not args.resume):
             continue
         trained, made_by = prompt.load(folder)
         if made_by["fingerprint"] == setting.fingerprint and made_by["recipe"] == source_recipe(args):
@@ -538,7 +564,7 @@ def source_prompt(setting, name):
     run = Run(f"source {name}", 0, start(setting, task, 0), args.source_steps)
     setting.all_rows += args.source_steps * args.batch
     [result] = train_prompts(setting, task, [run], f"source {name}")
-    keep_prompt(setting, setting.out / "prompts" / f"{name}-0", name, 0, result, source_recipe(args))
+    keep_prompt(setting, kept, name, 0, result, source_recipe(args))
     return result.best
 
 
@@ -546,7 +572,8 @@ def source_recipe(args):
     """What decides a source prompt."""
     names = ("length", "init", "optimizer", "lr", "schedule", "weight_decay", "source_steps", "batch",
              "dropout", "evals", "held_out", "max_input", "max_dev")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names} | {
+        "dtype": args.dtype, "data": args.data and str(Path(args.data).resolve())}
 
 
 def start(setting, task, seed):
@@ -570,10 +597,10 @@ def similarities(setting, task, source, target):
     ids = data.pad([ids for ids, _ in task.train[:100]], setting.device)
     with setting.amp():
         source, target = source.to(setting.device), target.to(setting.device)
-        return {"panda": transferability.panda(source, target, t5, ids),
-                "e_avg": transferability.e_avg(source, target),
-                "e_tok": transferability.e_tok(source, target),
-                "on": transferability.on(source, target, t5, setting.tokenizer.sentinel(0))}
+        found = {"panda": transferability.panda(source, target, t5, ids),
+                 "on": transferability.on(source, target, t5, setting.tokenizer.sentinel(0))}
+    return found | {"e_avg": transferability.e_avg(source, target),
+                    "e_tok": transferability.e_tok(source, target)}
 
 
 def transfer(setting, target, sources):
@@ -582,8 +609,8 @@ def transfer(setting, target, sources):
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     needs_panda, controls = "panda" in wanted, "controls" in wanted
     pots = sources if needs_panda or "pot" in wanted else []  # panda's teachers are the pots
+    task = TaskData(setting, target)  # first: a missing file should not wait for the sources
     prompts_of = {name: source_prompt(setting, name) for name in pots}
-    task = TaskData(setting, target)
     [task.promptless] = dev_scores(setting, task, None, task.report)
     print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
           f"choose by, {len(task.report)} to report; majority class {task.majority:.1f}, T5 without a "
@@ -604,8 +631,10 @@ def transfer(setting, target, sources):
     runs = []
     for i, seed in enumerate(seeds):
         for name in pots if needs_panda else []:
-            runs.append(Run(f"panda {name}", seed, fresh[seed], args.steps, found[f"pot {name}"][i].best,
-                            distill.weight(similar[name][i][args.metric], args.strength)))
+            # Rounded: the last bits differ from machine to machine, and name the pass.
+            sim = round(similar[name][i][args.metric], 4)
+            runs.append(Run(f"panda {name}", seed, fresh[seed], args.steps,
+                            found[f"pot {name}"][i].best, distill.weight(sim, args.strength)))
         if controls:
             runs.append(Run("panda_self", seed, fresh[seed], args.steps, found["prompt"][i].best,
                             distill.weight(1.0, args.strength)))
@@ -636,7 +665,7 @@ def spread(scores):
 def table(task, found, similar, metric):
     """The report's table and its sentence, as lines of Markdown."""
     lines = [f"majority class {task.majority:.1f}, T5 without a prompt {task.promptless:.1f}", "",
-             f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds per seed | similarity |",
+             f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds (share of the pass) | similarity |",
              "|---|---|---|---|---|---|"]
     for name, results in found.items():
         approach, _, source = name.partition(" ")
@@ -650,26 +679,29 @@ def table(task, found, similar, metric):
     return lines + ["", sentence(found)]
 
 
+# Two-sided 5 % points of Student's t for so many seeds: what a mean difference must
+# exceed, in standard errors, to be more than chance. Above ten seeds, that of ten.
+T_POINT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+
+
 def sentence(found):
     """What was found, whichever way it went: each approach against plain prompt tuning.
 
-    The comparison is seed by seed, as a seed shares its start and its order of
-    examples; a difference is called one if its mean is over twice its standard error.
+    Seed by seed, as a seed shares its start and its order of examples.
     """
     base = [result.score for result in found["prompt"]]
-    words = []
+    n, words = len(base), []
     for name, results in found.items():
         if name == "prompt":
             continue
-        mean, deviation = spread([r.score - b for r, b in zip(results, base)])
-        if len(base) < 2:
-            verdict = f"{mean:+.1f} points on the one seed"
-        elif abs(mean) > 2 * deviation / len(base) ** 0.5:
-            verdict = f"{'ahead' if mean > 0 else 'behind'} by {abs(mean):.1f} points"
-        else:
-            verdict = f"not told apart ({mean:+.1f} ± {deviation:.1f})"
-        words.append(f"{name.replace(' ', ' from ')}: {verdict}")
-    return f"Against plain prompt tuning ({spread(base)[0]:.1f}): " + ("; ".join(words) or "nothing else ran") + "."
+        gains = [r.score - b for r, b in zip(results, base)]
+        mean, deviation = spread(gains)
+        chance = n < 2 or abs(mean) <= T_POINT[min(n, 10)] * deviation / n ** 0.5
+        words.append(f"{name.replace(' ', ' from ')} {mean:+.1f} ± {deviation:.1f}, ahead in "
+                     f"{sum(gain > 0 for gain in gains)} of {n} seeds"
+                     f"{' (may be chance)' if chance else ''}")
+    return (f"Against plain prompt tuning ({spread(base)[0]:.1f}), seed by seed: "
+            + ("; ".join(words) or "nothing else ran") + ".")
 
 
 def write_results(setting, task, source, found, similar):
@@ -710,6 +742,10 @@ def planned_rows(args, target):
 def main(argv=None):
     args = parse_arguments(argv)
     setting = Setting(args)
+    for target in args.target:
+        if {"pot", "panda"} & set(args.approach) and args.source == [target]:
+            raise ValueError(f"{target} cannot be its own source: give another --source, or "
+                             "--approach prompt")
     setting.all_rows = sum(planned_rows(args, target) for target in args.target)
     for target in args.target:
         sources = [name for name in args.source if name != target]

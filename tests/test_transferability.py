@@ -48,6 +48,23 @@ def test_measures_that_ask_the_model(kind):
     assert tr.panda(a, b, t5, ids) == pytest.approx(tr.panda(b, a, t5, ids), abs=1e-5)
 
 
+def test_panda_takes_away_what_the_model_makes_of_the_inputs_without_a_prompt(monkeypatch):
+    # Three "task embeddings" in the plane: promptless (1, 1), source (2, 1), target (1, 2).
+    # From (1, 1), the source lies to the right and the target above: a right angle.
+    vectors = {"source": [2.0, 1.0], "target": [1.0, 2.0], None: [1.0, 1.0]}
+    monkeypatch.setattr(tr, "task_embedding", lambda t5, prompt, ids: torch.tensor(vectors[prompt]))
+    assert tr.panda("source", "target", None, None) == pytest.approx(0)
+    vectors["target"] = [3.0, 1.0]
+    assert tr.panda("source", "target", None, None) == pytest.approx(1)
+
+
+def test_neurons_of_a_gated_model_are_those_of_its_gate():
+    t5 = model.initialise(model.Config(40, 8, 4, 16, 2, 3, 2, feed_forward_proj="gated-gelu"), seed=1)
+    for block in t5.decoder.blocks:
+        torch.nn.init.zeros_(block.ff.wi_1.weight)
+    assert tr.active_neurons(t5, torch.randn(4, 8), 39).sum() > 0
+
+
 def test_task_embedding_is_the_mean_over_the_inputs_padded_or_not():
     torch.manual_seed(0)
     t5 = model.initialise(model.Config(40, 8, 4, 16, 2, 2, 2), seed=1)

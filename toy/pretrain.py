@@ -11,6 +11,7 @@ import argparse
 import io
 import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -130,15 +131,22 @@ def learning_rate(step, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=9000, help="training steps (default: 9000)")
+    parser.add_argument("--steps", type=int, default=5500, help="training steps (default: 5500)")
     parser.add_argument("--batch", type=int, default=128, help="examples in a step (default: 128)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
-    parser.add_argument("--out", type=Path, default=HERE / "t5", help="folder of the checkpoint")
+    parser.add_argument("--out", type=Path, default=Path("runs/toy-t5"),
+                        help="folder of the checkpoint (default: runs/toy-t5)")
+    parser.add_argument("--new-vocabulary", action="store_true",
+                        help="train a vocabulary instead of taking that of toy/t5")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    if not (args.out / "spiece.model").exists():
+    if args.batch % 4:
+        raise SystemExit(f"pretrain.py: --batch is {args.batch}, wanted a multiple of 4")
+    if args.new_vocabulary:
         train_tokenizer(args.out, args.seed)
+    elif not (args.out / "spiece.model").exists():
+        shutil.copy(HERE / "t5" / "spiece.model", args.out)
     tokenizer = data.Tokenizer(args.out / "spiece.model")
     t5 = model.initialise(model.Config(tokenizer.pieces + data.EXTRA_IDS, **SIZES), args.seed)
     t5.to(args.device)
