@@ -398,7 +398,8 @@ def main():
         for name, task in TASKS.items():
             sizes = world.SIZES[name.removeprefix("toy-")] if not task.files else ("file", "file")
             print(f"{name:12} {sizes[0]:>7} {sizes[1]:>6}  {', '.join(task.metrics)}; "
-                  f"{', '.join(task.labels) or 'free text'}")
+                  f"{', '.join(task.labels) or 'free text'}"
+                  f"{'; reads ' + ' and '.join(task.files) if task.files else ''}")
         return
     train, dev = load(args.task, args.data)
     tokenizer = Tokenizer(checkpoint(args.model) / "spiece.model")

@@ -84,6 +84,10 @@ CHOICES = {"init": ("uniform", "vocabulary", "labels"), "optimizer": ("adafactor
 APPROACHES = ("prompt", "pot", "panda", "controls", "finetune")
 
 
+def split(names):
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +97,8 @@ def parse_arguments(argv):
     add("--model", help="t5-small … t5-11b, owner/name on the hub, or a folder (default: the toy T5)")
     add("--data", help="folder with the official files of the tasks (`python data.py` lists them)")
     add("--approach", default="prompt,pot,panda,controls",
-        help="comma-separated, of %s (default: %%(default)s)" % ", ".join(APPROACHES))
+        help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x and "
+        "panda_self (default: %%(default)s)" % ", ".join(APPROACHES))
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
@@ -104,7 +109,7 @@ def parse_arguments(argv):
         help="positions, prompt and padding counted, in one forward pass, for memory; changes no "
         "result (default: 8192)")
     add("--resume", action=argparse.BooleanOptionalAction, default=True,
-        help="go on where the same command stopped (default: yes)")
+        help="go on where the same command stopped, and read the source prompts it left (default: yes)")
     for name, (toy, real, text) in RECIPE.items():
         add(f"--{name.replace('_', '-')}", type=type(toy), dest=name,
             help=f"{text} (default: {real}; toy tasks: {toy})".replace("%", "%%"))
@@ -122,9 +127,15 @@ def parse_arguments(argv):
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}, wanted {range_}")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, wanted a folder")
-    args.source = (args.source or "toy-nli,toy-sst2").split(",")
-    args.target = (args.target or "toy-cb").split(",")
-    args.approach = args.approach.split(",")
+    args.target = split(args.target or "toy-cb")
+    args.approach = split(args.approach)
+    if not {"pot", "panda"} & set(args.approach):
+        args.source = ""
+    elif args.source is None:
+        if not all(name.startswith("toy-") for name in args.target):
+            raise ValueError("give --source, the tasks to transfer from, or --approach prompt")
+        args.source = "toy-nli,toy-sst2"
+    args.source = split(args.source)
     for name in args.source + args.target:
         data.find_task(name)
     for option in ("source", "target"):
@@ -132,7 +143,8 @@ def parse_arguments(argv):
             raise ValueError(f"--{option} {','.join(getattr(args, option))} names a task twice")
     for name in args.approach:
         if name not in APPROACHES:
-            raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)}")
+            raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)} (controls are prompt_2x "
+                             "and panda_self)")
     for name, words in CHOICES.items():
         if getattr(args, name) not in (None, *words):
             raise ValueError(f"unknown {name} {getattr(args, name)!r}: {', '.join(words)}")
@@ -160,6 +172,10 @@ def choose_device(device, dtype):
         raise ValueError(f"unknown device {device!r}: cpu, cuda, cuda:1, …")
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: this machine has no GPU that torch can use")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
     if dtype is None:
         bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
         dtype = "bf16" if bf16 else "fp32"
@@ -230,7 +246,6 @@ class Setting:
     def __init__(self, args):
         self.args = args
         self.device, self.dtype, why = choose_device(args.device, args.dtype)
-        args.dtype = self.dtype
         if self.dtype == "fp16" and "finetune" in args.approach:
             raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want its own loss scale")
         folder = data.checkpoint(args.model)
@@ -251,7 +266,7 @@ class Setting:
 
     def log(self, title, **entry):
         with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"pass": title} | entry) + "\n")
+            file.write(json.dumps({"time": round(time.time()), "pass": title} | entry) + "\n")
 
     def eta(self):
         """Minutes and seconds to go, from the rows trained so far."""
@@ -345,7 +360,10 @@ def dev_scores(setting, task, prompts, places):
 
 
 def learning_rate(recipe, step, steps):
-    """Of step 0, 1, …: constant, or half a cosine from lr to 0. After the last step, 0."""
+    """Of step 0, 1, …: constant, or half a cosine from lr to 0.
+
+    0 after a run's last step: it has no rows any more, but Adam's momentum would go on.
+    """
     if step >= steps:
         return 0.0
     if recipe.schedule == "constant":
@@ -490,7 +508,7 @@ def train_prompts(setting, task, runs, title):
             kept = time.time()
             dev = f"dev {statistics.mean(state['curves'][n][-1][1] for n in due):.1f} " if due else ""
             print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} {dev}"
-                  f"lr {optimizer.param_groups[live[0]]['lr']:.3g} {speed:.0f} tok/s "
+                  f"lr {optimizer.param_groups[live[0]]['lr']:.3g} {len(live)} prompts {speed:.0f} tok/s "
                   f"ETA {setting.eta()}", flush=True)
             setting.log(title, step=step, loss={
                 f"{runs[n].name} seed {runs[n].seed}": losses[n].item() for n in live},
@@ -551,29 +569,30 @@ def finetune(setting, task, seed):
 def source_prompt(setting, name):
     """The trained prompt (P, D) of a source task: read if it is there, else trained with seed 0."""
     args = setting.args
-    kept = setting.out / "sources" / f"{name}-0"
+    task = TaskData(setting, name)
+    recipe, kept = source_recipe(setting, task), setting.out / "sources" / f"{name}-0"
     for folder in (kept, SHIPPED / f"{name}-0"):
         if not folder.exists() or (folder == kept and not args.resume):
             continue
         trained, made_by = prompt.load(folder)
-        if made_by["fingerprint"] == setting.fingerprint and made_by["recipe"] == source_recipe(args):
+        if made_by["fingerprint"] == setting.fingerprint and made_by["recipe"] == recipe:
             print(f"source {name}: read from {folder}, {made_by['score']:.1f} on its dev set", flush=True)
             return trained
-        print(f"source {name}: {folder} was made by another model or recipe, training anew", flush=True)
-    task = TaskData(setting, name)
+        print(f"source {name}: {folder} was made by another model, recipe or data, not read", flush=True)
     run = Run(f"source {name}", 0, start(setting, task, 0), args.source_steps)
     setting.all_rows += args.source_steps * args.batch
     [result] = train_prompts(setting, task, [run], f"source {name}")
-    keep_prompt(setting, kept, name, 0, result, source_recipe(args))
+    keep_prompt(setting, kept, name, 0, result, recipe)
     return result.best
 
 
-def source_recipe(args):
-    """What decides a source prompt."""
+def source_recipe(setting, task):
+    """What decides a source prompt, beside the model."""
+    args = setting.args
     names = ("length", "init", "optimizer", "lr", "schedule", "weight_decay", "source_steps", "batch",
              "dropout", "evals", "held_out", "max_input", "max_dev")
     return {name: getattr(args, name) for name in names} | {
-        "dtype": args.dtype, "data": args.data and str(Path(args.data).resolve())}
+        "dtype": setting.dtype, "examples": task.fingerprint}
 
 
 def start(setting, task, seed):
@@ -658,8 +677,14 @@ def transfer(setting, target, sources):
 
 
 def spread(scores):
-    """Mean and sample standard deviation; of one score, the deviation is 0."""
-    return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+    """Mean and sample standard deviation, which one score does not have: NaN, shown as ?."""
+    return statistics.mean(scores), statistics.stdev(scores) if len(scores) > 1 else math.nan
+
+
+def plus_minus(scores, sign=""):
+    """Of some scores, "75.9 ± 3.4"; of one, "75.9 ± ?"."""
+    mean, deviation = spread(scores)
+    return f"{mean:{sign}.1f} ± {'?' if math.isnan(deviation) else f'{deviation:.1f}'}"
 
 
 def table(task, found, similar, metric):
@@ -670,10 +695,9 @@ def table(task, found, similar, metric):
     for name, results in found.items():
         approach, _, source = name.partition(" ")
         scores = [result.score for result in results]
-        mean, deviation = spread(scores)
         near = (f"{statistics.mean(s[metric] for s in similar[source]):+.2f}"
                 if source in similar else "")
-        lines.append(f"| {approach} | {source or '–'} | {mean:.1f} ± {deviation:.1f} | "
+        lines.append(f"| {approach} | {source or '–'} | {plus_minus(scores)} | "
                      f"{', '.join(f'{s:.1f}' for s in scores)} | "
                      f"{statistics.mean(r.seconds for r in results):.1f} | {near} |")
     return lines + ["", sentence(found)]
@@ -697,7 +721,7 @@ def sentence(found):
         gains = [r.score - b for r, b in zip(results, base)]
         mean, deviation = spread(gains)
         chance = n < 2 or abs(mean) <= T_POINT[min(n, 10)] * deviation / n ** 0.5
-        words.append(f"{name.replace(' ', ' from ')} {mean:+.1f} ± {deviation:.1f}, ahead in "
+        words.append(f"{name.replace(' ', ' from ')} {plus_minus(gains, '+')}, ahead in "
                      f"{sum(gain > 0 for gain in gains)} of {n} seeds"
                      f"{' (may be chance)' if chance else ''}")
     return (f"Against plain prompt tuning ({spread(base)[0]:.1f}), seed by seed: "
@@ -719,7 +743,7 @@ def write_results(setting, task, source, found, similar):
                        for measure in similar[source][0]} if source in similar else {},
         "similarity_each_seed": similar.get(source, []),
         "curves": {name: [r.curve for r in rs] for name, rs in mine.items()},
-        "seconds": {name: sum(r.seconds for r in rs) for name, rs in mine.items()},
+        "seconds": {name: statistics.mean(r.seconds for r in rs) for name, rs in mine.items()},
         "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
         "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
@@ -751,7 +775,11 @@ def main(argv=None):
         sources = [name for name in args.source if name != target]
         task, found, similar = transfer(setting, target, sources)
         print()
-        print("\n".join(table(task, found, similar, args.metric)))
+        report = "\n".join(table(task, found, similar, args.metric))
+        print(report)
+        (setting.out / target).mkdir(exist_ok=True)
+        write_whole(setting.out / target / "report.md", lambda path: path.write_text(
+            f"# {target}\n\nmodel {args.model}\n\n{report}\n", encoding="utf-8"))
         folders = [write_results(setting, task, source, found, similar)
                    for source in list(similar) or [""]]
         print(f"\n{time.time() - setting.begun:.0f} seconds; written to "

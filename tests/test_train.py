@@ -286,6 +286,22 @@ def test_dropout_is_the_students_and_not_the_teachers(few, tmp_path, monkeypatch
     assert (seen["student"], seen["teacher"], seen["evaluation"]) == ({0.5}, {0.0}, {0.0})
 
 
+def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(few, tmp_path):
+    losses = []
+    for dtype in ("fp32", "bf16"):
+        setting = make_setting(tmp_path, "--dtype", dtype)
+        setting.scaler = torch.amp.GradScaler("cpu", enabled=False)
+        task = train.TaskData(setting, "toy-cb")
+        [run] = some_runs(setting, task, count=1)
+        bank, teacher = train.prompt.PromptBank([run.start]), train.prompt.PromptBank([run.teacher])
+        [loss], _ = train.gradients(setting, task, bank, [run],
+                                    train.distill.Teachers(setting.t5, teacher), step=0)
+        losses.append(loss.item())
+        assert bank.prompts[0].grad.dtype == torch.float32
+    assert setting.t5.shared.weight.dtype == torch.bfloat16
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 # ------------------------------------------------------------ stopping, going on
 
 
@@ -342,6 +358,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     assert all(torch.isfinite(p).all() for p in bank_of(tmp_path, "pass").values())
 
 
+def test_a_source_prompt_is_read_again_unless_model_recipe_or_data_changed(
+        few, tmp_path, monkeypatch, capsys):
+    def said(*more):
+        setting = make_setting(tmp_path, "--evals", "1", *more)
+        capsys.readouterr()
+        train.source_prompt(setting, "toy-nli")
+        return capsys.readouterr().out
+
+    assert "not read" in said()  # the shipped one was made by another recipe
+    kept = f"read from {tmp_path / 'sources' / 'toy-nli-0'}"
+    assert kept in said()
+    assert kept not in said("--lr", "0.2")
+    assert kept in said("--lr", "0.2")
+    monkeypatch.setitem(world.SIZES, "nli", (30, 20))  # six examples more
+    assert kept not in said("--lr", "0.2")
+    assert kept not in said("--no-resume", "--lr", "0.2")
+
+
 # ------------------------------------------------------------------ the report
 
 
@@ -359,6 +393,9 @@ def test_the_sentence_says_what_was_found_whichever_way_it_went():
     assert "pot from toy-nli +10.3 ± 0.6, ahead in 3 of 3 seeds;" in words
     assert "pot from toy-sst2 -10.3 ± 0.6, ahead in 0 of 3 seeds;" in words
     assert "panda from toy-nli +1.0 ± 11.5, ahead in 1 of 3 seeds (may be chance)" in words
+    # One seed has no deviation, and says so.
+    one = {name: results[:1] for name, results in found.items()}
+    assert "pot from toy-nli +10.0 ± ?, ahead in 1 of 1 seeds (may be chance)" in train.sentence(one)
     # +10, +10 and 0 mean 6.7 with deviation 5.8: two standard errors are passed
     # (2 * 5.8 / sqrt(3) = 6.7), but with three seeds it takes 4.30 of them.
     found["pot toy-nli"] = [result(70), result(72), result(64)]
@@ -397,6 +434,9 @@ def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(few, tmp
     (["--target", "toy-cv"], "unknown task 'toy-cv'; did you mean toy-cb"),
     (["--target", "cb", "--source", "toy-nli"], "cannot be mixed"),
     (["--target", "cb", "--source", "mnli"], "give --model"),
+    (["--target", "cb"], "give --source"),
+    (["--target", "cb", "--approach", "prompt"], "give --model"),
+    (["--approach", "panda_self"], "controls are prompt_2x and panda_self"),
     (["--approach", "magic"], "unknown approach 'magic'"),
     (["--steps", "0"], "--steps is 0, wanted 1 or more"),
     (["--schedule", "linear"], "unknown schedule 'linear'"),
