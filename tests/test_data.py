@@ -744,8 +744,8 @@ def test_the_command_lists_the_tasks(tmp_path):
     assert (answer.returncode, answer.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in answer.stdout.splitlines()]
     assert len(lines) == 1 + len(data.TASKS)
-    assert "cb file file accuracy, macro_f1; entailment, contradiction, neutral; "\
-           "reads superglue/CB/train.jsonl and superglue/CB/val.jsonl" in lines
+    assert ("cb file file accuracy, macro_f1; entailment, contradiction, neutral; "
+            "reads superglue/CB/train.jsonl and superglue/CB/val.jsonl") in lines
     assert "toy-cb 250 500 accuracy; entailment, neutral, contradiction" in lines
     assert "toy-ner 5000 500 entity_f1; free text" in lines
 
