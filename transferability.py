@@ -12,8 +12,8 @@ in [-1, 1]. A good measure ranks the sources of a target as transfer itself does
 PANDA's measure leaves open whose inputs are read, what is pooled, and whether what
 the model makes of them without a prompt is taken away first. Here: 100 training
 inputs of the target, the decoder's last state at its first position (from which the
-answer is read), less that of the promptless model. Without that last step all
-hidden states point the same way and every pair looks alike.
+answer is read), less that of the promptless model: what every prompt shares with no
+prompt at all is no likeness of tasks, and would give unrelated pairs a weight.
 
 Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 """
