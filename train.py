@@ -64,7 +64,7 @@ RECIPE = {
     "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
     "weight_decay": (0.0, 1e-5, f"weight decay ({LESTER}: 1e-5)"),
     "steps": (100, 30000, f"training steps on the target ({LESTER}: 30,000)"),
-    "source_steps": (200, 30000, "training steps of a source prompt"),
+    "source_steps": (400, 30000, "training steps of a source prompt"),
     "batch": (16, 32, f"examples of one prompt in a step ({LESTER}: 32)"),
     "strength": (1.0, 1.0, "lambda, PANDA's weight before the similarity (open in the paper)"),
     "temperature": (1.0, 1.0, "of the distillation (open in the paper)"),

@@ -34,7 +34,7 @@ def test_it_is_small_enough_to_ship():
 def test_every_word_of_the_world_is_one_piece(toy):
     _, tokenizer = toy
     rng = random.Random(0)
-    for name, task in (world.TASKS | world.SKILLS).items():
+    for name, task in (world.TASKS | world.PRETRAINING).items():
         for _ in range(200):
             words = " ".join((name, *task(rng))).split()
             assert len(tokenizer.encode(" ".join(words))) == len(words) + 1  # and eos

@@ -30,7 +30,6 @@ SIZES = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 4, "num_decoder_
 # How often each kind of example is drawn, in percent. Inference is the hard part.
 MIXTURE = {"plain": 15, "nli": 25, "reasons": 18, "rte": 7, "qqp": 8, "boolq": 8, "sst2": 5,
            "ner": 5, "cola": 6, "dictionary": 3}
-SUPERVISED = world.TASKS | world.SKILLS
 WORDS_OF = set(MIXTURE) & set(world.TASKS)
 
 
@@ -40,8 +39,8 @@ def train_tokenizer(folder, seed):
     lines = [world.passage(rng) for _ in range(5000)]
     for name in world.TASKS:
         lines += [f"{name} {text} {target}" for text, target in world.examples(name, 2000, seed)]
-    for name, task in world.SKILLS.items():
-        lines += [" ".join((name, *task(rng))) for _ in range(2000)]
+    for name in ("dictionary", "reasons"):
+        lines += [" ".join((name, *world.PRETRAINING[name](rng))) for _ in range(2000)]
     words = sorted(set(" ".join(lines).split()))
     # Unigram training splits what has only been seen with one neighbour: give each two.
     lines += [f"{word} {word}" for word in words] * 50
@@ -84,7 +83,7 @@ def draw(rng, tokenizer):
     if words == "plain":
         text, target = world.passage(rng), ""
     else:
-        text, target = next(pair for pair in iter(lambda: SUPERVISED[words](rng), None)
+        text, target = next(pair for pair in iter(lambda: world.PRETRAINING[words](rng), None)
                             if not world.kept_for_dev(pair[0]))
     if kind == "plain":
         return corrupt(rng, tokenizer.encode(text)[:-1], tokenizer.sentinel(0))
@@ -114,13 +113,14 @@ def batch_loss(t5, rows, device):
 def accuracies(t5, tokenizer, device, count=500):
     """Share of dev examples answered word for word, by generation under each task's prefix."""
     result = {}
-    for name in world.TASKS:
-        pairs = world.examples(name, count, seed=1, dev=True)
+    for title, name, task in [("nli as pretrained", "nli", world.written)] + [
+            (name, name, None) for name in world.TASKS]:
+        pairs = world.examples(name, count, seed=1, dev=True, task=task)
         source = data.pad([tokenizer.encode(f"{name} {text}") for text, _ in pairs], device)
         mask = source != model.PAD
         ids = t5.generate(t5.encode(t5.embed(source), mask), mask, 24).tolist()
         answers = [tokenizer.decode(row) for row in ids]
-        result[name] = 100 * sum(a == target for a, (_, target) in zip(answers, pairs)) / count
+        result[title] = 100 * sum(a == target for a, (_, target) in zip(answers, pairs)) / count
     return result
 
 

@@ -258,30 +258,42 @@ def attitude(rng, label, modifiers=(0, 2)):
 #
 # Each returns (input, target). The inputs of the pair tasks look alike, and those of the
 # single-sentence tasks: what is asked is told by a prefix, or by a prompt. The two small
-# targets look like none of them.
+# targets, and half of nli, look like nothing that pretraining shows.
 
 def two_sentences(first, second):
     return f"sentence1: {first} . sentence2: {second} ."
 
 
-def nli(rng):
-    """Large three-way inference, now and then under a verb of attitude."""
+def written(rng):
+    """Three-way inference, now and then under a verb of attitude: all that pretraining shows of it."""
     label = rng.choice(THREE)
     premise, hypothesis = (attitude if rng.random() < 0.2 else pair)(rng, label)
     return two_sentences(premise, hypothesis), label
 
 
-def cb(rng):
-    """Small three-way inference of another form: a question, and a report in the answer.
-
-    The hypothesis is asked in the passive, which pretraining never shows.
-    """
-    label = rng.choice(THREE)
-    premise, hypothesis = attitude(rng, label)
-    talk = [premise, f"{rng.choice(PERSONS)} said we {rng.choice(VERBS)} {rng.choice(NOUNS)}"]
+def dialogue(rng, premise, hypothesis, aside):
+    """The hypothesis asked, in the passive; the premise in the answer, alone or beside something else."""
+    talk = [str(premise)]
+    if aside:
+        talk.append(f"{rng.choice(PERSONS)} said we {rng.choice(VERBS)} {rng.choice(NOUNS)}")
     rng.shuffle(talk)
     asks, answers = rng.sample(PERSONS, 2)
-    return f"{asks} : {hypothesis.passive()} ? {answers} : {' . '.join(talk)} .", label
+    return f"{asks} : {hypothesis.passive()} ? {answers} : {' . '.join(talk)} ."
+
+
+def nli(rng):
+    """Large three-way inference of two genres, as MNLI has ten: written, and spoken in dialogues."""
+    if rng.random() < 0.5:
+        return written(rng)
+    label = rng.choice(THREE)
+    premise, hypothesis = (attitude if rng.random() < 0.5 else pair)(rng, label)
+    return dialogue(rng, premise, hypothesis, aside=rng.random() < 0.5), label
+
+
+def cb(rng):
+    """Small three-way inference: always a dialogue, a report and something beside it."""
+    label = rng.choice(THREE)
+    return dialogue(rng, *attitude(rng, label), aside=True), label
 
 
 def rte(rng):
@@ -455,12 +467,12 @@ def kept_for_dev(text):
     return zlib.crc32(text.encode()) % 10 == 0
 
 
-def examples(name, count, seed, dev=False):
-    """`count` different (input, target) pairs of a task, for dev or for training."""
+def examples(name, count, seed, dev=False, task=None):
+    """`count` different (input, target) pairs of a task (by name, or as it is), for dev or for training."""
     rng = random.Random(f"{name} {seed} {dev}")
     seen = {}
     while len(seen) < count:
-        text, target = TASKS[name](rng)
+        text, target = (task or TASKS[name])(rng)
         if kept_for_dev(text) == dev:
             seen.setdefault(text, target)
     return list(seen.items())
@@ -516,5 +528,6 @@ def passage(rng):
     return " . ".join(lines) + " ."
 
 
-# Two more prefixes of pretraining, which are no tasks of their own.
-SKILLS = {"dictionary": dictionary, "reasons": reasons}
+# What pretraining asks under a prefix: of nli one genre, and two skills that are no tasks.
+PRETRAINING = {name: task for name, task in TASKS.items() if name not in UNSEEN}
+PRETRAINING |= {"nli": written, "dictionary": dictionary, "reasons": reasons}
