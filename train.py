@@ -73,7 +73,7 @@ RECIPE = {
     "evals": (5, 20, "how often a run is scored on dev; the best of these is kept"),
     "held_out": (0.6, 0.0, "share of dev kept from that choice and used for the report; 0: choose "
                  "and report on the same examples, as the papers do"),
-    "max_input": (512, 512, "tokens of an input, the rest is cut"),
+    "max_input": (512, 512, "tokens of an input; the long part (premise, passage) is what is cut"),
     "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
 }
@@ -95,7 +95,9 @@ def parse_arguments(argv):
     add("--source", help="source tasks, comma-separated (default: toy-nli,toy-sst2)")
     add("--target", help="target tasks, comma-separated (default: toy-cb)")
     add("--model", help="t5-small … t5-11b, owner/name on the hub, or a folder (default: the toy T5)")
-    add("--data", help="folder with the official files of the tasks (`python data.py` lists them)")
+    add("--data", help="folder with the official files of the tasks, as `python data.py` lists them "
+        "(default: fetched once into the cache)")
+    add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or your cache folder)")
     add("--approach", default="prompt,pot,panda,controls",
         help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x and "
         "panda_self (default: %%(default)s)" % ", ".join(APPROACHES))
@@ -248,7 +250,7 @@ class Setting:
         self.device, self.dtype, why = choose_device(args.device, args.dtype)
         if self.dtype == "fp16" and "finetune" in args.approach:
             raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want its own loss scale")
-        folder = data.checkpoint(args.model)
+        folder = data.checkpoint(args.model, cache=args.cache)
         torch_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
         self.t5 = model.load(folder, torch_dtype, self.device)
         self.tokenizer = data.Tokenizer(folder / "spiece.model")
@@ -282,17 +284,22 @@ class TaskData:
     def __init__(self, setting, name):
         args, tokenizer = setting.args, setting.tokenizer
         self.name, self.task = name, data.find_task(name)
-        train, dev = data.load(name, args.data)
+        train, dev = data.load(name, args.data, args.cache)
         if args.max_dev and args.max_dev < len(dev):
             dev = [dev[i * len(dev) // args.max_dev] for i in range(args.max_dev)]
-        self.train = [(tokenizer.encode(e.input, args.max_input), tokenizer.encode(e.target))
-                      for e in train]
-        cut = sum(len(tokenizer.encode(e.input)) > args.max_input for e in train)
-        if cut:
-            print(f"{name}: {cut} of {len(train)} training inputs cut to {args.max_input} tokens")
-        self.dev = [(tokenizer.encode(e.input, args.max_input), e.target) for e in dev]
+        inputs, cut = tokenizer.encode_inputs(train, args.max_input)
+        self.train = list(zip(inputs, (tokenizer.encode(e.target) for e in train)))
+        inputs, cut_dev = tokenizer.encode_inputs(dev, args.max_input)
+        self.dev = list(zip(inputs, dev))
+        if cut or cut_dev:
+            print(f"{name}: {cut} of {len(train)} training inputs and {cut_dev} of {len(dev)} dev inputs "
+                  f"cut to {args.max_input} tokens", flush=True)
+        self.longest = max(len(target) for _, target in self.train)  # of an answer, in tokens
         count = round(len(dev) * args.held_out)
-        self.fingerprint = hashlib.sha256(repr((self.train, self.dev)).encode()).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for ids, target in self.train + self.dev:
+            digest.update(f"{ids.tolist()} {target} ".encode())
+        self.fingerprint = digest.hexdigest()[:16]
         order = data.order(len(dev), 0, "held out")  # not the file's order, which may be sorted
         self.report = sorted(order[:count]) or sorted(order)
         self.choose = sorted(order[count:]) if count else sorted(order)
@@ -346,7 +353,7 @@ def predict(setting, task, prompts, places):
                 texts = [task.task.labels[i] for i in
                          t5.score_labels(memory, mask, labels).argmax(-1).tolist()]
             else:
-                texts = [tokenizer.decode(row) for row in t5.generate(memory, mask, 32).tolist()]
+                texts = [tokenizer.decode(row) for row in t5.generate(memory, mask, task.longest).tolist()]
         for ((n, i), _), text in zip(part, texts):
             answers[n][i] = text
     return [[answer[i] for i in places] for answer in answers]
@@ -354,7 +361,7 @@ def predict(setting, task, prompts, places):
 
 def dev_scores(setting, task, prompts, places):
     """The first metric of each prompt on these dev examples, in percent."""
-    targets = [task.dev[i][1] for i in places]
+    targets = [task.dev[i][1] for i in places]  # whole examples: some metrics want more than the target
     return [next(iter(data.score(task.name, texts, targets).values()))
             for texts in predict(setting, task, prompts, places)]
 

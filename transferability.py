@@ -21,6 +21,7 @@ Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 import torch
 import torch.nn.functional as F
 
+from data import spearman  # to judge a measure by: predicted against found  # noqa: F401
 from model import PAD
 from prompt import PromptBank
 
@@ -102,29 +103,3 @@ def panda(source, target, t5, ids):
     neutral = task_embedding(t5, None, ids)
     return cosine(task_embedding(t5, source, ids) - neutral,
                   task_embedding(t5, target, ids) - neutral)
-
-
-def ranks(values):
-    """Ranks from 1, ties sharing their mean rank.
-
-    >>> ranks([10, 30, 20, 20]).tolist()
-    [1.0, 4.0, 2.5, 2.5]
-    """
-    values = torch.as_tensor(values, dtype=torch.float64)
-    below = (values[None] < values[:, None]).sum(1)
-    equal = (values[None] == values[:, None]).sum(1)
-    return below + (equal.double() + 1) / 2
-
-
-def spearman(x, y):
-    """Spearman's rank correlation of two lists: Pearson's, of the ranks; 0 if one is constant.
-
-    >>> spearman([1, 2, 3], [10, 20, 15])
-    0.5
-    """
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} values against {len(y)}")
-    a, b = ranks(x), ranks(y)
-    a, b = a - a.mean(), b - b.mean()
-    scale = ((a @ a) * (b @ b)).sqrt().item()
-    return (a @ b).item() / scale if scale else 0.0
