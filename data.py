@@ -38,6 +38,7 @@ import functools
 import gzip
 import hashlib
 import http.client
+import itertools
 import json
 import math
 import os
@@ -188,9 +189,10 @@ def pearson(x, y):
     """
     if len(x) != len(y):
         raise ValueError(f"{len(x)} values against {len(y)}")
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        return 0.0
     x, y = (numpy.asarray(values, dtype=float) - numpy.mean(values) for values in (x, y))
-    size = math.sqrt((x @ x) * (y @ y))
-    return float(x @ y / size) if size else 0.0
+    return float(x @ y / math.sqrt((x @ x) * (y @ y)))
 
 
 def ranks(values):
@@ -300,7 +302,7 @@ def same_referent(prediction, referent):
     words = [{word for word in re.sub(r"[^\w' ]", " ", text.lower()).split() if word not in DETERMINERS}
              for text in (prediction, referent)]
     possessive = [any("'" in word for word in one) for one in words]
-    return bool(words[0]) and possessive[0] == possessive[1] and (
+    return all(words) and possessive[0] == possessive[1] and (
         words[0] <= words[1] or words[1] <= words[0])
 
 
@@ -466,6 +468,21 @@ def blocks(path):
         yield f"{path}, the last sentence", rows
 
 
+def at(place, make, *arguments):
+    """make(*arguments); what it finds wrong is told with the place."""
+    try:
+        return make(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def columns_of(rows):
+    """The columns of rows that are all as long."""
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"rows of {min(map(len, rows))} and of {max(map(len, rows))} columns")
+    return list(zip(*rows))
+
+
 def tagged(tags):
     """Spans of B-, I- and O tags; an I- of another type than before it begins a span, too.
 
@@ -535,11 +552,12 @@ def read_ontonotes(path, predicates=False):
             words = [ESCAPED.get(row[3], row[3]) for row in rows]
             if "[WORD]" in words:
                 raise ValueError(f"{place}: the words are left out; join the files with OntoNotes first")
-            *arguments, _ = zip(*(row[11:] for row in rows))
+            columns = at(place, columns_of, rows)
             if predicates:
-                yield from ((place, predicate_row(words, cells)) for cells in arguments)
+                for cells in columns[11:-1]:
+                    yield place, at(place, predicate_row, words, cells)
             else:
-                yield place, sentence_row(words, bracketed([row[10] for row in rows]))
+                yield place, sentence_row(words, at(place, bracketed, columns[10]))
 
 
 def read_conll05(path):
@@ -549,12 +567,15 @@ def read_conll05(path):
         raise ValueError(f"{path / 'words'} holds no file")
     for file in files:
         props = path / "props" / file.name.replace(".words", ".props")
-        for (place, words), (_, rows) in zip(blocks(file), blocks(props), strict=True):
+        if not props.exists():
+            raise ValueError(f"{props} is missing beside {file}")
+        for (place, words), (_, rows) in itertools.zip_longest(
+                blocks(file), blocks(props), fillvalue=(f"{file}, the end", [])):
             if len(words) != len(rows):
                 raise ValueError(f"{place}: {len(words)} words, {len(rows)} rows in {props}")
             tokens = [ESCAPED.get(row[0], row[0]) for row in words]
-            _, *arguments = zip(*rows)  # the first column is the predicate's lemma
-            yield from ((place, predicate_row(tokens, cells)) for cells in arguments)
+            for cells in at(place, columns_of, rows)[1:]:  # the first is the predicate's lemma
+                yield place, at(place, predicate_row, tokens, cells)
 
 
 def wsc(row, train):
@@ -598,10 +619,11 @@ def record(row, train):
 
 
 def stsb(row, train):
-    """The score to the nearest 0.2, as T5 learned it; the metric takes the file's own score.
+    """The score to the nearest 0.2, halves to the even fifth, as T5 learned it (its own
+    preprocessor, in fp32); the metric takes the file's own score.
 
     >>> next(stsb({"score": "3.700"}, True))["rounded"]
-    '3.8'
+    '3.6'
     """
     if not row["score"]:
         yield row | {"rounded": None}
@@ -609,7 +631,7 @@ def stsb(row, train):
         score = float(row["score"])
         if not 0 <= score <= 5:
             raise ValueError(f"score {row['score']}, wanted 0 to 5")
-        yield row | {"rounded": f"{math.floor(5 * score + 0.5) / 5:.1f}", "golds": [row["score"]]}
+        yield row | {"rounded": f"{numpy.round(numpy.float32(score) * 5) / 5:.1f}", "golds": [row["score"]]}
 
 
 def glue(folder, dev="dev.tsv"):
@@ -712,7 +734,8 @@ def parse_rows(task, path, train):
             if task.rows is None or "skip" in row:
                 yield place, row
             else:
-                yield from ((place, made) for made in task.rows(row, train))
+                for made in at(place, list, task.rows(row, train)):
+                    yield place, made
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from None
     except (json.JSONDecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -884,6 +907,10 @@ def cache_folder(cache=None):
     return Path(cache or os.environ.get("PANDA_T5_CACHE") or home / "panda-t5")
 
 
+class NotTheFile(OSError):
+    """What has arrived is not, and cannot become, what was asked for."""
+
+
 @contextlib.contextmanager
 def locked(path):
     """The open file `path`, made if need be, once no other process has it."""
@@ -895,8 +922,9 @@ def locked(path):
             print(f"waiting for another process that fetches {path.stem}", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         # Whoever had it may have renamed or removed it: then this is not the file of that name.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            break
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
         file.close()
     with file:
         yield file
@@ -916,17 +944,21 @@ def transfer(url, file, whole):
     if have and known:
         headers["If-Range"] = known
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        if response.status != 206:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length and length.isdigit() else None
+        if response.status == 206:
+            first, last, total = content_range(response.headers.get("Content-Range", ""))
+            if first != have or last + 1 != total or known not in (None, response.headers.get("ETag", known)):
+                raise NotTheFile(f"{url}: asked to go on from byte {have} of version {known}, got "
+                                 f"{response.headers.get('Content-Range')} of {response.headers.get('ETag')}")
+        else:
             have = 0
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise OSError(f"{url}: asked to go on from byte {have}, got {response.headers.get('Content-Range')}")
         file.truncate(have)
+        file.seek(have)  # which truncate leaves where it was
         if response.headers.get("ETag", "W/").startswith("W/"):  # none, or one that promises too little
             tag.unlink(missing_ok=True)
         else:
             tag.write_text(response.headers["ETag"])
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
         began = said = time.time()
         got = have
         while block := response.read(1 << 16):
@@ -941,6 +973,18 @@ def transfer(url, file, whole):
         raise OSError(f"{url}: {got} of {total} bytes arrived")
 
 
+def content_range(text):
+    """First byte, last byte, bytes in all.
+
+    >>> content_range("bytes 100-299/300")
+    (100, 299, 300)
+    """
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text)
+    if not found:
+        raise NotTheFile(f"the server answers a range with {text!r}")
+    return tuple(map(int, found.groups()))
+
+
 def print_progress(url, got, total, speed, end=None):
     share = f" of {total / 1e6:.1f} MB, {100 * got / total:.0f} %" if total else " MB"
     end = end or ("\r" if sys.stderr.isatty() else "\n")
@@ -949,14 +993,14 @@ def print_progress(url, got, total, speed, end=None):
 
 
 def verify(path, size, sha256):
-    """Raise OSError if a file has not this size and checksum (None: any)."""
+    """Raise NotTheFile if a file has not this size and checksum (None: any)."""
     if size is not None and path.stat().st_size != size:
-        raise OSError(f"{path} has {path.stat().st_size} bytes, wanted {size}")
+        raise NotTheFile(f"{path} has {path.stat().st_size} bytes, wanted {size}")
     if sha256 is not None:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
-            raise OSError(f"{path} is not the published file: SHA-256 {found}, wanted {sha256}")
+            raise NotTheFile(f"{path} is not the published file: SHA-256 {found}, wanted {sha256}")
 
 
 def fetch(url, path, size=None, sha256=None):
@@ -983,10 +1027,12 @@ def fetch(url, path, size=None, sha256=None):
                     return
                 except (OSError, http.client.HTTPException) as error:
                     code = getattr(error, "code", None)  # of an answer that is an HTTP error
-                    whole = file.tell() if code is None and "wanted" in str(error) else None
-                    if whole or code == 416:  # wrong, and more of it will not help
+                    useless = isinstance(error, NotTheFile) or code == 416
+                    if useless:
                         file.truncate(0)
-                    final = (whole and not resumed) or (code and code < 500 and code not in (408, 416, 429))
+                        file.seek(0)
+                    # What was gone on from may be to blame; what came whole is what they have.
+                    final = (useless and not resumed) or (code and code < 500 and code not in (408, 416, 429))
                     if final or attempt + 1 == TRIES:
                         if isinstance(error, OSError):
                             raise
@@ -994,8 +1040,10 @@ def fetch(url, path, size=None, sha256=None):
                     print(f"{error!r}; trying again", file=sys.stderr)
                     time.sleep(PAUSE * 2 ** attempt)
         finally:
-            if part.exists() and not part.stat().st_size:
-                part.unlink()
+            with contextlib.suppress(FileNotFoundError):
+                if not part.stat().st_size:
+                    Path(f"{part}.etag").unlink(missing_ok=True)
+                    part.unlink()
 
 
 def obtain(file, root):

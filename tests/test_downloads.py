@@ -1,0 +1,491 @@
+"""data.py: downloads that are whole, or broken off, altered, raced for, killed.
+
+    python -m pytest tests/test_downloads.py    # seconds, nothing to download
+
+Oracle: a server on this computer that misbehaves on request; all files are invented, so
+what should arrive is known byte by byte, and the server notes what it was asked.
+"""
+
+import collections
+import hashlib
+import http.server
+import io
+import json
+import multiprocessing
+import random
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import data
+
+CONTENT = random.Random(0).randbytes(300_000)
+HALF = len(CONTENT) // 2
+MIDDLE = f"bytes={HALF}-"
+URL_FILE = "some.bin"
+CB = {"CB/train.jsonl": "Mia said the kettle was on.", "CB/val.jsonl": "Tom knew that it rained."}
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def flip(content):
+    """The same with one byte altered, near the start."""
+    return content[:9] + bytes([content[9] ^ 1]) + content[10:]
+
+
+def zipped(members):
+    """A zip with these members: name (or ZipInfo) -> content."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def cb_files():
+    return {name: json.dumps({"premise": premise, "hypothesis": "so it is", "label": "neutral"}) + "\n"
+            for name, premise in CB.items()}
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A server: its .files and their .etag, what it was .asked, and the .faults of the next answers.
+
+    A fault is a dict: status (that error), cut (bytes of the body, then it closes), stall (as
+    cut, but it stays silent), pause (seconds between eight pieces), add (to Content-Length),
+    to (a redirection), content (other bytes), ranges=False (knows none), said (Content-Range),
+    stubborn (heeds no If-Range).
+    """
+    web = types.SimpleNamespace(files={URL_FILE: CONTENT}, etag='"one"', asked=[], ranges=[],
+                                faults=collections.deque(), sent=0, go=threading.Event())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name, fault = self.path[1:], web.faults.popleft() if web.faults else {}
+            web.asked.append(name)
+            web.ranges.append(self.headers["Range"])
+            content = fault.get("content", web.files.get(name))
+            if "to" in fault:
+                self.send_response(302)
+                self.send_header("Location", f"/{fault['to']}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+            if content is None or "status" in fault:
+                return self.send_error(fault.get("status", 404))
+            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "bytes=0-")[1])
+            changed = self.headers["If-Range"] not in (None, web.etag) and "stubborn" not in fault
+            if changed or not fault.get("ranges", True):
+                start = 0
+            if start and start >= len(content):
+                return self.send_error(416)
+            self.send_response(206 if start else 200)
+            if start:
+                said = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                self.send_header("Content-Range", fault.get("said", said))
+            if web.etag:
+                self.send_header("ETag", web.etag)
+            body = content[start:]
+            self.send_header("Content-Length", str(len(body) + fault.get("add", 0)))
+            self.end_headers()
+            body = body[:fault.get("cut", fault.get("stall"))]
+            step = len(body) // 8 + 1 if "pause" in fault else len(body) or 1
+            for i in range(0, len(body), step):
+                web.sent += len(body[i:i + step])  # before the other side can know
+                self.wfile.write(body[i:i + step])
+                time.sleep(fault.get("pause", 0))
+            if "stall" in fault:
+                web.go.wait(10)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    Handler.protocol_version = "HTTP/1.1"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    web.cache, web.path = tmp_path / "cache", tmp_path / "kept" / "file"
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    for name in ("PANDA_T5_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(data, "PAUSE", 0)
+    monkeypatch.setattr(data, "TIMEOUT", 5)
+    yield web
+    web.go.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch(web, size=len(CONTENT), sha256=sha(CONTENT), file=URL_FILE):
+    data.fetch(f"{web.url}/{file}", web.path, size, sha256)
+
+
+def kept(folder):
+    """What lies in a folder: path in it -> content."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file() or path.is_symlink()}
+
+
+def publish(web, monkeypatch, archive, key="superglue/CB"):
+    """Let the server have this archive, in place of the published one."""
+    web.files["CB.zip"] = archive
+    monkeypatch.setitem(data.ARCHIVES, key, (f"{web.url}/CB.zip", len(archive), sha(archive)))
+
+
+def left_by_a_break(web, monkeypatch, **checks):
+    """Half of the file arrives, then the call ends in an error."""
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "TRIES", 1)
+        web.faults.append({"cut": HALF})
+        with pytest.raises(OSError, match=f"{HALF} of {len(CONTENT)} bytes"):
+            fetch(web, **checks)
+    assert not web.path.exists()
+    web.asked.clear(), web.ranges.clear()
+    web.sent = 0
+
+
+def assert_whole(web, content=CONTENT):
+    """The file is right, and nothing else is left."""
+    assert kept(web.path.parent) == {"file": content}
+
+
+UNCHECKED = {"size": None, "sha256": None}  # as for weights
+
+
+# ------------------------------------------------------------------ what is fetched
+
+
+def test_an_archive_is_fetched_and_unpacked_once(web, monkeypatch):
+    publish(web, monkeypatch, zipped(cb_files()))
+    train, dev = data.load("cb", cache=web.cache)
+    assert [e.input for e in train + dev] == [f"hypothesis: so it is premise: {p}" for p in CB.values()]
+    assert web.asked == ["CB.zip"]
+    assert kept(web.cache / "data") == {
+        "archives/superglue/CB.zip": web.files["CB.zip"],
+        **{f"superglue/{name}": text.encode() for name, text in cb_files().items()}}
+    assert data.load("cb", cache=web.cache) == (train, dev)
+    assert web.asked == ["CB.zip"]
+
+
+def test_the_folder_is_the_argument_or_ones_own_or_the_users(web, monkeypatch, tmp_path):
+    publish(web, monkeypatch, zipped(cb_files()))
+    places = [(None, tmp_path / "home" / ".cache" / "panda-t5")]
+    for name, place in ("XDG_CACHE_HOME", "xdg/panda-t5"), ("PANDA_T5_CACHE", "own"), (None, "argument"):
+        places.append((name, tmp_path / place))
+    for name, place in places:
+        if name:
+            monkeypatch.setenv(name, str(tmp_path / place.relative_to(tmp_path).parts[0]))
+        data.load("cb", cache=place if place.name == "argument" else None)
+        assert (place / "data/superglue/CB/val.jsonl").exists()
+    assert len(web.asked) == len(places)
+
+
+def test_plain_files_are_fetched_to_their_place(web, monkeypatch):
+    pair = '{"data": [{"paragraphs": [{"context": "Ann is in Rome.", "qas": [' \
+           '{"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}]}]}]}'
+    for file in data.TASKS["squad"].files:
+        web.files[file] = pair.encode()
+        monkeypatch.setitem(data.ARCHIVES, file, (f"{web.url}/{file}", len(pair), sha(pair.encode())))
+    for _ in range(2):
+        assert [e.target for split in data.load("squad", cache=web.cache) for e in split] == ["Ann", "Ann"]
+    assert tuple(web.asked) == data.TASKS["squad"].files
+    assert kept(web.cache / "data") == {file: pair.encode() for file in data.TASKS["squad"].files}
+
+
+def test_standard_error_has_size_and_speed(web, capsys):
+    fetch(web)
+    assert re.search(r"^some.bin: 0\.3 of 0\.3 MB, 100 %, \d+\.\d MB/s", capsys.readouterr().err, re.M)
+
+
+def test_licensed_files_are_asked_of_nobody(web, monkeypatch):
+    monkeypatch.setattr(data.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(ValueError) as error:
+        data.load("conll03", cache=web.cache)
+    for part in "conll03/eng.train and conll03/eng.testa", "https://www.clips", "Reuters", "NIST", "--data":
+        assert part in str(error.value)
+
+
+# ----------------------------------------------------------------------- broken off
+
+
+@pytest.mark.parametrize("checks", [{}, UNCHECKED], ids=["checksum", "etag"])
+def test_a_break_is_resumed_in_the_same_call(web, checks):
+    web.faults.append({"cut": HALF})
+    fetch(web, **checks)
+    assert web.ranges == [None, MIDDLE] and web.sent == len(CONTENT)
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("etag, checks", [('"one"', {}), (None, {}), ('W/"one"', {}), ('"one"', UNCHECKED)])
+def test_the_next_call_transfers_only_the_rest(web, monkeypatch, etag, checks):
+    web.etag = etag
+    left_by_a_break(web, monkeypatch, **checks)
+    fetch(web, **checks)
+    assert web.ranges == [MIDDLE] and web.sent == len(CONTENT) - HALF
+    assert_whole(web)
+
+
+def test_several_breaks_are_resumed_each_where_it_was(web):
+    web.faults.extend([{"cut": 1000}, {"cut": 70_000}, {"status": 503}])
+    fetch(web)
+    assert web.ranges == [None, "bytes=1000-", "bytes=71000-", "bytes=71000-"]
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"one"'])
+def test_nothing_to_tell_by_is_no_reason_to_resume(web, monkeypatch, etag):
+    web.etag = etag
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    fetch(web, **UNCHECKED)
+    assert web.ranges == [None]
+    assert_whole(web)
+
+
+def test_a_server_without_ranges_starts_over(web, monkeypatch):
+    left_by_a_break(web, monkeypatch)
+    web.faults.append({"ranges": False})
+    fetch(web)
+    assert web.ranges == [MIDDLE] and web.sent == len(CONTENT)
+    assert_whole(web)
+
+
+def test_another_version_starts_over(web, monkeypatch):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    web.etag, web.files[URL_FILE] = '"two"', CONTENT[::-1]
+    fetch(web, **UNCHECKED)
+    assert web.ranges == [MIDDLE]
+    assert_whole(web, CONTENT[::-1])
+
+
+def test_a_break_at_once_after_starting_over_leaves_no_hole(web, monkeypatch):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    web.etag, web.files[URL_FILE] = '"two"', CONTENT[::-1]
+    web.faults.append({"cut": 0})
+    fetch(web, **UNCHECKED)
+    assert web.ranges == [MIDDLE, None]
+    assert_whole(web, CONTENT[::-1])
+
+
+@pytest.mark.parametrize("checks", [{}, UNCHECKED], ids=["checksum", "etag"])
+def test_a_range_that_is_refused_starts_over(web, monkeypatch, checks):
+    left_by_a_break(web, monkeypatch, **checks)
+    web.faults.append({"status": 416})
+    fetch(web, **checks)
+    assert web.ranges == [MIDDLE, None]
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("said", ["bytes 0-299999/300000", "", "bytes */300000"])
+def test_another_range_than_asked_for_is_never_joined_to_what_is_there(web, monkeypatch, said):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    web.faults.append({"said": said})
+    fetch(web, **UNCHECKED)  # started over: the last question is for the whole
+    assert web.ranges[-1] is None
+    assert_whole(web)
+
+
+def test_a_part_of_the_rest_is_not_the_whole(web, monkeypatch):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    monkeypatch.setattr(data, "TRIES", 1)
+    web.faults.append({"said": f"bytes {HALF}-250000/300000", "content": CONTENT[:250_001]})
+    with pytest.raises(OSError):
+        fetch(web, **UNCHECKED)
+    assert not web.path.exists()
+
+
+def test_halves_of_two_versions_are_never_joined(web, monkeypatch):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    web.etag, web.files[URL_FILE] = '"two"', CONTENT[::-1]
+    web.faults.extend(data.TRIES * [{"stubborn": True}])
+    try:
+        fetch(web, **UNCHECKED)
+    except OSError:
+        assert not web.path.exists()
+    else:
+        assert_whole(web, CONTENT[::-1])
+
+
+# -------------------------------------------------------------------- wrong answers
+
+
+def test_fewer_bytes_than_announced_are_an_error(web):
+    web.faults.extend(data.TRIES * [{"add": 100}])
+    with pytest.raises(OSError):
+        fetch(web, **UNCHECKED)
+    assert not web.path.exists()
+
+
+@pytest.mark.parametrize("checks", [{}, {"sha256": None}])
+def test_fewer_bytes_than_published_are_an_error(web, checks):
+    web.files[URL_FILE] = CONTENT[:-5]
+    with pytest.raises(OSError, match="299995 bytes, wanted 300000"):
+        fetch(web, **checks)
+    assert web.asked == [URL_FILE] and not web.path.exists()
+
+
+def test_altered_bytes_are_not_unpacked(web, monkeypatch):
+    publish(web, monkeypatch, zipped(cb_files()))
+    web.files["CB.zip"] = flip(web.files["CB.zip"])
+    with pytest.raises(ValueError, match="not the published file: SHA-256 .* wanted"):
+        data.load("cb", cache=web.cache)
+    assert [name for name in kept(web.cache) if not name.endswith(".etag")] == []
+    assert web.asked == ["CB.zip"]
+
+
+def test_a_part_that_was_altered_is_started_over(web, monkeypatch):
+    left_by_a_break(web, monkeypatch)
+    part, = web.path.parent.glob("*.part")
+    part.write_bytes(flip(part.read_bytes()))
+    fetch(web)
+    assert web.ranges == [MIDDLE, None]
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("extra", [b"", b"more"], ids=["all", "too much"])
+def test_a_part_that_has_it_all_does_not_get_in_the_way(web, extra):
+    web.path.parent.mkdir()
+    Path(f"{web.path}.part").write_bytes(CONTENT + extra)
+    fetch(web)
+    assert_whole(web)
+
+
+def test_an_error_leaves_only_what_the_next_call_goes_on_from(web):
+    web.faults.extend(data.TRIES * [{"cut": 0}])
+    with pytest.raises(OSError):
+        fetch(web)
+    assert kept(web.path.parent) == {}
+
+
+@pytest.mark.parametrize("status, times", [(404, 1), (403, 1), (503, 4), (429, 4)])
+def test_what_may_pass_is_tried_again(web, monkeypatch, status, times):
+    monkeypatch.setattr(data, "TRIES", 4)
+    web.faults.extend(9 * [{"status": status}])
+    with pytest.raises(OSError, match=str(status)):
+        fetch(web)
+    assert len(web.asked) == times and kept(web.path.parent) == {}
+
+
+def test_a_redirection_is_followed_with_the_range(web):
+    web.faults.extend([{"to": URL_FILE}, {"cut": HALF}, {"to": URL_FILE}])
+    fetch(web, file="old")
+    assert web.asked == ["old", URL_FILE] * 2 and web.ranges == [None, None, MIDDLE, MIDDLE]
+    assert_whole(web)
+
+
+def test_slow_is_not_silent(web, monkeypatch):
+    monkeypatch.setattr(data, "TIMEOUT", 0.3)
+    web.faults.append({"pause": 0.06})  # in all longer than TIMEOUT
+    fetch(web)
+    assert len(web.asked) == 1
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("arrived", [0, HALF])
+def test_silence_is_an_error(web, monkeypatch, arrived):
+    monkeypatch.setattr(data, "TIMEOUT", 0.2)
+    monkeypatch.setattr(data, "TRIES", 2)
+    web.faults.extend(2 * [{"stall": arrived}])
+    with pytest.raises(OSError, match="timed out"):
+        fetch(web)
+    assert len(web.asked) == 2 and not web.path.exists()
+
+
+def test_without_a_network_one_line_says_what_to_do(web, monkeypatch):
+    with socket.socket() as taken:  # a port on which nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/CB.zip"
+        monkeypatch.setitem(data.ARCHIVES, "superglue/CB", (url, 9, "0" * 64))
+        with pytest.raises(ValueError) as error:
+            data.load("cb", cache=web.cache)
+    message = str(error.value)
+    by_hand = str(web.cache / "data/archives/superglue/CB.zip")
+    for part in url, by_hand, "--data FOLDER", "superglue/CB/train.jsonl":
+        assert part in message
+    assert "\n" not in message and kept(web.cache) == {}
+
+
+# ------------------------------------------------------------------------- archives
+
+
+def test_an_archive_cannot_write_outside_its_folder(web, monkeypatch, tmp_path):
+    link = zipfile.ZipInfo("CB/val.jsonl")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    publish(web, monkeypatch, zipped({
+        "../../evil": "x", "CB/../../../../evil": "x", str(tmp_path / "evil"): "x",
+        "CB/train.jsonl": cb_files()["CB/train.jsonl"], link: "../../../../evil"}))
+    with pytest.raises(ValueError, match="val.jsonl"):  # it holds the name of a file, no rows
+        data.load("cb", cache=web.cache)
+    assert set(kept(tmp_path)) == {f"cache/data/{name}" for name in (
+        "archives/superglue/CB.zip", "superglue/CB/train.jsonl", "superglue/CB/val.jsonl")}
+    assert not (web.cache / "data/superglue/CB/val.jsonl").is_symlink()
+
+
+def test_an_archive_without_the_file_names_it(web, monkeypatch):
+    publish(web, monkeypatch, zipped({"CB/train.jsonl": cb_files()["CB/train.jsonl"], "val.jsonl": "x"}))
+    with pytest.raises(ValueError, match="CB.zip holds no CB/val.jsonl"):
+        data.load("cb", cache=web.cache)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_an_archive_put_there_by_hand_is_checked(web, monkeypatch, good):
+    publish(web, monkeypatch, zipped(cb_files()))
+    path = web.cache / "data/archives/superglue/CB.zip"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(web.files["CB.zip"] if good else flip(web.files["CB.zip"]))
+    if good:
+        assert len(data.load("cb", cache=web.cache)[0]) == 1
+    else:
+        with pytest.raises(ValueError, match=f"{path} is not the published file"):
+            data.load("cb", cache=web.cache)
+        assert list(kept(web.cache / "data")) == ["archives/superglue/CB.zip"]
+    assert web.asked == []
+
+
+# ------------------------------------------------------------------------ processes
+
+# data.py needs torch, whose import takes seconds: so the others are forks of this process.
+def fork(web):
+    """A process that fetches the file; its exit status is 0 if that went well."""
+    process = multiprocessing.get_context("fork").Process(target=fetch, args=(web,))
+    process.start()
+    return process
+
+
+def test_several_processes_transfer_it_once(web):
+    web.faults.append({"pause": 0.05})
+    processes = [fork(web) for _ in range(3)]
+    for process in processes:
+        process.join(10)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert web.asked == [URL_FILE]
+    assert_whole(web)
+
+
+def test_a_killed_download_is_resumed(web):
+    web.faults.append({"stall": HALF})
+    process, part = fork(web), Path(f"{web.path}.part")
+    end = time.time() + 5
+    while time.time() < end and not (part.exists() and part.stat().st_size):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not web.path.exists()
+    have = part.stat().st_size
+    assert 0 < have <= HALF
+    fetch(web)
+    assert web.ranges == [None, f"bytes={have}-"]
+    assert_whole(web)
