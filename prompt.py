@@ -13,18 +13,23 @@ and a batch of several tasks. As each prompt meets only its own rows, and a loss
 that is averaged over its own rows, N prompts trained together get the gradients of
 N prompts trained alone (tests/test_prompt.py proves it).
 
-Also here: where a prompt starts from (section 3.2 of the paper) and how it is kept
-on disk, in the layout that the PEFT library reads.
+Also here: where a prompt starts from (section 3.2 of the paper), what several prompts
+of one task answer together (section 6), which words a prompt lies near (section 7),
+and how it is kept on disk, in the layout that the PEFT library reads.
 
-Dimensions: B batch, S source tokens, P prompt length, D model, N prompts.
+Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary,
+N prompts, L labels.
 """
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -72,26 +77,34 @@ class PromptBank(nn.Module):
 # ------------------------------------------------------------ initialisation
 
 
-def initialise(how, embedding, length, seed, pieces=None, labels=()):
-    """A fresh prompt (P, D), by one of the three ways of Lester et al., section 3.2.
+def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
+    """A fresh prompt (P, D), by one of the ways of Lester et al., section 3.2, or from a text.
 
     how        "uniform": numbers from [-0.5, 0.5]
                "vocabulary": embeddings of pieces drawn without replacement from the
                5,000 commonest (the vocabulary lists them by falling frequency)
                "labels": the embedding of each label, several pieces averaged; the
                rest as in "vocabulary"
+               "text": the embeddings of a text's pieces, again from the first when they
+               are used up
     embedding  (V, D), the model's
     pieces     size of the vocabulary without sentinels and padding rows; V if None
     labels     for "labels": the token ids of each label, without eos
+    text       for "text": its token ids, without eos
 
-    The fourth way, from a trained prompt, is `load`.
+    The last way, from a trained prompt, is `from_file`.
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
     V, D = embedding.shape
     if how == "uniform":
         return torch.rand(length, D, generator=generator) - 0.5
-    if how not in ("vocabulary", "labels"):
-        raise ValueError(f"unknown initialisation {how!r}: uniform, vocabulary or labels")
+    if how not in ("vocabulary", "labels", "text"):
+        raise ValueError(f"unknown initialisation {how!r}: uniform, vocabulary, labels or text")
+    if how == "text":
+        if not len(text):
+            raise ValueError("initialising from a text needs one with at least one piece")
+        ids = torch.as_tensor(text, device=embedding.device)[torch.arange(length) % len(text)]
+        return embedding[ids].float().cpu()
     if how == "labels" and not labels:
         raise ValueError("initialising from labels needs a task with labels")
     candidates = min(SPECIAL + COMMONEST, pieces or V) - SPECIAL
@@ -104,6 +117,108 @@ def initialise(how, embedding, length, seed, pieces=None, labels=()):
         for i, ids in enumerate(labels[:length]):
             prompt[i] = embedding[torch.as_tensor(ids, device=embedding.device)].float().mean(0)
     return prompt
+
+
+def from_file(path, fingerprint=None, shape=None):
+    """A prompt (P, D) to start from: a folder of ours or of PEFT, a .npy or a .pt array.
+
+    A folder of ours is refused by another model (`fingerprint`); of the others nobody
+    can tell what they were trained on. shape: the (P, D) that is wanted. Raises ValueError.
+    """
+    path = Path(path)
+    if path.is_dir():
+        prompt = (load(path, fingerprint)[0] if (path / "prompt.json").exists() else load_peft(path))
+    elif path.suffix == ".npy":
+        prompt = numpy.load(path, allow_pickle=False)
+    elif path.suffix in (".pt", ".pth"):
+        prompt = torch.load(path, map_location="cpu", weights_only=True)
+    else:
+        raise ValueError(f"{path} is no prompt: wanted a folder, a .npy or a .pt file")
+    if isinstance(prompt, dict) and len(prompt) == 1:  # {"prompt_embeddings": array}, say
+        [prompt] = prompt.values()
+    if not isinstance(prompt, (numpy.ndarray, torch.Tensor)):
+        raise ValueError(f"{path} holds no single array")
+    prompt = torch.as_tensor(prompt).detach().float()
+    if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
+        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, "
+                         f"wanted {tuple(shape) if shape is not None else '(P, D)'}")
+    if not prompt.isfinite().all():
+        raise ValueError(f"{path} holds numbers that are not finite")
+    return prompt
+
+
+# ---------------------------------------------------------------- an ensemble
+
+
+def vote(log_probs, how="majority"):
+    """The label that N prompts choose for each example: log_probs (N, B, L) -> (B,).
+
+    "majority": each prompt has one vote; among labels with equally many, the larger
+    sum of log-probabilities over all prompts (Lester et al., section 6; they leave ties
+    open). "mean": the larger mean probability, each prompt's made to sum to 1 first.
+
+    >>> scores = torch.tensor([[[-1.0, -2.0]], [[-1.0, -2.0]], [[-9.0, -0.1]]])  # 3 prompts, 1 example
+    >>> vote(scores).item(), vote(scores, "mean").item()
+    (0, 1)
+    """
+    if how == "mean":
+        return log_probs.softmax(-1).mean(0).argmax(-1)
+    if how != "majority":
+        raise ValueError(f"unknown vote {how!r}: majority or mean")
+    L = log_probs.shape[-1]
+    votes = F.one_hot(log_probs.argmax(-1), L).sum(0)  # (N, B) -> (B, L)
+    total = log_probs.sum(0)
+    best = votes == votes.max(-1, keepdim=True).values
+    return total.masked_fill(~best, float("-inf")).argmax(-1)
+
+
+def vote_text(texts, confidences):
+    """The free text that N prompts choose for one example.
+
+    The commonest answer, without regard to case and space; among equally common ones
+    (all different, say) the one of highest mean confidence, written as by the surest
+    of its prompts. confidences: one for each text, the mean log-probability of its tokens.
+
+    >>> vote_text(["Paris", "rome", "paris "], [-0.9, -0.1, -0.8])
+    'paris '
+    >>> vote_text(["Paris", "Rome"], [-0.9, -0.1])
+    'Rome'
+    """
+    groups = {}
+    for text, confidence in zip(texts, confidences, strict=True):
+        groups.setdefault(" ".join(text.lower().split()), []).append((confidence, text))
+    best = max(groups.values(), key=lambda group: (len(group), sum(c for c, _ in group) / len(group)))
+    return max(best)[1]
+
+
+# ------------------------------------------------------- what a prompt is near
+
+
+def neighbours(prompt, embedding, top=5, pieces=None):
+    """The pieces nearest to each vector by cosine: ids (P, top) and similarities (P, top).
+
+    prompt (P, D), embedding (V, D). Only the first `pieces` rows are words: what lies
+    above them are sentinels and padding, and the first three are pad, eos and unk.
+    """
+    words = F.normalize(embedding[SPECIAL:pieces].float(), dim=-1)
+    similarity = F.normalize(prompt.float().to(words.device), dim=-1) @ words.T  # (P, V)
+    nearest = similarity.topk(top, dim=-1)
+    return nearest.indices + SPECIAL, nearest.values
+
+
+def clusters(ids):
+    """Groups of prompt vectors that share a nearest piece: ids (P, top) -> lists of places, largest first.
+
+    >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
+    [[0, 2], [1], [3]]
+    """
+    groups = []  # (places, pieces)
+    for place, near in enumerate(ids.tolist()):
+        together = [group for group in groups if group[1] & set(near)]
+        groups = [group for group in groups if not group[1] & set(near)]
+        groups.append(([p for places, _ in together for p in places] + [place],
+                       set(near).union(*(pieces for _, pieces in together))))
+    return sorted((places for places, _ in groups), key=lambda places: (-len(places), places))
 
 
 # ------------------------------------------------------------------- on disk
@@ -152,3 +267,72 @@ def load(folder, fingerprint=None):
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "
                          f"these are {fingerprint}")
     return prompt, made_by
+
+
+def load_peft(folder):
+    """The prompt (P, D) of a folder written by the PEFT library. Raises ValueError."""
+    folder = Path(folder)
+    files = [folder / name for name in ("adapter_model.safetensors", "adapter_model.bin")
+             if (folder / name).exists()]
+    if not files:
+        raise ValueError(f"{folder} is no prompt: it lacks adapter_model.safetensors")
+    tensors = (load_file(files[0]) if files[0].suffix == ".safetensors" else
+               torch.load(files[0], map_location="cpu", weights_only=True))
+    if "prompt_embeddings" not in tensors:
+        raise ValueError(f"{files[0]} holds no prompt_embeddings, but {', '.join(sorted(tensors))}")
+    return tensors["prompt_embeddings"]
+
+
+# ----------------------------------------------------------- the command line
+
+
+def print_neighbours(folder, model_name, top, cache):
+    """The nearest pieces of each vector, which vectors share some, and where the labels are."""
+    import data  # for the pieces' texts: nothing above needs them
+    import model
+
+    checkpoint = data.checkpoint(model_name, cache=cache)
+    t5, tokenizer = model.load(checkpoint), data.Tokenizer(checkpoint / "spiece.model")
+    prompt = from_file(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
+    if prompt.shape[1] != t5.config.d_model:
+        raise ValueError(f"{folder} is {prompt.shape[1]} wide, {model_name} {t5.config.d_model}")
+    ids, similarities = neighbours(prompt, t5.shared.weight, top, tokenizer.pieces)
+    for place, (near, values) in enumerate(zip(ids.tolist(), similarities.tolist())):
+        print(f"{place:4}  " + "  ".join(f"{tokenizer.sp.id_to_piece(i)} {value:.2f}"
+                                         for i, value in zip(near, values)))
+    shared = [group for group in clusters(ids) if len(group) > 1]
+    print(f"\n{len(shared)} groups of vectors share a nearest piece"
+          + "".join(f"\n  vectors {', '.join(map(str, group))}: "
+                    + " ".join(sorted({tokenizer.sp.id_to_piece(i) for place in group
+                                       for i in ids[place].tolist()})) for group in shared))
+    made_by = Path(folder) / "prompt.json"
+    task = json.loads(made_by.read_text(encoding="utf-8"))["task"] if made_by.exists() else None
+    for label in data.TASKS[task].labels if task in data.TASKS else ():
+        mean = t5.shared.weight[tokenizer.encode(label)[:-1]].float().mean(0)
+        similarity = F.cosine_similarity(prompt, mean[None], dim=-1)
+        print(f"label {label}: nearest is vector {similarity.argmax().item()}, cosine {similarity.max():.2f}")
+
+
+def main():
+    import argparse
+
+    parser = argparse.ArgumentParser(description="What a trained prompt lies near.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    near = commands.add_parser("neighbours", help="the vocabulary pieces nearest to each vector")
+    near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
+    near.add_argument("--model", default=str(Path(__file__).parent / "toy" / "t5"),
+                      help="the T5 it was trained on (default: the toy T5)")
+    near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
+    near.add_argument("--cache", help="folder for downloads")
+    args = parser.parse_args()
+    if args.top < 1:
+        raise ValueError(f"--top is {args.top}, wanted 1 or more")
+    print_neighbours(args.prompt, args.model, args.top, args.cache)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"prompt.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -57,8 +57,9 @@ SHIPPED = HERE / "toy" / "prompts"  # trained source prompts of the toy world
 LESTER = "Lester et al. 2021, section 3.1"
 RECIPE = {
     "length": (10, 100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)"),
-    "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary or labels "
-             "(Lester et al. 2021, section 3.2)"),
+    "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary, labels (Lester et "
+             "al. 2021, section 3.2), text:SOME WORDS, or a trained prompt: a folder of ours or of PEFT, a "
+             ".npy or a .pt file"),
     "optimizer": ("adamw", "adafactor", f"adafactor ({LESTER}) or adamw (PANDA's released code)"),
     "lr": (0.3, 0.3, f"learning rate ({LESTER}: 0.3)"),
     "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
@@ -148,8 +149,11 @@ def parse_arguments(argv):
             raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)} (controls are prompt_2x "
                              "and panda_self)")
     for name, words in CHOICES.items():
-        if getattr(args, name) not in (None, *words):
-            raise ValueError(f"unknown {name} {getattr(args, name)!r}: {', '.join(words)}")
+        value = getattr(args, name)
+        free = name == "init" and value and (value.startswith("text:") or Path(value).exists())
+        if value not in (None, *words) and not free:
+            more = ", text:SOME WORDS, or a prompt's folder or file" if name == "init" else ""
+            raise ValueError(f"unknown {name} {value!r}: {', '.join(words)}{more}")
     toys = {name.startswith("toy-") for name in args.source + args.target}
     if len(toys) > 1:
         raise ValueError("toy tasks and real ones cannot be mixed in one run")
@@ -598,14 +602,21 @@ def source_recipe(setting, task):
     args = setting.args
     names = ("length", "init", "optimizer", "lr", "schedule", "weight_decay", "source_steps", "batch",
              "dropout", "evals", "held_out", "max_input", "max_dev")
-    return {name: getattr(args, name) for name in names} | {
+    made_of = {name: getattr(args, name) for name in names} | {
         "dtype": setting.dtype, "examples": task.fingerprint}
+    if Path(args.init).exists():  # the file may have changed since
+        made_of["start"] = checksum(start(setting, task, 0))
+    return made_of
 
 
 def start(setting, task, seed):
-    """A fresh prompt (P, D) for a seed."""
-    return prompt.initialise(setting.args.init, setting.t5.shared.weight, setting.args.length, seed,
-                             setting.tokenizer.pieces, [ids[:-1] for ids in task.labels])
+    """A fresh prompt (P, D) for a seed; from a text or a file it is the same for all seeds."""
+    how, length, embedding = setting.args.init, setting.args.length, setting.t5.shared.weight
+    if how not in CHOICES["init"] and not how.startswith("text:"):
+        return prompt.from_file(how, setting.fingerprint, (length, embedding.shape[1]))
+    how, _, text = how.partition(":")
+    return prompt.initialise(how, embedding, length, seed, setting.tokenizer.pieces,
+                             [ids[:-1] for ids in task.labels], setting.tokenizer.encode(text)[:-1])
 
 
 def keep_prompt(setting, folder, name, seed, result, recipe):
@@ -757,6 +768,7 @@ def write_results(setting, task, source, found, similar):
     pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
     report = [f"# {f'{source} to ' if source else ''}{task.name}", "", f"model {args.model}", ""]
     report += table(task, pair, similar, args.metric)
+    report += ["", "Recipe: " + ", ".join(f"{name} {value}" for name, value in results["config"].items())]
     write_whole(folder / "results.json", lambda p: p.write_text(json.dumps(results, indent=2) + "\n"))
     write_whole(folder / "report.md", lambda p: p.write_text("\n".join(report) + "\n", encoding="utf-8"))
     return folder

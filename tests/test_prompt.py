@@ -5,8 +5,13 @@
 Oracle: numbers small enough to check by eye, and each prompt trained alone.
 """
 
+import doctest
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors import safe_open
@@ -138,3 +143,130 @@ def test_a_prompt_of_another_model_is_refused_and_both_are_named(tmp_path):
         prompt.load(tmp_path / "p", fingerprint="xyz")
     with pytest.raises(ValueError, match="lacks adapter_model.safetensors"):
         prompt.load(tmp_path)
+
+
+# ---------------------------------------------------------- starts from elsewhere
+
+EMBEDDING = torch.arange(20.0).view(10, 2)  # row i is (2i, 2i + 1)
+
+
+def test_text_start_is_its_pieces_over_and_over():
+    start = prompt.initialise("text", EMBEDDING, 5, seed=0, text=[7, 3])
+    assert start.tolist() == [[14, 15], [6, 7], [14, 15], [6, 7], [14, 15]]
+    assert prompt.initialise("text", EMBEDDING, 1, seed=0, text=[7, 3]).tolist() == [[14, 15]]  # cut
+    with pytest.raises(ValueError, match="at least one piece"):
+        prompt.initialise("text", EMBEDDING, 2, seed=0, text=[])
+
+
+ARRAY = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]  # P = 2, D = 3
+
+
+def written(tmp_path, how):
+    """ARRAY in a file of this kind."""
+    array = torch.tensor(ARRAY)
+    path = tmp_path / {"npy": "p.npy", "pt": "p.pt", "named": "q.pt"}.get(how, how)
+    if how == "npy":
+        numpy.save(path, array.numpy())
+    elif how in ("pt", "named"):
+        torch.save(torch.nn.Parameter(array) if how == "pt" else {"prompt_embeddings": array}, path)
+    else:
+        prompt.save(path, array, {"task": "cb", "fingerprint": "f"})
+        if how == "peft":  # PEFT writes no prompt.json
+            (path / "prompt.json").unlink()
+    return path
+
+
+@pytest.mark.parametrize("how", ["npy", "pt", "named", "ours", "peft"])
+def test_start_from_a_trained_prompt(tmp_path, how):
+    path = written(tmp_path, how)
+    found = prompt.from_file(path, "f", (2, 3))
+    assert found.tolist() == ARRAY and found.dtype == torch.float32 and not found.requires_grad
+    with pytest.raises(ValueError, match=r"\(2, 3\), wanted \(5, 3\)"):
+        prompt.from_file(path, "f", (5, 3))
+
+
+def test_a_start_that_is_none_is_named(tmp_path):
+    with pytest.raises(ValueError, match="model and tokenizer f, these are g"):
+        prompt.from_file(written(tmp_path, "ours"), "g")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="adapter_model.safetensors"):
+        prompt.from_file(tmp_path / "empty")
+    with pytest.raises(ValueError, match="notes.txt is no prompt"):
+        prompt.from_file(tmp_path / "notes.txt")
+    torch.save({"a": torch.zeros(2, 3), "b": torch.zeros(2, 3)}, tmp_path / "two.pt")
+    with pytest.raises(ValueError, match="no single array"):
+        prompt.from_file(tmp_path / "two.pt")
+    numpy.save(tmp_path / "nan.npy", numpy.full((2, 3), numpy.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        prompt.from_file(tmp_path / "nan.npy")
+
+
+# --------------------------------------------------------------------- the votes
+
+
+def log_probs(*prompts):
+    """(N, 1, L) of each prompt's probabilities of one example's labels."""
+    return torch.tensor([[list(p)] for p in prompts]).log()
+
+
+@pytest.mark.parametrize("prompts, majority, mean", [
+    ([(0.6, 0.4), (0.6, 0.4), (0.1, 0.9)], 0, 1),   # two against one; means 0.43 and 0.57
+    ([(0.6, 0.4), (0.1, 0.9)], 1, 1),               # a tie: 0.06 against 0.36 as products
+    ([(0.9, 0.05, 0.05), (0.05, 0.9, 0.05), (0.3, 0.25, 0.45)], 0, 0),  # three, one vote each
+    # Labels 0 and 1 tie with two votes each; label 2 has the best sum but only one vote.
+    ([(0.5, 0.01, 0.49), (0.5, 0.01, 0.49), (0.01, 0.5, 0.49), (0.01, 0.6, 0.39), (0.1, 0.1, 0.8)], 1, 2),
+])
+def test_votes(prompts, majority, mean):
+    scores = log_probs(*prompts)
+    assert prompt.vote(scores).item() == majority
+    assert prompt.vote(scores, "mean").item() == mean
+
+
+def test_a_prompts_scores_need_not_sum_to_one_to_have_one_vote():
+    # What is left of the probability went to texts that are no label: 0.02 and 0.03 are 0.4 and 0.6.
+    assert prompt.vote(log_probs((0.02, 0.03), (0.52, 0.48)), "mean").item() == 1
+
+
+@pytest.mark.parametrize("texts, confidences, chosen", [
+    (["Rome", "rome ", "Oslo"], [-2.0, -1.0, -0.1], "rome "),  # the majority, as its surest prompt writes it
+    (["Rome", "Oslo", "Paris"], [-2.0, -0.5, -1.0], "Oslo"),   # none: the surest
+    (["a", "b", "a", "b"], [-1.0, -0.2, -1.0, -1.6], "b")])    # a tie: means -1.0 and -0.9
+def test_votes_of_free_text(texts, confidences, chosen):
+    assert prompt.vote_text(texts, confidences) == chosen
+
+
+# ------------------------------------------------------------------- neighbours
+
+
+def test_neighbours_of_a_known_prompt():
+    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: all of them would be nearest to something.
+    embedding = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 1.0], [2.0, 0], [0, 3.0], [-1.0, 0], [5.0, 5.0]])
+    ids, values = prompt.neighbours(torch.tensor([[7.0, 0], [3.0, 4.0]]), embedding, top=2, pieces=6)
+    assert ids.tolist() == [[3, 4], [4, 3]]
+    torch.testing.assert_close(values, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
+
+
+def test_clusters_join_what_a_later_vector_connects():
+    assert prompt.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
+
+
+def test_the_command_prints_the_neighbours_of_label_starts(tmp_path):
+    # A prompt that starts from the labels of toy-nli has them at distance 0.
+    import data
+    root = Path(prompt.__file__).parent
+    t5, tokenizer = model.load(root / "toy" / "t5"), data.Tokenizer(root / "toy" / "t5" / "spiece.model")
+    labels = [tokenizer.encode(label)[:-1] for label in data.TASKS["toy-nli"].labels]
+    start = prompt.initialise("labels", t5.shared.weight, 4, 0, tokenizer.pieces, labels)
+    prompt.save(tmp_path / "p", start, {"task": "toy-nli",
+                                        "fingerprint": f"{t5.fingerprint}-{tokenizer.fingerprint}"})
+    done = subprocess.run([sys.executable, root / "prompt.py", "neighbours", tmp_path / "p"],
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("   0  ▁entailment 1.00  ")
+    assert "label contradiction: nearest is vector 2, cosine 1.00" in lines
+
+
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(prompt)
+    assert result.attempted > 0 and result.failed == 0

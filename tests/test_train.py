@@ -77,6 +77,22 @@ def test_adafactor_clips_every_prompt_on_its_own_and_decays():
     assert wild.data.tolist() == [[pytest.approx(expected)] * 2]
 
 
+def test_where_a_prompt_starts_from(tmp_path, few):
+    folder = train.SHIPPED / "toy-nli-0"
+    for init, expected in [
+            (f"{folder}", lambda t5, tokenizer: train.prompt.load(folder)[0]),
+            ("text:nli cats", lambda t5, tokenizer: t5.shared.weight[tokenizer.encode(" ".join(5 * ["nli cats"]))[:-1]])]:
+        setting = make_setting(tmp_path, "--length", "10", "--init", init)
+        task = train.TaskData(setting, "toy-cb")
+        for seed in (0, 1):  # which has nothing to draw
+            torch.testing.assert_close(train.start(setting, task, seed),
+                                       expected(setting.t5, setting.tokenizer).detach())
+    with pytest.raises(ValueError, match=r"shape \(10, 128\), wanted \(3, 128\)"):
+        train.start(make_setting(tmp_path, "--init", str(folder)), task, 0)
+    with pytest.raises(ValueError, match="unknown init 'nowhere.npy'.*text:SOME WORDS"):
+        train.parse_arguments(["--init", "nowhere.npy"])
+
+
 def test_schedules():
     recipe = train.parse_arguments(["--schedule", "cosine", "--lr", "0.4"])
     assert [round(train.learning_rate(recipe, step, 4), 4) for step in range(6)] == [
@@ -414,7 +430,8 @@ def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(few, tmp
     assert results["steps"]["prompt_2x"] == 2 * results["steps"]["panda"] == 8
     report = (tmp_path / "toy-nli-to-toy-cb" / "report.md").read_text()
     assert "| panda | toy-nli |" in report and "Against plain prompt tuning" in report
-    assert report.splitlines()[-1] in capsys.readouterr().out
+    assert report.splitlines()[-3] in capsys.readouterr().out  # the sentence
+    assert report.splitlines()[-1].startswith("Recipe: length 3, init vocabulary, ")
     kept, made_by = train.prompt.load(tmp_path / "prompts" / "toy-cb-1")
     assert kept.shape == (3, 128) and made_by["task"] == "toy-cb" and made_by["recipe"]["length"] == 3
     steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
