@@ -21,10 +21,14 @@ Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary,
 N prompts, L labels.
 """
 
+import contextlib
+import itertools
 import json
+import math
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy
@@ -283,6 +287,107 @@ def load_peft(folder):
     return tensors["prompt_embeddings"]
 
 
+# ------------------------------------------------------------------ prediction
+
+
+@torch.no_grad()
+def answer(t5, tokenizer, bank, members, rows, longest=512):
+    """What prompts say to inputs of several tasks, all encoded in one batch.
+
+    members  task -> places in the bank: one prompt, or several that vote
+    rows     (task, input text)
+    Returns a dict for each row: {"label", "probabilities"}, the mean over the prompts of
+    each label's probability among the labels and the majority's label; or, for a task of
+    free text, {"text", "confidence"}: the mean probability of its tokens, geometrically.
+    """
+    import data  # tasks and tokens: the bank above needs neither
+    import model
+
+    device = t5.shared.weight.device
+    tokens, _ = tokenizer.encode_inputs([data.Example(text, "") for _, text in rows], longest)
+    copies = [(row, n) for row, (task, _) in enumerate(rows) for n in members[task]]
+    ids = data.pad([tokens[row] for row, _ in copies], device)
+    index = torch.tensor([n for _, n in copies], device=device)
+    embedded, mask = bank.prepend(t5.embed(ids), ids != data.PAD, index)
+    memory = t5.encode(embedded, mask)
+    answers = [None] * len(rows)
+    for task in dict(rows):  # the decoder's part, task by task: the answers are of different kinds
+        N = len(members[task])
+        at = [i for i, (row, _) in enumerate(copies) if rows[row][0] == task]  # B * N, the N together
+        where = [row for row, (name, _) in enumerate(rows) if name == task]
+        labels = data.TASKS[task].labels
+        if labels:
+            label_ids = data.pad([tokenizer.encode(label) for label in labels], device)
+            scores = t5.score_labels(memory[at], mask[at], label_ids)  # (B * N, L)
+            scores = scores.view(len(where), N, -1).transpose(0, 1)  # -> (N, B, L)
+            for row, best, shares in zip(where, vote(scores).tolist(),
+                                         scores.softmax(-1).mean(0).tolist()):
+                answers[row] = {"label": labels[best], "probabilities": dict(zip(labels, shares))}
+        else:
+            written = t5.generate(memory[at], mask[at], 128)
+            logits = t5.decode(model.shift_right(written), memory[at], mask[at])
+            sure = (model.target_log_probs(logits, written).sum(1) / (written != data.PAD).sum(1)).tolist()
+            texts = [tokenizer.decode(ids) for ids in written.tolist()]
+            for k, row in enumerate(where):
+                group = slice(k * N, (k + 1) * N)
+                text = vote_text(texts[group], sure[group])
+                confidence = max(c for t, c in zip(texts[group], sure[group]) if t == text)
+                answers[row] = {"text": text, "confidence": math.exp(confidence)}
+    return answers
+
+
+def read_lines(file, tasks):
+    """(line number, (task, input) or an error) of JSON lines {"task": …, "input": …}.
+
+    "task" may be left out where only one is served.
+    """
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            task = row.get("task", tasks[0] if len(tasks) == 1 else None)
+            if task not in tasks:
+                raise ValueError(f"task {task!r}, wanted one of {', '.join(tasks)}")
+            if not isinstance(row.get("input"), str):
+                raise ValueError("no text under \"input\"")
+            yield number, (task, row["input"])
+        except (ValueError, AttributeError) as error:
+            yield number, ValueError(f"line {number}: {error}")
+
+
+def predict(folders, file, model_name, batch, device, cache, out, log):
+    """Answer a stream of JSON lines; a batch is all that is ever in memory. Returns how many were bad."""
+    import data
+    import model
+
+    checkpoint = data.checkpoint(model_name, cache=cache)
+    t5, tokenizer = model.load(checkpoint, device=device), data.Tokenizer(checkpoint / "spiece.model")
+    prompts, members = [], {}
+    for folder in folders:
+        vectors, made_by = load(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
+        data.find_task(made_by["task"])
+        members.setdefault(made_by["task"], []).append(len(prompts))
+        prompts.append(vectors)
+    bank = PromptBank(prompts).to(device)
+    began, done, bad = time.time(), 0, 0
+    lines = read_lines(file, list(members))
+    while some := list(itertools.islice(lines, batch)):
+        good = [(number, row) for number, row in some if not isinstance(row, ValueError)]
+        for number, error in some:
+            if isinstance(error, ValueError):
+                print(f"prompt.py: {error}", file=log)
+                bad += 1
+        found = answer(t5, tokenizer, bank, members, [row for _, row in good]) if good else []
+        for (number, (task, _)), result in zip(good, found):
+            print(json.dumps({"line": number, "task": task} | result, ensure_ascii=False), file=out)
+        out.flush()
+        done += len(good)
+    seconds = time.time() - began
+    print(f"{done} answered, {bad} bad lines, {done / max(seconds, 1e-9):.0f} a second", file=log)
+    return bad
+
+
 # ----------------------------------------------------------- the command line
 
 
@@ -316,18 +421,39 @@ def print_neighbours(folder, model_name, top, cache):
 def main():
     import argparse
 
-    parser = argparse.ArgumentParser(description="What a trained prompt lies near.")
+    parser = argparse.ArgumentParser(description="Answer inputs with trained prompts, or print the words they lie near.")
     commands = parser.add_subparsers(dest="command", required=True)
     near = commands.add_parser("neighbours", help="the vocabulary pieces nearest to each vector")
     near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
-    near.add_argument("--model", default=str(Path(__file__).parent / "toy" / "t5"),
-                      help="the T5 it was trained on (default: the toy T5)")
     near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
-    near.add_argument("--cache", help="folder for downloads")
+    ask = commands.add_parser("predict", help="answer inputs, of several tasks at once if need be")
+    ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task vote")
+    ask.add_argument("--text", action="append", help="an input (several times for more); needs one task")
+    ask.add_argument("--file", help='JSON lines {"task": …, "input": …} (default: standard input)')
+    ask.add_argument("--batch", type=int, default=32, help="lines in a batch (default: 32)")
+    ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    for command in (near, ask):
+        command.add_argument("--model", default=str(Path(__file__).parent / "toy" / "t5"),
+                             help="the T5 they were trained on (default: the toy T5)")
+        command.add_argument("--cache", help="folder for downloads")
     args = parser.parse_args()
-    if args.top < 1:
-        raise ValueError(f"--top is {args.top}, wanted 1 or more")
-    print_neighbours(args.prompt, args.model, args.top, args.cache)
+    for name in ("top", "batch"):
+        if getattr(args, name, 1) < 1:
+            raise ValueError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
+    if args.command == "neighbours":
+        print_neighbours(args.prompt, args.model, args.top, args.cache)
+        return
+    if args.text and args.file:
+        raise ValueError("give --text or --file, not both")
+    if args.file and not Path(args.file).is_file():
+        raise ValueError(f"--file {args.file} is no file")
+    lines = [json.dumps({"input": text}) for text in args.text or ()]
+    with open(args.file, encoding="utf-8") if args.file else contextlib.nullcontext(
+            lines if args.text else sys.stdin) as file:
+        bad = predict(args.prompts, file, args.model, args.batch, args.device, args.cache,
+                      sys.stdout, sys.stderr)
+    if bad:
+        raise ValueError(f"{bad} lines could not be answered, see above")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Oracle: numbers small enough to check by eye, and each prompt trained alone.
 """
 
 import doctest
+import io
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import data
 import model
 import prompt
 
@@ -252,7 +254,6 @@ def test_clusters_join_what_a_later_vector_connects():
 
 def test_the_command_prints_the_neighbours_of_label_starts(tmp_path):
     # A prompt that starts from the labels of toy-nli has them at distance 0.
-    import data
     root = Path(prompt.__file__).parent
     t5, tokenizer = model.load(root / "toy" / "t5"), data.Tokenizer(root / "toy" / "t5" / "spiece.model")
     labels = [tokenizer.encode(label)[:-1] for label in data.TASKS["toy-nli"].labels]
@@ -265,6 +266,100 @@ def test_the_command_prints_the_neighbours_of_label_starts(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("   0  ▁entailment 1.00  ")
     assert "label contradiction: nearest is vector 2, cosine 1.00" in lines
+
+
+# ------------------------------------------------------------------- prediction
+
+ROOT = Path(prompt.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return model.load(ROOT / "toy" / "t5"), data.Tokenizer(ROOT / "toy" / "t5" / "spiece.model")
+
+
+@pytest.fixture(scope="module")
+def bank(toy):
+    """Two trained prompts and two fresh ones: of toy-nli, toy-sst2, and toy-ner twice."""
+    t5, tokenizer = toy
+    trained = [prompt.load(ROOT / "toy" / "prompts" / f"{name}-0")[0] for name in ("toy-nli", "toy-sst2")]
+    fresh = [prompt.initialise("vocabulary", t5.shared.weight, 10, seed, tokenizer.pieces) for seed in (0, 1)]
+    return prompt.PromptBank(trained + fresh)
+
+
+ROWS = [("toy-nli", "sentence1: old cats chased dogs . sentence2: cats chased dogs ."),
+        ("toy-ner", "sentence: anna loved cats in rome ."),
+        ("toy-sst2", "sentence: the cats were never awful ."),
+        ("toy-nli", "sentence1: cats chased dogs . sentence2: cats avoided dogs ."),
+        ("toy-sst2", "sentence: bob stained the dull hats in oslo ."),
+        ("toy-ner", "sentence: in oslo cats helped bob and ida .")]
+
+
+def test_tasks_mixed_in_one_batch_are_answered_as_alone(toy, bank):
+    members = {"toy-nli": [0], "toy-sst2": [1], "toy-ner": [2]}
+    mixed = prompt.answer(*toy, bank, members, ROWS)
+    assert [answer.get("label") for answer in mixed] == [
+        "entailment", None, "positive", "contradiction", "negative", None]
+    for row, together in zip(ROWS, mixed):
+        [alone] = prompt.answer(*toy, prompt.PromptBank([bank.prompts[members[row[0]][0]]]), {row[0]: [0]}, [row])
+        assert alone.keys() == together.keys()
+        if "label" in alone:
+            assert alone["probabilities"] == pytest.approx(together["probabilities"], abs=1e-5)
+            assert sum(together["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        else:
+            assert alone["text"] == together["text"]
+            assert alone["confidence"] == pytest.approx(together["confidence"], rel=1e-4)
+
+
+def test_several_prompts_of_a_task_vote(toy, bank):
+    # Two against one, whatever the third is sure of; the probabilities are the mean of all three.
+    [row] = ROWS[2:3]
+    alone = [prompt.answer(*toy, bank, {"toy-sst2": [n]}, [row])[0]["probabilities"]["positive"] for n in (1, 2, 0)]
+    [together] = prompt.answer(*toy, bank, {"toy-sst2": [1, 2, 0]}, [row])
+    assert together["probabilities"]["positive"] == pytest.approx(sum(alone) / 3, abs=1e-5)
+    assert together["label"] == ("positive" if sum(p > 0.5 for p in alone) >= 2 else "negative")
+    # Free text of two that differ: that of the surer one.
+    texts = [prompt.answer(*toy, bank, {"toy-ner": [n]}, ROWS[1:2])[0] for n in (2, 3)]
+    [text] = prompt.answer(*toy, bank, {"toy-ner": [2, 3]}, ROWS[1:2])
+    assert text["text"] == max(texts, key=lambda answer: answer["confidence"])["text"]
+    assert 0 < text["confidence"] <= 1
+
+
+def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path):
+    folders = [ROOT / "toy" / "prompts" / name for name in ("toy-nli-0", "toy-sst2-0")]
+    lines = [json.dumps({"task": task, "input": text}) for task, text in (ROWS[0], ROWS[2])]
+    bad = ['{"task": "toy-ner", "input": "x"}', "not json", '{"task": "toy-nli"}', '{"input": "x"}', "[1]"]
+    (tmp_path / "in.jsonl").write_text("\n".join([lines[0], *bad, "", lines[1]]) + "\n")
+    done = subprocess.run([sys.executable, ROOT / "prompt.py", "predict", *folders, "--file", tmp_path / "in.jsonl",
+                           "--batch", "2"], capture_output=True, text=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(a["line"], a["task"], a["label"]) for a in answers] == [
+        (1, "toy-nli", "entailment"), (8, "toy-sst2", "positive")]
+    said = done.stderr.splitlines()
+    assert done.returncode == 2 and [line.split(":")[1].strip() for line in said[:5]] == [
+        f"line {n}" for n in range(2, 7)]
+    assert said[5].startswith("2 answered, 5 bad lines, ") and len(said) == 7
+
+
+def test_a_batch_of_lines_is_all_that_is_read(monkeypatch):
+    taken, seen = [], []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield '{"input": "x"}'
+
+    def answer(t5, tokenizer, bank, members, rows):
+        seen.append((len(rows), len(taken)))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return [{"label": "positive"}] * len(rows)
+
+    monkeypatch.setattr(prompt, "answer", answer)
+    with pytest.raises(KeyboardInterrupt):
+        prompt.predict([ROOT / "toy" / "prompts" / "toy-sst2-0"], endless(), str(ROOT / "toy" / "t5"), 5,
+                       "cpu", None, io.StringIO(), io.StringIO())
+    assert seen == [(5, 5), (5, 10), (5, 15)]
 
 
 def test_examples_in_the_docstrings():
