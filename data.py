@@ -246,10 +246,10 @@ def words_f1(prediction, gold):
     return 2 * both / (prediction.total() + gold.total()) if both else 0.0
 
 
-def best_gold(function, predictions, golds):
+def best_gold(function, predictions, answers):
     """Mean over the examples of the best value against any of its right answers (Rajpurkar et al. 2016)."""
-    return sum(max(function(p, gold) for gold in right)
-               for p, right in zip(predictions, golds)) / len(golds)
+    return sum(max(function(p, gold) for gold in golds)
+               for p, golds in zip(predictions, answers)) / len(answers)
 
 
 def exact(prediction, gold):
@@ -258,10 +258,12 @@ def exact(prediction, gold):
 
 def question_match(predictions, targets, groups):
     """Share of the questions all of whose answers are judged right (MultiRC: Khashabi et al. 2018)."""
-    right = {}
+    if not all(groups):
+        raise ValueError("question_em needs the group of every example, its question")
+    solved = {}
     for p, t, group in zip(predictions, targets, groups):
-        right[group] = right.get(group, True) and p == t
-    return sum(right.values()) / len(right)
+        solved[group] = solved.get(group, True) and p == t
+    return sum(solved.values()) / len(solved)
 
 
 def entities(text):
@@ -306,6 +308,11 @@ def same_referent(prediction, referent):
         words[0] <= words[1] or words[1] <= words[0])
 
 
+def right(example):
+    """What a prediction is compared with: the golds, or the target if a row has none beside it."""
+    return example.golds or (example.target,)
+
+
 # name -> function of the predictions, the examples and the task's labels; the class that
 # counts as positive is the last label.
 METRICS = {
@@ -313,10 +320,10 @@ METRICS = {
     "f1": lambda p, examples, labels: f1(p, [e.target for e in examples], labels[-1]),
     "macro_f1": lambda p, examples, labels: macro_f1(p, [e.target for e in examples], labels),
     "matthews": lambda p, examples, labels: matthews(p, [e.target for e in examples], labels[-1]),
-    "pearson": lambda p, examples, _: pearson(*similarity_scores(p, [e.golds[0] for e in examples])),
-    "spearman": lambda p, examples, _: spearman(*similarity_scores(p, [e.golds[0] for e in examples])),
-    "answer_em": lambda p, examples, _: best_gold(exact, p, [e.golds for e in examples]),
-    "answer_f1": lambda p, examples, _: best_gold(words_f1, p, [e.golds for e in examples]),
+    "pearson": lambda p, examples, _: pearson(*similarity_scores(p, [right(e)[0] for e in examples])),
+    "spearman": lambda p, examples, _: spearman(*similarity_scores(p, [right(e)[0] for e in examples])),
+    "answer_em": lambda p, examples, _: best_gold(exact, p, [right(e) for e in examples]),
+    "answer_f1": lambda p, examples, _: best_gold(words_f1, p, [right(e) for e in examples]),
     "question_em": lambda p, examples, _: question_match(p, [e.target for e in examples],
                                                          [e.group for e in examples]),
     "entity_f1": lambda p, examples, _: entity_f1(p, [e.target for e in examples]),
@@ -367,6 +374,17 @@ class Task:
     cut: str = ""
     read: object = None
     rows: object = None
+
+    def __post_init__(self):
+        columns = re.findall(r"{([^}]+)}", self.input)
+        if self.files and not columns:
+            raise ValueError(f"a task's input {self.input!r} names no {{column}}")
+        if self.cut and self.cut not in columns:
+            raise ValueError(f"cut={self.cut!r} is no column of the input {self.input!r}")
+        if not isinstance(self.metrics, tuple) or not set(self.metrics) <= set(METRICS):
+            raise ValueError(f"metrics are {self.metrics!r}, wanted a tuple of {', '.join(METRICS)}")
+        if self.codes and (len(self.codes) != len(self.labels) or not all(isinstance(c, str) for c in self.codes)):
+            raise ValueError(f"codes are {self.codes!r}, wanted a string for each of {self.labels}")
 
 
 def open_text(path):
@@ -719,7 +737,7 @@ TASKS = {
 def find_task(name):
     """The Task of this name, or a ValueError that suggests the nearest ones."""
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4) or sorted(TASKS)
+        near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4) or sorted(TASKS)
         raise ValueError(f"unknown task {name!r}; did you mean {', '.join(near)}? "
                          "`python data.py` lists all")
     return TASKS[name]
@@ -727,7 +745,9 @@ def find_task(name):
 
 def parse_rows(task, path, train):
     """(place, row) of a file, several for one where a record holds several examples."""
-    read = task.read or (read_jsonl if path.suffix == ".jsonl" else read_tsv)
+    read = task.read or {".jsonl": read_jsonl, ".tsv": read_tsv}.get(path.suffix)
+    if read is None:
+        raise ValueError(f"{path}: of itself a task reads .jsonl and .tsv; other files need their read=")
     place = path
     try:
         for place, row in read(path):
@@ -752,7 +772,7 @@ def read_split(task, path, train=False):
     cut = task.cut or columns[-1]
     head, _, tail = task.input.partition("{%s}" % cut)
     codes = dict(zip(task.codes or task.labels, task.labels))
-    examples, notes = [], Counter()
+    examples, notes, row = [], Counter(), {}
     for place, row in parse_rows(task, path, train):
         why = row.get("skip")
         for column in () if why else (*columns, task.target):
@@ -777,7 +797,8 @@ def read_split(task, path, train=False):
             end + tail.format_map(fields), codes[str(label)] if codes else " ".join(label.split()),
             tuple(row.get("golds", ())), row.get("group", ""), (len(start), len(end))))
     if not examples:
-        raise ValueError(f"{path} has no usable row" + "".join(f"; {n} {why}" for why, n in notes.items()))
+        raise ValueError(f"{path} has no usable row" + "".join(f"; {n} {why}" for why, n in notes.items())
+                         + (f"; its columns are {', '.join(row)}" if row else ""))
     return examples, notes
 
 
@@ -795,12 +816,16 @@ def load(name, folder=None, cache=None):
                       world.examples(kind, world.SIZES[kind][dev], seed=0, dev=bool(dev))]
                      for dev in (0, 1))
     splits = []
+    if folder and not Path(folder).is_dir():
+        raise ValueError(f"the data folder {folder} is no folder")
     for file in task.files:
         path = Path(folder) / file if folder else cache_folder(cache) / "data" / file
         if not path.exists():
             wanted = f"{name} reads {task.files[0]} and {task.files[1]} inside the data folder"
-            by_hand = BY_HAND.get(file.split("/")[0])
-            if folder or by_hand:
+            if folder and archive_of(file):
+                raise ValueError(f"{path} is missing: {wanted}; without --data they are fetched")
+            if folder or not archive_of(file):
+                by_hand = BY_HAND.get(file.split("/")[0])
                 raise ValueError(f"{path} is missing: {wanted}" + (f"; {by_hand}" if by_hand else "") +
                                  ("" if folder else "; give that folder as --data FOLDER"))
             obtain(file, cache_folder(cache) / "data")
@@ -809,6 +834,9 @@ def load(name, folder=None, cache=None):
         examples, notes = read_split(task, path, train)
         for why, count in notes.items():
             print(f"{name}: {count} rows of {path} {why}", file=sys.stderr)
+        if task.sizes and len(examples) != task.sizes[0 if train else 1]:
+            print(f"{name}: {len(examples)} examples in {path}, the published file has "
+                  f"{task.sizes[0 if train else 1]}", file=sys.stderr)
         splits.append(examples)
     return tuple(splits)
 
@@ -1046,13 +1074,18 @@ def fetch(url, path, size=None, sha256=None):
                     part.unlink()
 
 
+def archive_of(file):
+    """The key in ARCHIVES of what a file comes from: itself, or its folder; None if nothing is known."""
+    return next((key for key in (file, file.rpartition("/")[0]) if key in ARCHIVES), None)
+
+
 def obtain(file, root):
     """Fetch one file of the data folder, by itself or with its archive.
 
     Only the named members are taken out, to the names of the table: nothing that an
     archive says can lead out of the folder.
     """
-    key = file if file in ARCHIVES else file.rpartition("/")[0]
+    key = archive_of(file)
     url, size, sha256 = ARCHIVES[key]
     target = root / file
     path = target if key == file else root / "archives" / f"{key}.zip"
@@ -1084,7 +1117,7 @@ def checkpoint(name, hub=HUB, cache=None, weights=True):
     """The folder of a T5: a folder as it is, or a published name fetched once.
 
     Names: t5-small … t5-11b, or owner/repository as in google/t5-base-lm-adapt.
-    weights=False: only its configuration and vocabulary are needed.
+    weights=False: only its vocabulary is needed.
     Raises ValueError that says which files to put where if there is no network.
     """
     if Path(name).is_dir():
@@ -1102,7 +1135,7 @@ def checkpoint(name, hub=HUB, cache=None, weights=True):
             fetch(f"{hub}/{name}/resolve/main/{file}", folder / file)
 
     try:
-        for file in ("config.json", "spiece.model"):
+        for file in ("config.json", "spiece.model") if weights else ("spiece.model",):
             get(file)
         if weights and not any((folder / file).exists() for file in forms):
             for file in forms:  # the first form that is published
@@ -1123,6 +1156,9 @@ def checkpoint(name, hub=HUB, cache=None, weights=True):
                     raise ValueError(f"{index} names {file!r}, which is no plain file name")
                 get(file)
     except OSError as error:
+        if not weights:
+            raise ValueError(f"the vocabulary of {name} could not be fetched from {hub}/{name} ({error}). By "
+                             f"hand: give a folder with its spiece.model in it as --model") from None
         raise ValueError(f"{name} could not be fetched from {hub}/{name} ({error}). By hand: put its "
                          f"config.json, spiece.model and model.safetensors (or pytorch_model.bin) "
                          f"into {folder}, or give their folder as --model") from None
@@ -1133,8 +1169,8 @@ def print_tasks():
     print(f"{'task':12} {'train':>7} {'dev':>6}  metrics; labels; files")
     for name, task in TASKS.items():
         sizes = task.sizes if task.files else world.SIZES[name.removeprefix("toy-")]
-        where = ("generated" if not task.files else "by hand: " if task.files[0].split("/")[0] in BY_HAND
-                 else "fetched: ") + ", ".join(task.files)
+        where = ("generated" if not task.files else "fetched: " if archive_of(task.files[0])
+                 else "by hand: ") + ", ".join(task.files)
         print(f"{name:12} {sizes[0] if sizes else '?':>7} {sizes[1] if sizes else '?':>6}  "
               f"{', '.join(task.metrics)}; {', '.join(task.labels) or 'free text'}; {where}")
 
@@ -1144,7 +1180,7 @@ def main():
     parser.add_argument("task", nargs="?", help="show examples of this task")
     parser.add_argument("--data", help="folder with the official files (default: fetched into the cache)")
     parser.add_argument("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or the user's cache)")
-    parser.add_argument("--model", help="folder or name whose vocabulary counts the tokens "
+    parser.add_argument("--model", help="folder with a spiece.model, or name, whose vocabulary counts the tokens "
                         "(default: the toy T5 for toy tasks, else t5-small)")
     parser.add_argument("--max-input", type=int, default=512, help="tokens of an input (default: 512)")
     parser.add_argument("--count", type=int, default=3, help="how many dev examples to show (default: 3)")
@@ -1155,11 +1191,13 @@ def main():
     find_task(args.task)
     toy_model = str(Path(__file__).parent / "toy" / "t5")
     name = args.model or (toy_model if args.task.startswith("toy-") else "t5-small")
-    folder = checkpoint(name, cache=args.cache, weights=False)
+    for option, least in (("max_input", 2), ("count", 0)):
+        if getattr(args, option) < least:
+            raise ValueError(f"--{option.replace('_', '-')} is {getattr(args, option)}, wanted {least} or more")
     train, dev = load(args.task, args.data, args.cache)
-    tokenizer = Tokenizer(folder / "spiece.model")
-    print(f"{args.task}: {len(train)} train, {len(dev)} dev, "
-          f"majority class {majority(args.task, train, dev):.1f}")
+    tokenizer = Tokenizer(checkpoint(name, cache=args.cache, weights=False) / "spiece.model")
+    print(f"{args.task}: {len(train)} train, {len(dev)} dev, {TASKS[args.task].metrics[0]} of the "
+          f"commonest target {majority(args.task, train, dev):.1f}")
     rows, _ = tokenizer.encode_inputs(dev[:args.count], args.max_input)
     for example, ids in zip(dev, rows):
         whole, target = tokenizer.encode(example.input), tokenizer.encode(example.target)

@@ -650,7 +650,7 @@ def transfer(setting, target, sources):
     prompts_of = {name: source_prompt(setting, name) for name in pots}
     [task.promptless] = dev_scores(setting, task, None, task.report)
     print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
-          f"choose by, {len(task.report)} to report; majority class {task.majority:.1f}, T5 without a "
+          f"choose by, {len(task.report)} to report{', the same' * (task.report == task.choose)}; majority class {task.majority:.1f}, T5 without a "
           f"prompt {task.promptless:.1f}", flush=True)
 
     fresh = {seed: start(setting, task, seed) for seed in seeds}

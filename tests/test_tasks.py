@@ -16,6 +16,7 @@ import math
 import os
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,10 @@ def test_official_rows_as_text_to_text(tmp_path, capsys, name):
         for file, text in (content.items() if isinstance(content, dict) else [("", content)]):
             write(tmp_path / path / file if file else tmp_path / path, text)
     assert data.load(name, tmp_path) == (train_examples, dev_examples)
-    assert capsys.readouterr() == ("", "")  # nothing skipped or fixed
+    said = capsys.readouterr().err
+    assert "skipped" not in said and "fixed" not in said
+    # That a file is not the whole published one is said, where its size is known.
+    assert said.count("the published file has") == len(data.TASKS[name].sizes)
 
 
 LONG = {"cb": "Tin is.", "copa": "The jug fell.", "wic": "The bank is steep.", "multirc": "It snowed.",
@@ -330,8 +334,50 @@ def test_in_training_wsc_learns_only_from_true_referents(tmp_path, capsys):
         write(tmp_path / file, jsonl(WSC | {"label": False}, WSC))
     train, dev = data.load("wsc", tmp_path)
     assert train == [Example(SHE, "Eve", ("True",))] and len(dev) == 2
-    assert capsys.readouterr().err == (f"wsc: 1 rows of {tmp_path / 'superglue/WSC/train.jsonl'} "
-                                       "skipped: labelled false, names no referent\n")
+    assert capsys.readouterr().err.startswith(f"wsc: 1 rows of {tmp_path / 'superglue/WSC/train.jsonl'} "
+                                              "skipped: labelled false, names no referent\nwsc: 1 examples")
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"input": "no column"}, "names no {column}"),
+    ({"cut": "premise"}, "cut='premise' is no column"),
+    ({"metrics": "accuracy"}, "metrics are 'accuracy', wanted a tuple of accuracy, f1"),
+    ({"metrics": ("acc",)}, "metrics are .*acc.*, wanted a tuple"),
+    ({"codes": (0, 1)}, "codes are .*, wanted a string for each"),
+    ({"codes": ("0",)}, "codes are .*, wanted a string for each")])
+def test_a_task_that_cannot_be_is_refused_where_it_is_written(change, message):
+    good = {"files": ("a.tsv", "b.tsv"), "input": "{text}", "target": "label", "labels": ("no", "yes"),
+            "metrics": ("accuracy",)}
+    data.Task(**good)
+    with pytest.raises(ValueError, match=message):
+        data.Task(**good | change)
+
+
+def test_a_task_of_ones_own_has_nothing_to_fetch(tmp_path, monkeypatch):
+    task = data.Task(("own/train.csv", "own/dev.csv"), "{text}", "answer", (), ("answer_em",))
+    monkeypatch.setitem(data.TASKS, "own", task)
+    with pytest.raises(ValueError, match="own reads own/train.csv and own/dev.csv.*--data FOLDER"):
+        data.load("own", cache=tmp_path)
+    for file in task.files:
+        write(tmp_path / file, "text\tanswer\na\tB\n")
+    with pytest.raises(ValueError, match="train.csv: of itself a task reads .jsonl and .tsv"):
+        data.load("own", tmp_path)
+    monkeypatch.setitem(data.TASKS, "own", replace(task, read=data.read_tsv))
+    _, dev = data.load("own", tmp_path)
+    assert data.score("own", ["the b"], dev) == {"answer_em": 100.0}  # no golds beside the target
+
+
+def test_a_header_that_is_none_is_told_by_its_columns(tmp_path):
+    path = write(tmp_path / "train.tsv", "it rains\tentailment\nit snows\tentailment\n")
+    with pytest.raises(ValueError, match="no usable row; 1 skipped: no label; its columns are it rains, entailment"):
+        data.read_split(data.TASKS["rte"], path)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_a_data_folder_that_is_none_is_named(tmp_path, folder):
+    write(tmp_path / "file", "")
+    with pytest.raises(ValueError, match=f"the data folder .*{folder} is no folder"):
+        data.load("cb", tmp_path / folder)
 
 
 def test_a_short_row_of_mrpc_is_counted(tmp_path):
