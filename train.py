@@ -103,6 +103,8 @@ def parse_arguments(argv):
         help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x and "
         "panda_self (default: %%(default)s)" % ", ".join(APPROACHES))
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
+    add("--ensemble", type=int, default=0, help="train so many prompts of one task in one pass and report "
+        "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -131,6 +133,12 @@ def parse_arguments(argv):
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, wanted a folder")
     args.target = split(args.target or "toy-cb")
+    if args.ensemble:
+        if args.ensemble < 2:
+            raise ValueError(f"--ensemble is {args.ensemble}, wanted 2 or more")
+        args.seeds = args.ensemble
+        if args.approach == parser.get_default("approach"):
+            args.approach = "prompt"
     args.approach = split(args.approach)
     if not {"pot", "panda"} & set(args.approach):
         args.source = ""
@@ -640,6 +648,27 @@ def similarities(setting, task, source, target):
                     "e_tok": transferability.e_tok(source, target)}
 
 
+def ensemble(setting, task, results):
+    """The scores of several prompts' votes on the reported examples, {"majority": …, "mean": …}, in percent.
+
+    Each input is encoded once for each prompt, side by side in a batch; free text has one
+    vote only, that of the majority.
+    """
+    bank = prompt.PromptBank([result.best for result in results]).to(setting.device)
+    rows = [(task.name, task.dev[i][1].input) for i in task.report]
+    size = max(1, setting.args.tokens // (len(bank) * (setting.args.length + setting.args.max_input)))
+    answers = []
+    for i in range(0, len(rows), size):
+        with setting.amp():
+            answers += prompt.answer(setting.t5, setting.tokenizer, bank, {task.name: list(range(len(bank)))},
+                                     rows[i:i + size], setting.args.max_input)
+    said = {"majority": [answer.get("label", answer.get("text")) for answer in answers]}
+    if task.labels:
+        said["mean"] = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
+    targets = [task.dev[i][1] for i in task.report]
+    return {how: next(iter(data.score(task.name, texts, targets).values())) for how, texts in said.items()}
+
+
 def transfer(setting, target, sources):
     """All approaches on one target: (the target's data, name of approach -> Results, similarities)."""
     args, wanted = setting.args, setting.args.approach
@@ -661,6 +690,8 @@ def transfer(setting, target, sources):
     found = {}
     for run, result in zip(runs, train_prompts(setting, task, runs, f"{target} prompts")):
         found.setdefault(run.name, []).append(result)
+
+    task.ensemble = ensemble(setting, task, found["prompt"]) if args.ensemble else {}
 
     # The weight of a student's teacher: the similarity of its own seed's target prompt.
     similar = {name: [similarities(setting, task, prompts_of[name], plain.best)
@@ -718,6 +749,12 @@ def table(task, found, similar, metric):
         lines.append(f"| {approach} | {source or '–'} | {plus_minus(scores)} | "
                      f"{', '.join(f'{s:.1f}' for s in scores)} | "
                      f"{statistics.mean(r.seconds for r in results):.1f} | {near} |")
+    if task.ensemble:
+        members = [result.score for result in found["prompt"]]
+        words = {"majority": "majority vote", "mean": "mean probability"}
+        lines += ["", f"Ensemble of {len(members)} prompts: " + ", ".join(
+            f"{words[how]} {value:.1f}" for how, value in task.ensemble.items())
+            + f"; its members' mean {statistics.mean(members):.1f}, best {max(members):.1f}"]
     return lines + ["", sentence(found)]
 
 
@@ -763,7 +800,7 @@ def write_results(setting, task, source, found, similar):
         "curves": {name: [r.curve for r in rs] for name, rs in mine.items()},
         "seconds": {name: statistics.mean(r.seconds for r in rs) for name, rs in mine.items()},
         "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
-        "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
+        "ensemble": task.ensemble, "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
     pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
     report = [f"# {f'{source} to ' if source else ''}{task.name}", "", f"model {args.model}", ""]

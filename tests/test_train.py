@@ -93,6 +93,23 @@ def test_where_a_prompt_starts_from(tmp_path, few):
         train.parse_arguments(["--init", "nowhere.npy"])
 
 
+def test_an_ensemble_is_the_vote_of_its_members(tmp_path, few):
+    setting = make_setting(tmp_path, "--ensemble", "3", "--length", "10")
+    assert setting.args.seeds == 3 and setting.args.approach == ["prompt"]
+    task = train.TaskData(setting, "toy-sst2")
+    good = train.prompt.load(train.SHIPPED / "toy-sst2-0")[0]
+    bad = train.prompt.load(train.SHIPPED / "toy-nli-0")[0]
+    results = {name: train.Result(0.0, vectors, [], 0.0) for name, vectors in (("good", good), ("bad", bad))}
+    alone = {name: train.ensemble(setting, task, [result]) for name, result in results.items()}
+    for name, vectors in (("good", good), ("bad", bad)):  # of one, all votes are its own answers
+        [score] = train.dev_scores(setting, task, train.prompt.PromptBank([vectors]), task.report)
+        assert alone[name] == {"majority": score, "mean": score}
+    assert alone["good"]["majority"] > alone["bad"]["majority"]
+    for majority in ("good", "bad"):  # two against one, the other way round next
+        three = [results["good"], results["bad"], results[majority]]
+        assert train.ensemble(setting, task, three)["majority"] == alone[majority]["majority"]
+
+
 def test_schedules():
     recipe = train.parse_arguments(["--schedule", "cosine", "--lr", "0.4"])
     assert [round(train.learning_rate(recipe, step, 4), 4) for step in range(6)] == [
