@@ -274,8 +274,18 @@ def load(folder, fingerprint=None):
 
 
 def load_peft(folder):
-    """The prompt (P, D) of a folder written by the PEFT library. Raises ValueError."""
+    """The prompt (P, D) of a folder written by the PEFT library. Raises ValueError.
+
+    PEFT's own default for an encoder-decoder (num_transformer_submodules 2) puts half of
+    the vectors before the decoder's input: that is another method, and is refused.
+    """
     folder = Path(folder)
+    config = folder / "adapter_config.json"
+    if config.exists():
+        submodules = json.loads(config.read_text(encoding="utf-8")).get("num_transformer_submodules")
+        if submodules not in (None, 1):
+            raise ValueError(f"{folder} has vectors before the decoder's input as well "
+                             f"(num_transformer_submodules {submodules}), wanted 1")
     files = [folder / name for name in ("adapter_model.safetensors", "adapter_model.bin")
              if (folder / name).exists()]
     if not files:

@@ -203,6 +203,14 @@ def test_a_start_that_is_none_is_named(tmp_path):
         prompt.from_file(tmp_path / "nan.npy")
 
 
+def test_a_prompt_of_peft_with_vectors_before_the_decoder_is_refused(tmp_path):
+    folder = written(tmp_path, "peft")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"num_transformer_submodules": 2}))
+    with pytest.raises(ValueError, match="before the decoder"):
+        prompt.from_file(folder)
+
+
 # --------------------------------------------------------------------- the votes
 
 
