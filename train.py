@@ -136,6 +136,8 @@ def parse_arguments(argv):
     if args.ensemble:
         if args.ensemble < 2:
             raise ValueError(f"--ensemble is {args.ensemble}, wanted 2 or more")
+        if args.seeds not in (parser.get_default("seeds"), args.ensemble):
+            raise ValueError(f"--ensemble {args.ensemble} has as many seeds, not --seeds {args.seeds}")
         args.seeds = args.ensemble
         if args.approach == parser.get_default("approach"):
             args.approach = "prompt"

@@ -96,6 +96,8 @@ def test_where_a_prompt_starts_from(tmp_path, few):
 def test_an_ensemble_is_the_vote_of_its_members(tmp_path, few):
     setting = make_setting(tmp_path, "--ensemble", "3", "--length", "10")
     assert setting.args.seeds == 3 and setting.args.approach == ["prompt"]
+    with pytest.raises(ValueError, match="--ensemble 5 has as many seeds, not --seeds 4"):
+        train.parse_arguments(["--ensemble", "5", "--seeds", "4"])
     task = train.TaskData(setting, "toy-sst2")
     good = train.prompt.load(train.SHIPPED / "toy-sst2-0")[0]
     bad = train.prompt.load(train.SHIPPED / "toy-nli-0")[0]
