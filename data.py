@@ -860,6 +860,36 @@ def score(name, predictions, targets):
     return {metric: 100 * METRICS[metric](predictions, examples, task.labels) for metric in task.metrics}
 
 
+# What a label is called by another data set that asks the same, or asks more coarsely.
+ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate", "duplicate": "equivalent",
+        "not_duplicate": "not_equivalent", "neutral": "not_entailment", "contradiction": "not_entailment"}
+
+
+def same_question(trained, other):
+    """How answers to one task are scored on another: (the task to score as, label -> its word there).
+
+    Both tasks' labels get a word of whichever has the coarser ones. Of free text the
+    words stay, and a metric must be shared. Raises ValueError where they ask different things.
+
+    >>> same_question("cb", "rte")[0], same_question("rte", "cb")[0]
+    ('rte', 'rte')
+    >>> same_question("qqp", "mrpc")
+    ('mrpc', {'not_duplicate': 'not_equivalent', 'duplicate': 'equivalent', 'not_equivalent': 'not_equivalent', 'equivalent': 'equivalent'})
+    """
+    first, second = find_task(trained), find_task(other)
+    if first.labels and second.labels:
+        for name in (other, trained):
+            there = TASKS[name].labels
+            words = {label: label if label in there else ALSO.get(label) for label in first.labels + second.labels}
+            if set(words.values()) <= set(there):
+                return name, words
+    elif first.labels == second.labels and set(first.metrics) & set(second.metrics):
+        return other, {}
+    says = [f"{name} answers {', '.join(task.labels) or f'free text for {task.metrics[0]}'}"
+            for name, task in ((trained, first), (other, second))]
+    raise ValueError("; ".join(says) + ": not the same question")
+
+
 def majority(name, train, dev):
     """What the commonest target of the training set would score on dev, in percent."""
     commonest = Counter(example.target for example in train).most_common(1)[0][0]

@@ -37,7 +37,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -77,6 +77,7 @@ RECIPE = {
     "max_input": (512, 512, "tokens of an input; the long part (premise, passage) is what is cut"),
     "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
     "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
+    "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.2)"),
 }
 TOY, REAL = 0, 1
 KEEP_EVERY = 60  # seconds between two states on disk, when no evaluation falls between
@@ -105,6 +106,8 @@ def parse_arguments(argv):
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--ensemble", type=int, default=0, help="train so many prompts of one task in one pass and report "
         "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
+    add("--eval-on", default="", help="other tasks with the same labels (of mrpc: qqp, of rte: cb), on which all that "
+        "is trained is scored unchanged too; --approach prompt,finetune if none is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -126,21 +129,25 @@ def parse_arguments(argv):
                                ("temperature", lambda x: x > 0, "above 0"),
                                ("strength", lambda x: x >= 0, "0 or more"),
                                ("dropout", lambda x: 0 <= x < 1, "from 0 to below 1"),
+                               ("finetune_dropout", lambda x: 0 <= x < 1, "from 0 to below 1"),
                                ("max_dev", lambda x: x >= 0, "0 or more"),
                                ("max_input", lambda x: x >= 2, "2 or more")):
         if getattr(args, name) is not None and not good(getattr(args, name)):
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}, wanted {range_}")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, wanted a folder")
-    args.target = split(args.target or "toy-cb")
+    args.target, args.eval_on = split(args.target or "toy-cb"), split(args.eval_on)
+    for name in args.eval_on:
+        for target in args.target:
+            data.same_question(target, name)
     if args.ensemble:
         if args.ensemble < 2:
             raise ValueError(f"--ensemble is {args.ensemble}, wanted 2 or more")
         if args.seeds not in (parser.get_default("seeds"), args.ensemble):
             raise ValueError(f"--ensemble {args.ensemble} has as many seeds, not --seeds {args.seeds}")
         args.seeds = args.ensemble
-        if args.approach == parser.get_default("approach"):
-            args.approach = "prompt"
+    if args.approach == parser.get_default("approach"):
+        args.approach = "prompt,finetune" if args.eval_on else "prompt" if args.ensemble else args.approach
     args.approach = split(args.approach)
     if not {"pot", "panda"} & set(args.approach):
         args.source = ""
@@ -151,9 +158,9 @@ def parse_arguments(argv):
     args.source = split(args.source)
     for name in args.source + args.target:
         data.find_task(name)
-    for option in ("source", "target"):
+    for option in ("source", "target", "eval_on"):
         if len(set(getattr(args, option))) < len(getattr(args, option)):
-            raise ValueError(f"--{option} {','.join(getattr(args, option))} names a task twice")
+            raise ValueError(f"--{option.replace('_', '-')} {','.join(getattr(args, option))} names a task twice")
     for name in args.approach:
         if name not in APPROACHES:
             raise ValueError(f"unknown approach {name!r}: {', '.join(APPROACHES)} (controls are prompt_2x "
@@ -164,7 +171,7 @@ def parse_arguments(argv):
         if value not in (None, *words) and not free:
             more = ", text:SOME WORDS, or a prompt's folder or file" if name == "init" else ""
             raise ValueError(f"unknown {name} {value!r}: {', '.join(words)}{more}")
-    toys = {name.startswith("toy-") for name in args.source + args.target}
+    toys = {name.startswith("toy-") for name in args.source + args.target + args.eval_on}
     if len(toys) > 1:
         raise ValueError("toy tasks and real ones cannot be mixed in one run")
     column = TOY if toys == {True} else REAL
@@ -236,11 +243,11 @@ class Adafactor(torch.optim.Optimizer):
 
 @dataclass
 class Run:
-    """One prompt to be trained: what `train_prompts` needs to know of it."""
+    """One prompt to be trained, or all of T5 (then alone): what `train_runs` needs to know of it."""
 
     name: str  # "pot toy-nli", say: approach and source
     seed: int
-    start: torch.Tensor  # (P, D)
+    start: torch.Tensor  # (P, D); None: no prompt, T5's own weights are trained
     steps: int
     teacher: torch.Tensor = None  # (P, D), frozen
     kd_weight: float = 0.0  # lambda * similarity
@@ -251,9 +258,12 @@ class Result:
     """What became of a Run. Scores are in percent, of the task's first metric."""
 
     score: float  # of the best prompt, on the reported examples
-    best: torch.Tensor  # (P, D), the best on the examples to choose by
+    best: torch.Tensor  # (P, D), the best on the examples to choose by; None of T5's weights
     curve: list  # (step, score on the examples to choose by)
     seconds: float  # this run's share of its pass
+    trained: int = 0  # how many numbers
+    memory: int = 0  # bytes of what is trained, its gradients and the optimiser's state
+    elsewhere: list = field(default_factory=list)  # scores on the tasks of --eval-on, in their order
 
 
 class Setting:
@@ -263,7 +273,7 @@ class Setting:
         self.args = args
         self.device, self.dtype, why = choose_device(args.device, args.dtype)
         if self.dtype == "fp16" and "finetune" in args.approach:
-            raise ValueError("finetune needs --dtype bf16 or fp32: fp16 would want its own loss scale")
+            raise ValueError("finetune needs --dtype bf16 or fp32: it has not been tried in fp16")
         folder = data.checkpoint(args.model, cache=args.cache)
         torch_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
         self.t5 = model.load(folder, torch_dtype, self.device)
@@ -293,12 +303,20 @@ class Setting:
 
 
 class TaskData:
-    """A task's examples as token ids, and the part of dev to choose and to report by."""
+    """A task's examples as token ids, and the part of dev to choose and to report by.
 
-    def __init__(self, setting, name):
+    asked: the TaskData of another task, in whose words the answers are given. The labels
+    are its own then, and the targets are put into the words that serve both.
+    """
+
+    def __init__(self, setting, name, asked=None):
         args, tokenizer = setting.args, setting.tokenizer
-        self.name, self.task = name, data.find_task(name)
+        self.name, self.task = name, asked.task if asked else data.find_task(name)
         train, dev = data.load(name, args.data, args.cache)
+        self.scored_as, self.words = data.same_question(asked.name if asked else name, name)
+        if asked:
+            train, dev = ([replace(e, target=self.words.get(e.target, e.target)) for e in examples]
+                          for examples in (train, dev))
         if args.max_dev and args.max_dev < len(dev):
             dev = [dev[i * len(dev) // args.max_dev] for i in range(args.max_dev)]
         inputs, cut = tokenizer.encode_inputs(train, args.max_input)
@@ -317,8 +335,10 @@ class TaskData:
         order = data.order(len(dev), 0, "held out")  # not the file's order, which may be sorted
         self.report = sorted(order[:count]) or sorted(order)
         self.choose = sorted(order[count:]) if count else sorted(order)
-        self.majority = data.majority(name, train, [dev[i] for i in self.report])
+        self.majority = data.majority(self.scored_as, train, [dev[i] for i in self.report])
         self.labels = [tokenizer.encode(label) for label in self.task.labels]
+        if asked:
+            self.longest = max(self.longest, asked.longest)
 
     def order(self, seed, step, batch):
         """The training examples of a seed's step: a walk through shuffled epochs."""
@@ -376,8 +396,8 @@ def predict(setting, task, prompts, places):
 def dev_scores(setting, task, prompts, places):
     """The first metric of each prompt on these dev examples, in percent."""
     targets = [task.dev[i][1] for i in places]  # whole examples: some metrics want more than the target
-    return [next(iter(data.score(task.name, texts, targets).values()))
-            for texts in predict(setting, task, prompts, places)]
+    return [next(iter(data.score(task.scored_as, [task.words.get(text, text) for text in texts],
+                                 targets).values())) for texts in predict(setting, task, prompts, places)]
 
 
 def learning_rate(recipe, step, steps):
@@ -392,7 +412,11 @@ def learning_rate(recipe, step, steps):
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def make_optimizer(recipe, bank):
+def make_optimizer(recipe, bank, t5):
+    """Of each prompt on its own; or, without a bank, of all T5's weights, as T5 itself is tuned:
+    Adafactor with factors and parameter scaling, which is torch's."""
+    if bank is None:
+        return torch.optim.Adafactor(t5.parameters(), lr=recipe.finetune_lr)
     groups = [{"params": [p], "lr": recipe.lr} for p in bank.prompts]
     kind = {"adafactor": Adafactor, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(groups, weight_decay=recipe.weight_decay)
@@ -401,7 +425,7 @@ def make_optimizer(recipe, bank):
 def gradients(setting, task, bank, runs, teachers, step):
     """One step's forward and backward of all runs: (loss of each run, input tokens).
 
-    A run's loss is the mean over the target tokens of its own rows, whatever part of
+    bank: the runs' prompts, or None for T5 without a prompt. A run's loss is the mean over the target tokens of its own rows, whatever part of
     the pass they fall into.
     """
     t5, device, recipe = setting.t5, setting.device, setting.args
@@ -417,7 +441,9 @@ def gradients(setting, task, bank, runs, teachers, step):
         index = torch.tensor([n for n, _ in keys], device=device)
         mask, decoder_ids = ids != data.PAD, model.shift_right(targets)
         with setting.amp():
-            embedded, seen = bank.prepend(t5.embed(ids), mask, index)  # (B, P+S, D)
+            embedded, seen = t5.embed(ids), mask
+            if bank:
+                embedded, seen = bank.prepend(embedded, seen, index)  # (B, P+S, D)
             memory = t5.encode(embedded, seen)
             logits = t5.decode(decoder_ids, memory, seen)  # (B, T, V)
             loss = -model.target_log_probs(logits, targets)  # (B, T)
@@ -444,8 +470,17 @@ def write_whole(path, write):
         os.replace(Path(scratch) / path.name, path)
 
 
-def train_prompts(setting, task, runs, title):
+def memory_of(trained, optimizer):
+    """Bytes of a module's weights, their gradients and the optimiser's state for them."""
+    tensors = [t for p in trained.parameters() for t in (p, p.grad, *optimizer.state[p].values())]
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+
+
+def train_runs(setting, task, runs, title):
     """Train all runs together on one task: a list of Results.
+
+    One run whose start is None is model tuning: setting.t5 itself is trained, and is
+    left with its best weights.
 
     Leaves two files in <out>/passes/<key>/: last.pt, everything needed to go on, and
     best.safetensors, the best prompts so far. The key is a checksum of all that decides
@@ -460,37 +495,48 @@ def train_prompts(setting, task, runs, title):
     folder = setting.out / "passes" / f"{title.replace(' ', '-')}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
 
-    bank = prompt.PromptBank([run.start for run in runs]).to(device)
-    optimizer = make_optimizer(recipe, bank)
+    bank = None if runs[0].start is None else prompt.PromptBank([run.start for run in runs]).to(device)
+    trained, dropout = (bank, recipe.dropout) if bank else (setting.t5, recipe.finetune_dropout)
+    optimizer = make_optimizer(recipe, bank, setting.t5)
     setting.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=setting.dtype == "fp16")
-    teachers = distill.Teachers(setting.t5, prompt.PromptBank(
+    teachers = bank and distill.Teachers(setting.t5, prompt.PromptBank(
         [run.start if run.teacher is None else run.teacher for run in runs]).to(device))
+
+    def now(n):
+        """A copy of what run n trains: its prompt, or all weights by name."""
+        if bank:
+            return bank.prompts[n].detach().cpu().clone()
+        return {name: weight.detach().cpu().clone() for name, weight in trained.state_dict().items()}
+
     steps = max(run.steps for run in runs)
     state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
-             "best": [run.start.clone() for run in runs], "scores": None}
+             "best": [now(n) for n in range(len(runs))], "scores": None, "memory": 0}
     if recipe.resume and (folder / "last.pt").exists():
         state = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
-        bank.load_state_dict(state["bank"])
-        optimizer.load_state_dict(state["optimizer"])
-        setting.scaler.load_state_dict(state["scaler"])
+        if state["scores"] is None:
+            trained.load_state_dict(state["trained"])
+            optimizer.load_state_dict(state["optimizer"])
+            setting.scaler.load_state_dict(state["scaler"])
         print(f"{title}: going on from step {state['step']} of {steps} ({folder})", flush=True)
     setting.all_rows -= sum(min(state["step"], r.steps) for r in runs) * recipe.batch
-    state["best"] = [best.cpu() for best in state["best"]]
 
     def keep():
-        if not all(p.isfinite().all() for p in bank.prompts):
-            raise ValueError(f"{title}: a prompt is not finite after step {state['step']}; the last "
+        if not all(p.isfinite().all() for p in trained.parameters()):
+            raise ValueError(f"{title}: a trained number is not finite after step {state['step']}; the last "
                              f"good state is in {folder}")
-        state.update(bank=bank.state_dict(), optimizer=optimizer.state_dict(),
+        state.update(trained=trained.state_dict(), optimizer=optimizer.state_dict(),
                      scaler=setting.scaler.state_dict())
+        if state["scores"] is not None and not bank:  # all weights are large: of a finished run, the best only
+            del state["trained"], state["optimizer"]
+        best = {f"{r.name} seed {r.seed}": b for r, b in zip(runs, state["best"])}
         write_whole(folder / "best.safetensors", lambda path: save_file(
-            {f"{r.name} seed {r.seed}": b for r, b in zip(runs, state["best"])}, path))
+            best if bank else state["best"][0], path))
         write_whole(folder / "last.pt", lambda path: torch.save(state, path))
 
-    setting.t5.dropout, kept = recipe.dropout, time.time()
+    setting.t5.dropout, kept = dropout, time.time()
     while state["step"] < steps:
         step, began = state["step"], time.time()
-        for run, group in zip(runs, optimizer.param_groups):
+        for run, group in zip(runs, optimizer.param_groups if bank else ()):
             group["lr"] = learning_rate(recipe, step, run.steps)
         optimizer.zero_grad()
         torch.manual_seed(step)  # of the dropout, if there is any: a resume draws the same
@@ -507,20 +553,21 @@ def train_prompts(setting, task, runs, title):
         setting.done_rows += len(live) * recipe.batch
         mean_loss = sum(losses[n].item() for n in live) / len(live)
         if step == 1:
-            print(f"{title}: {len(runs)} prompts of {len(runs[0].start)} vectors; first loss "
-                  f"{mean_loss:.2f}, a uniform guess costs "
+            state["memory"] = memory_of(trained, optimizer) // len(runs)
+            what = f"{len(runs)} prompts of {len(runs[0].start)} vectors" if bank else "all weights"
+            print(f"{title}: {what}; first loss {mean_loss:.2f}, a uniform guess costs "
                   f"{math.log(setting.t5.config.vocab_size):.2f}", flush=True)
         # Each run is scored `evals` times, at even distances, the last time at its end.
         due = [n for n in live if step * recipe.evals // runs[n].steps
                > (step - 1) * recipe.evals // runs[n].steps]
         if due:
             setting.t5.dropout = 0.0
-            some = prompt.PromptBank([bank.prompts[n] for n in due]).to(device)
+            some = bank and prompt.PromptBank([bank.prompts[n] for n in due]).to(device)
             for n, score in zip(due, dev_scores(setting, task, some, task.choose)):
                 if score > max([s for _, s in state["curves"][n]], default=-math.inf):
-                    state["best"][n] = bank.prompts[n].detach().cpu().clone()
+                    state["best"][n] = now(n)
                 state["curves"][n].append([step, score])
-            setting.t5.dropout = recipe.dropout
+            setting.t5.dropout = dropout
         took = time.time() - began
         for n in live:
             state["seconds"][n] += took / len(live)
@@ -529,19 +576,22 @@ def train_prompts(setting, task, runs, title):
             kept = time.time()
             dev = f"dev {statistics.mean(state['curves'][n][-1][1] for n in due):.1f} " if due else ""
             print(f"{title}: step {step}/{steps} {100 * step // steps}% loss {mean_loss:.3f} {dev}"
-                  f"lr {optimizer.param_groups[live[0]]['lr']:.3g} {len(live)} prompts {speed:.0f} tok/s "
+                  f"lr {optimizer.param_groups[live[0]]['lr']:.3g} {len(live)} runs {speed:.0f} tok/s "
                   f"ETA {setting.eta()}", flush=True)
             setting.log(title, step=step, loss={
                 f"{runs[n].name} seed {runs[n].seed}": losses[n].item() for n in live},
                 dev={f"{runs[n].name} seed {runs[n].seed}": state["curves"][n][-1][1] for n in due},
                 tokens_per_second=speed)
     setting.t5.dropout = 0.0
+    best = bank and prompt.PromptBank(state["best"]).to(device)
+    if not bank:
+        trained.load_state_dict(state["best"][0])
     if state["scores"] is None:  # the reported examples are looked at once, at the end
-        best = prompt.PromptBank(state["best"]).to(device)
         state["scores"] = dev_scores(setting, task, best, task.report)
         keep()
-    return [Result(*values) for values in zip(state["scores"], state["best"], state["curves"],
-                                              state["seconds"])]
+    count = sum(p.numel() for p in trained.parameters()) // len(runs)
+    return [Result(*values, count, state["memory"]) for values in zip(
+        state["scores"], state["best"], state["curves"], state["seconds"])]
 
 
 def checksum(tensor):
@@ -549,39 +599,21 @@ def checksum(tensor):
         tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def finetune(setting, task, seed):
-    """Model tuning: all weights of a copy of T5, without a prompt, as many steps. A Result.
+def finetune(setting, task, seed, others=()):
+    """Model tuning, the baseline: all weights of a copy of T5, in fp32, without a prompt. A Result.
 
-    Lester et al. 2021, section 3: Adafactor (here torch's, with parameter scaling, as
-    T5's own fine-tuning), constant learning rate 0.001.
+    others: tasks (TaskData) that the tuned model is scored on, too.
+
+    The loop, the number of steps, the examples of a seed and the choice of the best are
+    those of the prompts. Lester et al. 2021, section 3: Adafactor, constant learning rate 0.001.
     """
-    recipe, frozen, began = setting.args, setting.t5, time.time()
+    frozen = setting.t5
     setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
-    optimizer = torch.optim.Adafactor(setting.t5.parameters(), lr=recipe.finetune_lr)
-    best, state, curve = -math.inf, None, []
-    for step in range(recipe.steps):
-        rows = [(i, *task.train[i]) for i in task.order(seed, step, recipe.batch)]
-        count = sum(len(target) for _, _, target in rows)
-        optimizer.zero_grad()
-        for part in by_length(rows, recipe.tokens):
-            ids, targets = (data.pad([row[k] for row in part], setting.device) for k in (1, 2))
-            mask = ids != data.PAD
-            with setting.amp():
-                memory = setting.t5.encode(setting.t5.embed(ids), mask)
-                logits = setting.t5.decode(model.shift_right(targets), memory, mask)
-            (-model.target_log_probs(logits, targets).sum() / count).backward()
-        optimizer.step()
-        setting.done_rows += recipe.batch
-        if (step + 1) * recipe.evals // recipe.steps > step * recipe.evals // recipe.steps:
-            curve.append([step + 1, dev_scores(setting, task, None, task.choose)[0]])
-            if curve[-1][1] > best:
-                best, state = curve[-1][1], copy.deepcopy(setting.t5.state_dict())
-            print(f"finetune {task.name} seed {seed}: step {step + 1}/{recipe.steps} "
-                  f"dev {curve[-1][1]:.1f} ETA {setting.eta()}", flush=True)
-    setting.t5.load_state_dict(state)
-    score = dev_scores(setting, task, None, task.report)[0]
-    setting.t5 = frozen
-    return Result(score, None, curve, time.time() - began)
+    [result] = train_runs(setting, task, [Run("finetune", seed, None, setting.args.steps)],
+                          f"{task.name} finetune {seed}")
+    result.elsewhere = [dev_scores(setting, other, None, other.report)[0] for other in others]
+    setting.t5, result.best = frozen, None
+    return result
 
 
 # ----------------------------------------------------------------- the method
@@ -602,7 +634,7 @@ def source_prompt(setting, name):
         print(f"source {name}: {folder} was made by another model, recipe or data, not read", flush=True)
     run = Run(f"source {name}", 0, start(setting, task, 0), args.source_steps)
     setting.all_rows += args.source_steps * args.batch
-    [result] = train_prompts(setting, task, [run], f"source {name}")
+    [result] = train_runs(setting, task, [run], f"source {name}")
     keep_prompt(setting, kept, name, 0, result, recipe)
     return result.best
 
@@ -657,13 +689,14 @@ def ensemble(setting, task, results):
     vote only, that of the majority.
     """
     bank = prompt.PromptBank([result.best for result in results]).to(setting.device)
-    rows = [(task.name, task.dev[i][1].input) for i in task.report]
-    size = max(1, setting.args.tokens // (len(bank) * (setting.args.length + setting.args.max_input)))
-    answers = []
-    for i in range(0, len(rows), size):
+    members, answers = {task.name: list(range(len(bank)))}, {}
+    rows = [(i, task.dev[i][0]) for i in task.report]
+    for part in by_length(rows, setting.args.tokens // len(bank), setting.args.length):
+        texts = [(task.name, task.dev[i][1].input) for i, _ in part]
         with setting.amp():
-            answers += prompt.answer(setting.t5, setting.tokenizer, bank, {task.name: list(range(len(bank)))},
-                                     rows[i:i + size], setting.args.max_input)
+            answers |= zip([i for i, _ in part], prompt.answer(
+                setting.t5, setting.tokenizer, bank, members, texts, setting.args.max_input))
+    answers = [answers[i] for i in task.report]
     said = {"majority": [answer.get("label", answer.get("text")) for answer in answers]}
     if task.labels:
         said["mean"] = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
@@ -679,7 +712,9 @@ def transfer(setting, target, sources):
     pots = sources if needs_panda or "pot" in wanted else []  # panda's teachers are the pots
     task = TaskData(setting, target)  # first: a missing file should not wait for the sources
     prompts_of = {name: source_prompt(setting, name) for name in pots}
-    [task.promptless] = dev_scores(setting, task, None, task.report)
+    task.others = [TaskData(setting, name, asked=task) for name in args.eval_on if name != target]
+    for each in (task, *task.others):
+        [each.promptless] = dev_scores(setting, each, None, each.report)
     print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
           f"choose by, {len(task.report)} to report{', the same' * (task.report == task.choose)}; majority class {task.majority:.1f}, T5 without a "
           f"prompt {task.promptless:.1f}", flush=True)
@@ -690,7 +725,7 @@ def transfer(setting, target, sources):
     if controls:
         runs += [Run("prompt_2x", seed, fresh[seed], 2 * args.steps) for seed in seeds]
     found = {}
-    for run, result in zip(runs, train_prompts(setting, task, runs, f"{target} prompts")):
+    for run, result in zip(runs, train_runs(setting, task, runs, f"{target} prompts")):
         found.setdefault(run.name, []).append(result)
 
     task.ensemble = ensemble(setting, task, found["prompt"]) if args.ensemble else {}
@@ -709,10 +744,15 @@ def transfer(setting, target, sources):
             runs.append(Run("panda_self", seed, fresh[seed], args.steps, found["prompt"][i].best,
                             distill.weight(1.0, args.strength)))
     if runs:
-        for run, result in zip(runs, train_prompts(setting, task, runs, f"{target} students")):
+        for run, result in zip(runs, train_runs(setting, task, runs, f"{target} students")):
             found.setdefault(run.name, []).append(result)
+    every = [result for results in found.values() for result in results]
+    bank = prompt.PromptBank([result.best for result in every]).to(setting.device)
+    for other in task.others:
+        for result, score in zip(every, dev_scores(setting, other, bank, other.report)):
+            result.elsewhere.append(score)
     if "finetune" in wanted:
-        found["finetune"] = [finetune(setting, task, seed) for seed in seeds]
+        found["finetune"] = [finetune(setting, task, seed, task.others) for seed in seeds]
     for name, results in found.items():
         for seed, result in zip(seeds, results):
             if result.best is not None:
@@ -757,7 +797,39 @@ def table(task, found, similar, metric):
         lines += ["", f"Ensemble of {len(members)} prompts: " + ", ".join(
             f"{words[how]} {value:.1f}" for how, value in task.ensemble.items())
             + f"; its members' mean {statistics.mean(members):.1f}, best {max(members):.1f}"]
-    return lines + ["", sentence(found)]
+    lines += ["", sentence(found)]
+    if task.others:
+        lines += ["", *elsewhere(task, found)]
+    return lines + (["", *cost(found)] if "finetune" in found else [])
+
+
+def elsewhere(task, found):
+    """What the same prompts and weights score on the tasks of --eval-on, and prompt against model tuning there."""
+    tasks = [task, *task.others]
+    heads = [f"{each.name}, {'trained' if each is task else 'unchanged'}: "
+             f"{data.TASKS[each.scored_as].metrics[0]}" for each in tasks]
+    lines = [f"| approach | source | {' | '.join(heads)} |", "|---" * (len(tasks) + 2) + "|"]
+    for name, kind in (("majority class", "majority"), ("T5 without a prompt", "promptless")):
+        lines.append(f"| {name} | – | {' | '.join(f'{getattr(each, kind):.1f}' for each in tasks)} |")
+    columns = {name: list(zip(*([r.score, *r.elsewhere] for r in results))) for name, results in found.items()}
+    for name, scores in columns.items():
+        approach, _, source = name.partition(" ")
+        lines.append(f"| {approach} | {source or '–'} | {' | '.join(map(plus_minus, scores))} |")
+    if "finetune" in found:
+        lines += ["", "Prompt tuning against model tuning, seed by seed: " + "; ".join(
+            f"on {each.name} {gain(prompts, weights)}" for each, prompts, weights
+            in zip(tasks, columns["prompt"], columns["finetune"])) + "."]
+    return lines
+
+
+def cost(found):
+    """What a run of prompt tuning and one of model tuning train, store and keep in memory."""
+    lines = ["| of one run | trained numbers | stored, fp32 | in training: these, their gradients, the optimiser |",
+             "|---|---|---|---|"]
+    for name in ("prompt", "finetune"):
+        trained, memory = found[name][0].trained, found[name][0].memory
+        lines.append(f"| {name} | {trained:,} | {4 * trained / 1e6:,.3f} MB | {memory / 1e6:,.3f} MB |")
+    return lines
 
 
 # Two-sided 5 % points of Student's t for so many seeds: what a mean difference must
@@ -765,22 +837,24 @@ def table(task, found, similar, metric):
 T_POINT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
-def sentence(found):
-    """What was found, whichever way it went: each approach against plain prompt tuning.
+def gain(scores, base):
+    """Scores against others, seed by seed, as a seed shares its start and its order of examples.
 
-    Seed by seed, as a seed shares its start and its order of examples.
+    >>> gain([70, 72, 74], [60, 63, 61])
+    '+10.7 ± 2.1, ahead in 3 of 3 seeds'
     """
+    gains, n = [score - b for score, b in zip(scores, base)], len(base)
+    mean, deviation = spread(gains)
+    chance = n < 2 or abs(mean) <= T_POINT[min(n, 10)] * deviation / n ** 0.5
+    return (f"{plus_minus(gains, '+')}, ahead in {sum(gain > 0 for gain in gains)} of {n} seeds"
+            f"{' (may be chance)' if chance else ''}")
+
+
+def sentence(found):
+    """What was found, whichever way it went: each approach against plain prompt tuning."""
     base = [result.score for result in found["prompt"]]
-    n, words = len(base), []
-    for name, results in found.items():
-        if name == "prompt":
-            continue
-        gains = [r.score - b for r, b in zip(results, base)]
-        mean, deviation = spread(gains)
-        chance = n < 2 or abs(mean) <= T_POINT[min(n, 10)] * deviation / n ** 0.5
-        words.append(f"{name.replace(' ', ' from ')} {plus_minus(gains, '+')}, ahead in "
-                     f"{sum(gain > 0 for gain in gains)} of {n} seeds"
-                     f"{' (may be chance)' if chance else ''}")
+    words = [f"{name.replace(' ', ' from ')} {gain([r.score for r in results], base)}"
+             for name, results in found.items() if name != "prompt"]
     return (f"Against plain prompt tuning ({spread(base)[0]:.1f}), seed by seed: "
             + ("; ".join(words) or "nothing else ran") + ".")
 
@@ -801,6 +875,13 @@ def write_results(setting, task, source, found, similar):
         "similarity_each_seed": similar.get(source, []),
         "curves": {name: [r.curve for r in rs] for name, rs in mine.items()},
         "seconds": {name: statistics.mean(r.seconds for r in rs) for name, rs in mine.items()},
+        "cost": {name: {"trained": rs[0].trained, "stored_bytes": 4 * rs[0].trained,
+                        "training_bytes": rs[0].memory} for name, rs in mine.items()},
+        "elsewhere": {other.name: {
+            "metric": data.TASKS[other.scored_as].metrics[0], "majority": other.majority,
+            "promptless": other.promptless, "scores": {name: [r.elsewhere[k] for r in rs] for name, rs
+                                                       in mine.items()}}
+            for k, other in enumerate(task.others)},
         "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
         "ensemble": task.ensemble, "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}

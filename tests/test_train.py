@@ -42,7 +42,7 @@ def some_runs(setting, task, count=2):
 def bank_of(out, title):
     """The prompts in the last state of the one pass of this title."""
     [folder] = (out / "passes").glob(f"{title}-*")
-    return torch.load(folder / "last.pt", weights_only=True)["bank"]
+    return torch.load(folder / "last.pt", weights_only=True)["trained"]
 
 
 # -------------------------------------------------------------- the optimiser
@@ -151,11 +151,11 @@ def test_prompts_together_equal_prompts_alone(few, tmp_path):
     setting = make_setting(tmp_path / "together")
     task = train.TaskData(setting, "toy-cb")
     runs = some_runs(setting, task)
-    together = train.train_prompts(setting, task, runs, "both")
+    together = train.train_runs(setting, task, runs, "both")
     bank = bank_of(tmp_path / "together", "both")
     for n, run in enumerate(runs):  # … and each by itself.
         setting = make_setting(tmp_path / f"alone{n}")
-        [alone] = train.train_prompts(setting, task, [run], "one")
+        [alone] = train.train_runs(setting, task, [run], "one")
         torch.testing.assert_close(bank[f"prompts.{n}"], bank_of(tmp_path / f"alone{n}", "one")["prompts.0"],
                                    rtol=1e-3, atol=1e-3)
         assert [score for _, score in together[n].curve] == [score for _, score in alone.curve]
@@ -166,9 +166,9 @@ def test_the_teacher_changes_its_student(few, tmp_path):
     setting = make_setting(tmp_path)
     task = train.TaskData(setting, "toy-cb")
     first, last = some_runs(setting, task)
-    train.train_prompts(setting, task, [last], "taught")
+    train.train_runs(setting, task, [last], "taught")
     last.teacher, last.kd_weight = None, 0.0
-    train.train_prompts(setting, task, [last], "untaught")
+    train.train_runs(setting, task, [last], "untaught")
     assert not torch.equal(bank_of(tmp_path, "taught")["prompts.0"],
                            bank_of(tmp_path, "untaught")["prompts.0"])
 
@@ -234,7 +234,7 @@ def test_the_best_is_chosen_on_one_part_of_dev_and_reported_once_on_the_other(
         return [next(scores)]
 
     monkeypatch.setattr(train, "dev_scores", scripted)
-    [result] = train.train_prompts(setting, task, some_runs(setting, task, count=1), "pass")
+    [result] = train.train_runs(setting, task, some_runs(setting, task, count=1), "pass")
     assert asked == [task.choose] * 4 + [task.report]
     assert result.curve == [[1, 1.0], [2, 3.0], [3, 2.0], [4, 2.5]] and result.score == 77
     assert torch.equal(result.best, prompts[1]) and torch.equal(prompts[4], prompts[1])
@@ -254,7 +254,7 @@ def test_what_every_approach_starts_from_and_learns_from(few, tmp_path, monkeypa
         return [train.Result(50.0, asked[run.name, run.seed][1], [], 1.0) for run in runs]
 
     source = torch.full((3, 128), 0.25)
-    monkeypatch.setattr(train, "train_prompts", recorded)
+    monkeypatch.setattr(train, "train_runs", recorded)
     monkeypatch.setattr(train, "source_prompt", lambda setting, name: source)
     monkeypatch.setattr(train, "similarities", lambda setting, task, a, b: {
         "panda": -1, "on": -1, "e_avg": -1, "e_tok": 0.1 * b[0, 0].item()})
@@ -317,7 +317,7 @@ def test_dropout_is_the_students_and_not_the_teachers(few, tmp_path, monkeypatch
 
     monkeypatch.setattr(setting.t5, "encode", encode)
     monkeypatch.setattr(train.distill.Teachers, "logits", logits)
-    train.train_prompts(setting, task, [run], "pass")
+    train.train_runs(setting, task, [run], "pass")
     assert (seen["student"], seen["teacher"], seen["evaluation"]) == ({0.5}, {0.0}, {0.0})
 
 
@@ -348,7 +348,7 @@ def test_resume_equals_straight_through_bit_for_bit(few, tmp_path, monkeypatch):
     def run_in(folder):
         setting = make_setting(folder, "--evals", "4")
         task = train.TaskData(setting, "toy-cb")
-        return train.train_prompts(setting, task, some_runs(setting, task), "pass")
+        return train.train_runs(setting, task, some_runs(setting, task), "pass")
 
     straight = run_in(tmp_path / "straight")
     whole = train.gradients
@@ -373,7 +373,7 @@ def test_a_changed_recipe_does_not_go_on_from_an_old_state(few, tmp_path):
     for lr in ("0.1", "0.2"):
         setting = make_setting(tmp_path, "--lr", lr)
         task = train.TaskData(setting, "toy-cb")
-        train.train_prompts(setting, task, some_runs(setting, task), "pass")
+        train.train_runs(setting, task, some_runs(setting, task), "pass")
     assert len(list((tmp_path / "passes").iterdir())) == 2
 
 
@@ -389,7 +389,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
     monkeypatch.setattr(train, "gradients", poisoned)
     with pytest.raises(ValueError, match="not finite at step 2"):
-        train.train_prompts(setting, task, some_runs(setting, task), "pass")
+        train.train_runs(setting, task, some_runs(setting, task), "pass")
     assert all(torch.isfinite(p).all() for p in bank_of(tmp_path, "pass").values())
 
 
