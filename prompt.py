@@ -361,8 +361,9 @@ def read_lines(file, tasks):
                 raise ValueError(f"task {task!r}, wanted one of {', '.join(tasks)}")
             if not isinstance(row.get("input"), str):
                 raise ValueError("no text under \"input\"")
+            row["input"].encode()  # half a character, or bytes that are not UTF-8
             yield number, (task, row["input"])
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             yield number, ValueError(f"line {number}: {error}")
 
 
@@ -458,7 +459,8 @@ def main():
     if args.file and not Path(args.file).is_file():
         raise ValueError(f"--file {args.file} is no file")
     lines = [json.dumps({"input": text}) for text in args.text or ()]
-    with open(args.file, encoding="utf-8") if args.file else contextlib.nullcontext(
+    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # `read_lines` says which line is bad
+    with open(args.file, encoding="utf-8", errors="surrogateescape") if args.file else contextlib.nullcontext(
             lines if args.text else sys.stdin) as file:
         bad = predict(args.prompts, file, args.model, args.batch, args.device, args.cache,
                       sys.stdout, sys.stderr)
@@ -472,3 +474,6 @@ if __name__ == "__main__":
     except ValueError as error:
         print(f"prompt.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the answers has gone: `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -336,17 +336,27 @@ def test_several_prompts_of_a_task_vote(toy, bank):
 def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path):
     folders = [ROOT / "toy" / "prompts" / name for name in ("toy-nli-0", "toy-sst2-0")]
     lines = [json.dumps({"task": task, "input": text}) for task, text in (ROWS[0], ROWS[2])]
-    bad = ['{"task": "toy-ner", "input": "x"}', "not json", '{"task": "toy-nli"}', '{"input": "x"}', "[1]"]
-    (tmp_path / "in.jsonl").write_text("\n".join([lines[0], *bad, "", lines[1]]) + "\n")
+    bad = ['{"task": "toy-ner", "input": "x"}', "not json", '{"task": "toy-nli"}', '{"input": "x"}', "[1]",
+           '{"task": "toy-nli", "input": "caf\udce9"}', r'{"task": "toy-nli", "input": "\ud800"}', "[" * 100_000]
+    (tmp_path / "in.jsonl").write_text("\n".join([lines[0], *bad, "", lines[1]]) + "\n", errors="surrogateescape")
     done = subprocess.run([sys.executable, ROOT / "prompt.py", "predict", *folders, "--file", tmp_path / "in.jsonl",
                            "--batch", "2"], capture_output=True, text=True)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(a["line"], a["task"], a["label"]) for a in answers] == [
-        (1, "toy-nli", "entailment"), (8, "toy-sst2", "positive")]
+        (1, "toy-nli", "entailment"), (11, "toy-sst2", "positive")]
     said = done.stderr.splitlines()
-    assert done.returncode == 2 and [line.split(":")[1].strip() for line in said[:5]] == [
-        f"line {n}" for n in range(2, 7)]
-    assert said[5].startswith("2 answered, 5 bad lines, ") and len(said) == 7
+    assert done.returncode == 2 and [line.split(":")[1].strip() for line in said[:8]] == [
+        f"line {n}" for n in range(2, 10)]
+    assert said[8].startswith("2 answered, 8 bad lines, ") and len(said) == 10
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"input": "sentence: x ."}\n' * 500)
+    running = subprocess.Popen([sys.executable, ROOT / "prompt.py", "predict", ROOT / "toy" / "prompts" / "toy-sst2-0",
+                                "--file", tmp_path / "in.jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.wait() == 1 and running.stderr.read() == b""
 
 
 def test_a_batch_of_lines_is_all_that_is_read(monkeypatch):
