@@ -837,17 +837,21 @@ def cost(found):
 T_POINT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
+def beyond_chance(gains):
+    """Whether the mean of these differences is not 0, by a t-test at 5 %. Of one, nobody knows: no."""
+    n, (mean, deviation) = len(gains), spread(gains)
+    return n > 1 and abs(mean) > T_POINT[min(n, 10)] * deviation / n ** 0.5
+
+
 def gain(scores, base):
     """Scores against others, seed by seed, as a seed shares its start and its order of examples.
 
     >>> gain([70, 72, 74], [60, 63, 61])
     '+10.7 ± 2.1, ahead in 3 of 3 seeds'
     """
-    gains, n = [score - b for score, b in zip(scores, base)], len(base)
-    mean, deviation = spread(gains)
-    chance = n < 2 or abs(mean) <= T_POINT[min(n, 10)] * deviation / n ** 0.5
-    return (f"{plus_minus(gains, '+')}, ahead in {sum(gain > 0 for gain in gains)} of {n} seeds"
-            f"{' (may be chance)' if chance else ''}")
+    gains = [score - b for score, b in zip(scores, base)]
+    return (f"{plus_minus(gains, '+')}, ahead in {sum(gain > 0 for gain in gains)} of {len(gains)} seeds"
+            f"{'' if beyond_chance(gains) else ' (may be chance)'}")
 
 
 def sentence(found):

@@ -1,0 +1,170 @@
+"""What prompts cost: time, memory and bytes, of one, of several together, of several apart, of model tuning.
+
+    python benchmarks/cost.py                                       the toy T5
+    python benchmarks/cost.py --model t5-small --length 100         or any other
+
+Training: a step is one batch of each prompt, forward, backward and the optimiser.
+Answering: dev examples, as `prompt.answer` does it, one prompt or a vote of all.
+
+- Time: all cases in turn, many rounds, in one process. A case's ratio is the median over
+  the rounds of its time to that of one prompt, in the same round.
+- Memory: each case in a process of its own, in which nothing else has happened: what its
+  peak lies above the process with the model loaded. On a GPU, what torch allocates; else
+  resident, which only Linux tells.
+- Bytes: of the files that are written.
+
+The examples are the toy world's whatever the model: a cost does not depend on what is said.
+Left out: reading the data, and the scoring of checkpoints.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+import prompt
+import train
+
+CASES = {"one": "one prompt", "together": "{n} prompts together", "apart": "{n} prompts, one after the other",
+         "tuning": "model tuning"}
+
+
+class Bench:
+    """A T5, its task, N fresh prompts, and what each case does with them."""
+
+    def __init__(self, args, scratch):
+        self.args = args
+        options = ["--target", args.task, "--approach", "prompt", "--out", scratch, "--length", str(args.length),
+                   "--batch", str(args.batch), "--tokens", str(args.tokens)]
+        for name in ("model", "device", "dtype"):
+            if getattr(args, name):
+                options += [f"--{name}", getattr(args, name)]
+        self.setting = train.Setting(train.parse_arguments(options))
+        self.setting.scaler = torch.amp.GradScaler(self.setting.device.split(":")[0],
+                                                   enabled=self.setting.dtype == "fp16")
+        self.task = train.TaskData(self.setting, args.task)
+        self.starts = [train.start(self.setting, self.task, seed) for seed in range(args.prompts)]
+
+    def train(self, seeds, tuning=False):
+        """Some steps of these seeds' prompts in one pass; or of all weights, in a copy."""
+        setting, frozen, steps = self.setting, self.setting.t5, self.args.steps
+        starts = [None] if tuning else [self.starts[seed] for seed in seeds]
+        bank = None if tuning else prompt.PromptBank(starts).to(setting.device)
+        if bank is None:
+            setting.t5 = train.copy.deepcopy(frozen).float().requires_grad_(True)
+        optimizer = train.make_optimizer(setting.args, bank, setting.t5)
+        runs = [train.Run("prompt", seed, start, steps) for seed, start in zip(seeds, starts)]
+        for step in range(steps):
+            optimizer.zero_grad()
+            train.gradients(setting, self.task, bank, runs, None, step)
+            setting.scaler.step(optimizer)
+            setting.scaler.update()
+        setting.t5 = frozen
+
+    def answer(self, seeds):
+        bank = prompt.PromptBank([self.starts[seed] for seed in seeds]).to(self.setting.device)
+        rows = [(self.args.task, example.input) for _, example in self.task.dev[:self.args.examples]]
+        for at in range(0, len(rows), self.args.batch):
+            with self.setting.amp():
+                prompt.answer(self.setting.t5, self.setting.tokenizer, bank,
+                              {self.args.task: list(range(len(bank)))}, rows[at:at + self.args.batch])
+
+    def run(self, what, case):
+        every = list(range(self.args.prompts))
+        if case == "tuning":
+            self.train([0], tuning=True)
+        else:
+            for seeds in {"one": [[0]], "together": [every], "apart": [[seed] for seed in every]}[case]:
+                self.train(seeds) if what == "train" else self.answer(seeds)
+        if self.setting.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+
+def resident(which):
+    """VmRSS (now) or VmHWM (highest so far) of this process, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{which}:")[1].split()[0])
+
+
+def peak(bench, what, case):
+    """Bytes that a case needs above the loaded model; in a process where nothing else ran."""
+    if bench.setting.device.startswith("cuda"):
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        bench.run(what, case)
+        return torch.cuda.max_memory_allocated() - before
+    before = resident("VmRSS")
+    bench.run(what, case)
+    return resident("VmHWM") - before
+
+
+def stored(bench, scratch):
+    """(bytes of one prompt's folder, bytes of one model's weights in fp32)."""
+    folder = Path(scratch) / "prompt"
+    prompt.save(folder, bench.starts[0], {"task": bench.args.task, "fingerprint": bench.setting.fingerprint})
+    weights = Path(scratch) / "weights.safetensors"
+    train.save_file({name: weight.detach().float().cpu().clone() for name, weight
+                     in bench.setting.t5.state_dict().items()}, weights)
+    return sum(file.stat().st_size for file in folder.iterdir()), weights.stat().st_size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", help="as for train.py (default: the toy T5)")
+    add("--task", default="toy-cb", help="whose examples are used (default: toy-cb)")
+    add("--prompts", type=int, default=5, help="prompts together (default: 5)")
+    add("--length", type=int, default=10, help="vectors in a prompt (default: 10)")
+    add("--batch", type=int, default=16, help="examples of a prompt in a step (default: 16)")
+    add("--steps", type=int, default=5, help="training steps of a case in a round (default: 5)")
+    add("--examples", type=int, default=160, help="dev examples answered in a round (default: 160)")
+    add("--rounds", type=int, default=7, help="rounds of the timing (default: 7)")
+    add("--tokens", type=int, default=8192, help="positions in one forward pass of training (default: 8192)")
+    add("--device", help="as for train.py")
+    add("--dtype", help="as for train.py")
+    add("--measure", help=argparse.SUPPRESS)  # WHAT-CASE: the peak of one case, for ourselves
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(args, scratch)
+        if args.measure:
+            print(json.dumps(peak(bench, *args.measure.split("-"))))
+            return
+        small, large = stored(bench, scratch)
+        for what in ("train", "answer"):
+            cases = [case for case in CASES if (what, case) != ("answer", "tuning")]
+            for case in cases:  # once, so that nobody pays for the first time
+                bench.run(what, case)
+            seconds = {case: [] for case in cases}
+            for _ in range(args.rounds):
+                for case in cases:
+                    began = time.perf_counter()
+                    bench.run(what, case)
+                    seconds[case].append(time.perf_counter() - began)
+            print(f"\n| {'training, a step of ' + str(args.batch) if what == 'train' else 'answering, an example'} "
+                  "| ms, median | beside one prompt | peak memory above the model |\n|---|---|---|---|")
+            for case in cases:
+                ratios = [a / b for a, b in zip(seconds[case], seconds["one"])]
+                done = subprocess.run([sys.executable, *sys.argv, "--measure", f"{what}-{case}"],
+                                      capture_output=True, text=True, check=True)
+                unit = args.steps if what == "train" else args.examples
+                print(f"| {CASES[case].format(n=args.prompts)} | {1000 * statistics.median(seconds[case]) / unit:.2f} "
+                      f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+                      f"| {json.loads(done.stdout.splitlines()[-1]) / 1e6:.0f} MB |", flush=True)
+    print(f"\nstored: {args.prompts} prompts {args.prompts * small:,} bytes, {args.prompts} tuned models "
+          f"{args.prompts * large:,} bytes, {large / small:,.0f} times as many")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"cost.py: {error}", file=sys.stderr)
+        sys.exit(2)
