@@ -80,7 +80,7 @@ RECIPE = {
     "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.2)"),
 }
 TOY, REAL = 0, 1
-KEEP_EVERY = 60  # seconds between two states on disk, when no evaluation falls between
+KEEP_EVERY = 60  # seconds between two states of prompts on disk, when no evaluation falls between
 CHOICES = {"init": ("uniform", "vocabulary", "labels"), "optimizer": ("adafactor", "adamw"),
            "schedule": ("constant", "cosine"), "metric": ("panda", "e_avg", "e_tok", "on")}
 APPROACHES = ("prompt", "pot", "panda", "controls", "finetune")
@@ -106,8 +106,8 @@ def parse_arguments(argv):
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--ensemble", type=int, default=0, help="train so many prompts of one task in one pass and report "
         "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
-    add("--eval-on", default="", help="other tasks with the same labels (of mrpc: qqp, of rte: cb), on which all that "
-        "is trained is scored unchanged too; --approach prompt,finetune if none is given")
+    add("--eval-on", default="", help="other tasks with the same labels (of mrpc: qqp, of rte: cb): all that is "
+        "trained is scored there too, unchanged; --approach prompt,finetune if none is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -425,8 +425,8 @@ def make_optimizer(recipe, bank, t5):
 def gradients(setting, task, bank, runs, teachers, step):
     """One step's forward and backward of all runs: (loss of each run, input tokens).
 
-    bank: the runs' prompts, or None for T5 without a prompt. A run's loss is the mean over the target tokens of its own rows, whatever part of
-    the pass they fall into.
+    bank: the runs' prompts, or None for T5 without a prompt. A run's loss is the mean over
+    the target tokens of its own rows, whatever part of the pass they fall into.
     """
     t5, device, recipe = setting.t5, setting.device, setting.args
     rows = [((n, i), *task.train[i]) for n, run in enumerate(runs) if step < run.steps
@@ -486,8 +486,8 @@ def train_runs(setting, task, runs, title):
     best.safetensors, the best prompts so far. The key is a checksum of all that decides
     the result, so that a changed recipe never goes on from an old state.
     """
-    recipe, device = setting.args, setting.device
-    identity = {name: getattr(recipe, name) for name in RECIPE} | {
+    recipe, device, tuning = setting.args, setting.device, runs[0].start is None
+    identity = {name: getattr(recipe, name) for name in RECIPE if tuning or "finetune" not in name} | {
         "fingerprint": setting.fingerprint, "task": task.name, "examples": task.fingerprint, "dtype": setting.dtype,
         "runs": [(r.name, r.seed, r.steps, r.kd_weight, checksum(r.start), checksum(r.teacher))
                  for r in runs]}
@@ -495,7 +495,7 @@ def train_runs(setting, task, runs, title):
     folder = setting.out / "passes" / f"{title.replace(' ', '-')}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
 
-    bank = None if runs[0].start is None else prompt.PromptBank([run.start for run in runs]).to(device)
+    bank = None if tuning else prompt.PromptBank([run.start for run in runs]).to(device)
     trained, dropout = (bank, recipe.dropout) if bank else (setting.t5, recipe.finetune_dropout)
     optimizer = make_optimizer(recipe, bank, setting.t5)
     setting.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=setting.dtype == "fp16")
@@ -571,7 +571,7 @@ def train_runs(setting, task, runs, title):
         took = time.time() - began
         for n in live:
             state["seconds"][n] += took / len(live)
-        if due or time.time() - kept > KEEP_EVERY:
+        if due or (bank and time.time() - kept > KEEP_EVERY):  # all weights are too large to write often
             keep()
             kept = time.time()
             dev = f"dev {statistics.mean(state['curves'][n][-1][1] for n in due):.1f} " if due else ""
@@ -715,9 +715,10 @@ def transfer(setting, target, sources):
     task.others = [TaskData(setting, name, asked=task) for name in args.eval_on if name != target]
     for each in (task, *task.others):
         [each.promptless] = dev_scores(setting, each, None, each.report)
-    print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to "
-          f"choose by, {len(task.report)} to report{', the same' * (task.report == task.choose)}; majority class {task.majority:.1f}, T5 without a "
-          f"prompt {task.promptless:.1f}", flush=True)
+    same = ", the same" if task.report == task.choose else ""
+    print(f"target {target}: {len(task.train)} training examples, {len(task.choose)} dev examples to choose by, "
+          f"{len(task.report)} to report{same}; majority class {task.majority:.1f}, T5 without a prompt "
+          f"{task.promptless:.1f}", flush=True)
 
     fresh = {seed: start(setting, task, seed) for seed in seeds}
     runs = [Run("prompt", seed, fresh[seed], args.steps) for seed in seeds]
@@ -781,7 +782,8 @@ def plus_minus(scores, sign=""):
 def table(task, found, similar, metric):
     """The report's table and its sentence, as lines of Markdown."""
     lines = [f"majority class {task.majority:.1f}, T5 without a prompt {task.promptless:.1f}", "",
-             f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | seconds (share of the pass) | similarity |",
+             f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | "
+             "seconds (share of the pass) | similarity |",
              "|---|---|---|---|---|---|"]
     for name, results in found.items():
         approach, _, source = name.partition(" ")
@@ -887,7 +889,8 @@ def write_results(setting, task, source, found, similar):
                                                        in mine.items()}}
             for k, other in enumerate(task.others)},
         "steps": {name: args.steps * (2 if name == "prompt_2x" else 1) for name in mine},
-        "ensemble": task.ensemble, "majority": task.majority, "promptless": task.promptless, "fingerprint": setting.fingerprint,
+        "ensemble": task.ensemble, "majority": task.majority, "promptless": task.promptless,
+        "fingerprint": setting.fingerprint,
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
     pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
     report = [f"# {f'{source} to ' if source else ''}{task.name}", "", f"model {args.model}", ""]
