@@ -116,7 +116,7 @@ def stored(bench, scratch):
     return sum(file.stat().st_size for file in folder.iterdir()), weights.stat().st_size
 
 
-def main():
+def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", help="as for train.py (default: the toy T5)")
@@ -131,7 +131,11 @@ def main():
     add("--device", help="as for train.py")
     add("--dtype", help="as for train.py")
     add("--measure", help=argparse.SUPPRESS)  # WHAT-CASE: the peak of one case, for ourselves
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse_arguments()
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(args, scratch)
         if args.measure:
