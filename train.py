@@ -76,7 +76,7 @@ RECIPE = {
                  "and report on the same examples, as the papers do"),
     "max_input": (512, 512, "tokens of an input; the long part (premise, passage) is what is cut"),
     "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
-    "finetune_lr": (1e-3, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
+    "finetune_lr": (1e-2, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
     "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.2)"),
 }
 TOY, REAL = 0, 1
