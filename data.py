@@ -860,20 +860,21 @@ def score(name, predictions, targets):
     return {metric: 100 * METRICS[metric](predictions, examples, task.labels) for metric in task.metrics}
 
 
-# What a label is called by another data set that asks the same, or asks more coarsely.
+# What a label is called in another data set, by its equal or by a coarser word.
 ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate", "duplicate": "equivalent",
         "not_duplicate": "not_equivalent", "neutral": "not_entailment", "contradiction": "not_entailment"}
 
 
-def same_question(trained, other):
+def common_labels(trained, other):
     """How answers to one task are scored on another: (the task to score as, label -> its word there).
 
-    Both tasks' labels get a word of whichever has the coarser ones. Of free text the
-    words stay, and a metric must be shared. Raises ValueError where they ask different things.
+    Both tasks' labels get a word of whichever has the coarser ones; that the tasks ask the
+    same is up to the caller. Free text stays as it is, and a metric must be shared. Raises
+    ValueError where the labels or metrics do not meet.
 
-    >>> same_question("cb", "rte")[0], same_question("rte", "cb")[0]
+    >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
     ('rte', 'rte')
-    >>> same_question("qqp", "mrpc")
+    >>> common_labels("qqp", "mrpc")
     ('mrpc', {'not_duplicate': 'not_equivalent', 'duplicate': 'equivalent', 'not_equivalent': 'not_equivalent', 'equivalent': 'equivalent'})
     """
     first, second = find_task(trained), find_task(other)
@@ -887,7 +888,7 @@ def same_question(trained, other):
         return other, {}
     says = [f"{name} answers {', '.join(task.labels) or f'free text for {task.metrics[0]}'}"
             for name, task in ((trained, first), (other, second))]
-    raise ValueError("; ".join(says) + ": not the same question")
+    raise ValueError("; ".join(says) + ": no labels in common")
 
 
 def majority(name, train, dev):

@@ -301,11 +301,13 @@ def load_peft(folder):
 
 
 @torch.no_grad()
-def answer(t5, tokenizer, bank, members, rows, longest=512):
+def answer(t5, tokenizer, bank, members, rows, longest=512, max_tokens=128):
     """What prompts say to inputs of several tasks, all encoded in one batch.
 
-    members  task -> places in the bank: one prompt, or several that vote
-    rows     (task, input text)
+    members     task -> places in the bank: one prompt, or several that vote
+    rows        (task, input): a text, or a data.Example, which knows its long part
+    longest     tokens of an input, beyond which it is cut
+    max_tokens  of free text
     Returns a dict for each row: {"label", "probabilities"}, the mean over the prompts of
     each label's probability among the labels and the majority's label; or, for a task of
     free text, {"text", "confidence"}: the mean probability of its tokens, geometrically.
@@ -314,7 +316,8 @@ def answer(t5, tokenizer, bank, members, rows, longest=512):
     import model
 
     device = t5.shared.weight.device
-    tokens, _ = tokenizer.encode_inputs([data.Example(text, "") for _, text in rows], longest)
+    tokens, _ = tokenizer.encode_inputs(
+        [data.Example(text, "") if isinstance(text, str) else text for _, text in rows], longest)
     copies = [(row, n) for row, (task, _) in enumerate(rows) for n in members[task]]
     ids = data.pad([tokens[row] for row, _ in copies], device)
     index = torch.tensor([n for _, n in copies], device=device)
@@ -334,7 +337,7 @@ def answer(t5, tokenizer, bank, members, rows, longest=512):
                                          scores.softmax(-1).mean(0).tolist()):
                 answers[row] = {"label": labels[best], "probabilities": dict(zip(labels, shares))}
         else:
-            written = t5.generate(memory[at], mask[at], 128)
+            written = t5.generate(memory[at], mask[at], max_tokens)
             logits = t5.decode(model.shift_right(written), memory[at], mask[at])
             sure = (model.target_log_probs(logits, written).sum(1) / (written != data.PAD).sum(1)).tolist()
             texts = [tokenizer.decode(ids) for ids in written.tolist()]
@@ -458,10 +461,15 @@ def main():
         raise ValueError("give --text or --file, not both")
     if args.file and not Path(args.file).is_file():
         raise ValueError(f"--file {args.file} is no file")
-    lines = [json.dumps({"input": text}) for text in args.text or ()]
-    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # `read_lines` says which line is bad
-    with open(args.file, encoding="utf-8", errors="surrogateescape") if args.file else contextlib.nullcontext(
-            lines if args.text else sys.stdin) as file:
+    # Bytes that are no UTF-8 are let through: `read_lines` says which line they are on.
+    if args.file:
+        source = open(args.file, encoding="utf-8", errors="surrogateescape")
+    elif args.text:
+        source = contextlib.nullcontext(json.dumps({"input": text}) for text in args.text)
+    else:
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        source = sys.stdin
+    with source as file:
         bad = predict(args.prompts, file, args.model, args.batch, args.device, args.cache,
                       sys.stdout, sys.stderr)
     if bad:
@@ -471,6 +479,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
     except ValueError as error:
         print(f"prompt.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -60,10 +60,10 @@ RECIPE = {
     "init": ("vocabulary", "vocabulary", "a fresh prompt's start: uniform, vocabulary, labels (Lester et "
              "al. 2021, section 3.2), text:SOME WORDS, or a trained prompt: a folder of ours or of PEFT, a "
              ".npy or a .pt file"),
-    "optimizer": ("adamw", "adafactor", f"adafactor ({LESTER}) or adamw (PANDA's released code)"),
-    "lr": (0.3, 0.3, f"learning rate ({LESTER}: 0.3)"),
-    "schedule": ("cosine", "constant", f"constant ({LESTER}) or cosine, down to 0"),
-    "weight_decay": (0.0, 1e-5, f"weight decay ({LESTER}: 1e-5)"),
+    "optimizer": ("adamw", "adafactor", f"of prompts: adafactor ({LESTER}) or adamw (PANDA's released code)"),
+    "lr": (0.3, 0.3, f"learning rate of prompts ({LESTER}: 0.3)"),
+    "schedule": ("cosine", "constant", f"of prompts: constant ({LESTER}) or cosine, down to 0"),
+    "weight_decay": (0.0, 1e-5, f"of prompts ({LESTER}: 1e-5)"),
     "steps": (100, 30000, f"training steps on the target ({LESTER}: 30,000)"),
     "source_steps": (400, 30000, "training steps of a source prompt"),
     "batch": (16, 32, f"examples of one prompt in a step ({LESTER}: 32)"),
@@ -77,8 +77,9 @@ RECIPE = {
     "max_input": (512, 512, "tokens of an input; the long part (premise, passage) is what is cut"),
     "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
     "finetune_lr": (1e-2, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
-    "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.2)"),
+    "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.1)"),
 }
+TUNING = ("steps", "batch", "evals", "held_out", "max_input", "max_dev", "finetune_lr", "finetune_dropout")
 TOY, REAL = 0, 1
 KEEP_EVERY = 60  # seconds between two states of prompts on disk, when no evaluation falls between
 CHOICES = {"init": ("uniform", "vocabulary", "labels"), "optimizer": ("adafactor", "adamw"),
@@ -100,14 +101,14 @@ def parse_arguments(argv):
     add("--data", help="folder with the official files of the tasks, as `python data.py` lists them "
         "(default: fetched once into the cache)")
     add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or your cache folder)")
-    add("--approach", default="prompt,pot,panda,controls",
-        help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x and "
-        "panda_self (default: %%(default)s)" % ", ".join(APPROACHES))
+    add("--approach", help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x "
+        "and panda_self (default: prompt,pot,panda,controls)" % ", ".join(APPROACHES))
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--ensemble", type=int, default=0, help="train so many prompts of one task in one pass and report "
         "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
-    add("--eval-on", default="", help="other tasks with the same labels (of mrpc: qqp, of rte: cb): all that is "
-        "trained is scored there too, unchanged; --approach prompt,finetune if none is given")
+    add("--eval-on", default="", help="other tasks with the same labels or coarser ones (of mrpc: qqp, of rte: cb): "
+        "every prompt and model tuned on the target is scored there too, unchanged; --approach "
+        "prompt,finetune if neither that nor --source nor --ensemble is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -115,7 +116,7 @@ def parse_arguments(argv):
         help="of the frozen weights and the products (default: bf16 on a GPU that has it, else fp32)")
     add("--tokens", type=int, default=8192,
         help="positions, prompt and padding counted, in one forward pass, for memory; changes no "
-        "result (default: 8192)")
+        "result unless there is dropout (default: 8192)")
     add("--resume", action=argparse.BooleanOptionalAction, default=True,
         help="go on where the same command stopped, and read the source prompts it left (default: yes)")
     for name, (toy, real, text) in RECIPE.items():
@@ -139,17 +140,23 @@ def parse_arguments(argv):
     args.target, args.eval_on = split(args.target or "toy-cb"), split(args.eval_on)
     for name in args.eval_on:
         for target in args.target:
-            data.same_question(target, name)
+            data.common_labels(target, name)
+    if [name for name in args.target if args.eval_on == [name]]:
+        raise ValueError(f"--eval-on {args.eval_on[0]}: it is scored on itself anyway")
     if args.ensemble:
         if args.ensemble < 2:
             raise ValueError(f"--ensemble is {args.ensemble}, wanted 2 or more")
         if args.seeds not in (parser.get_default("seeds"), args.ensemble):
             raise ValueError(f"--ensemble {args.ensemble} has as many seeds, not --seeds {args.seeds}")
         args.seeds = args.ensemble
-    if args.approach == parser.get_default("approach"):
-        args.approach = "prompt,finetune" if args.eval_on else "prompt" if args.ensemble else args.approach
+    if args.approach is None:
+        args.approach = ("prompt" if args.ensemble else "prompt,finetune" if args.eval_on and not args.source
+                         else "prompt,pot,panda,controls")
     args.approach = split(args.approach)
     if not {"pot", "panda"} & set(args.approach):
+        if args.source:
+            raise ValueError(f"--source {args.source}: only pot and panda have one, not --approach "
+                             f"{','.join(args.approach)}")
         args.source = ""
     elif args.source is None:
         if not all(name.startswith("toy-") for name in args.target):
@@ -258,7 +265,7 @@ class Result:
     """What became of a Run. Scores are in percent, of the task's first metric."""
 
     score: float  # of the best prompt, on the reported examples
-    best: torch.Tensor  # (P, D), the best on the examples to choose by; None of T5's weights
+    best: torch.Tensor  # (P, D), the best on the examples to choose by; of model tuning, weights by name
     curve: list  # (step, score on the examples to choose by)
     seconds: float  # this run's share of its pass
     trained: int = 0  # how many numbers
@@ -274,7 +281,7 @@ class Setting:
         self.device, self.dtype, why = choose_device(args.device, args.dtype)
         if self.dtype == "fp16" and "finetune" in args.approach:
             raise ValueError("finetune needs --dtype bf16 or fp32: it has not been tried in fp16")
-        folder = data.checkpoint(args.model, cache=args.cache)
+        self.folder = folder = data.checkpoint(args.model, cache=args.cache)
         torch_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
         self.t5 = model.load(folder, torch_dtype, self.device)
         self.tokenizer = data.Tokenizer(folder / "spiece.model")
@@ -313,20 +320,21 @@ class TaskData:
         args, tokenizer = setting.args, setting.tokenizer
         self.name, self.task = name, asked.task if asked else data.find_task(name)
         train, dev = data.load(name, args.data, args.cache)
-        self.scored_as, self.words = data.same_question(asked.name if asked else name, name)
+        self.scored_as, self.words = data.common_labels(asked.name if asked else name, name)
         if asked:
             train, dev = ([replace(e, target=self.words.get(e.target, e.target)) for e in examples]
                           for examples in (train, dev))
         if args.max_dev and args.max_dev < len(dev):
             dev = [dev[i * len(dev) // args.max_dev] for i in range(args.max_dev)]
-        inputs, cut = tokenizer.encode_inputs(train, args.max_input)
-        self.train = list(zip(inputs, (tokenizer.encode(e.target) for e in train)))
-        inputs, cut_dev = tokenizer.encode_inputs(dev, args.max_input)
-        self.dev = list(zip(inputs, dev))
+        targets = [tokenizer.encode(e.target) for e in train]
+        inputs, cut = tokenizer.encode_inputs([] if asked else train, args.max_input)  # no step is done on `asked`
+        self.train = list(zip(inputs, targets))
+        dev_inputs, cut_dev = tokenizer.encode_inputs(dev, args.max_input)
+        self.dev = list(zip(dev_inputs, dev))
         if cut or cut_dev:
-            print(f"{name}: {cut} of {len(train)} training inputs and {cut_dev} of {len(dev)} dev inputs "
+            print(f"{name}: {cut} of {len(inputs)} training inputs and {cut_dev} of {len(dev)} dev inputs "
                   f"cut to {args.max_input} tokens", flush=True)
-        self.longest = max(len(target) for _, target in self.train)  # of an answer, in tokens
+        self.longest = max(len(target) for target in targets)  # of an answer, in tokens
         count = round(len(dev) * args.held_out)
         digest = hashlib.sha256()
         for ids, target in self.train + self.dev:
@@ -471,8 +479,8 @@ def write_whole(path, write):
 
 
 def memory_of(trained, optimizer):
-    """Bytes of a module's weights, their gradients and the optimiser's state for them."""
-    tensors = [t for p in trained.parameters() for t in (p, p.grad, *optimizer.state[p].values())]
+    """Bytes of a module's weights, of their gradients, which are as large, and of the optimiser's state."""
+    tensors = [t for p in trained.parameters() for t in (p, p, *optimizer.state[p].values())]
     return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
 
 
@@ -482,12 +490,15 @@ def train_runs(setting, task, runs, title):
     One run whose start is None is model tuning: setting.t5 itself is trained, and is
     left with its best weights.
 
-    Leaves two files in <out>/passes/<key>/: last.pt, everything needed to go on, and
-    best.safetensors, the best prompts so far. The key is a checksum of all that decides
+    Leaves two files in <out>/passes/<title>-<key>/: last.pt, everything needed to go on, and
+    best.safetensors, the best prompts or weights so far. The key is a checksum of all that decides
     the result, so that a changed recipe never goes on from an old state.
     """
     recipe, device, tuning = setting.args, setting.device, runs[0].start is None
-    identity = {name: getattr(recipe, name) for name in RECIPE if tuning or "finetune" not in name} | {
+    dropout = recipe.finetune_dropout if tuning else recipe.dropout
+    names = TUNING if tuning else [name for name in RECIPE if "finetune" not in name]
+    identity = {name: getattr(recipe, name) for name in names} | {
+        "tokens": recipe.tokens if dropout else None,  # which decides what the dropout falls on
         "fingerprint": setting.fingerprint, "task": task.name, "examples": task.fingerprint, "dtype": setting.dtype,
         "runs": [(r.name, r.seed, r.steps, r.kd_weight, checksum(r.start), checksum(r.teacher))
                  for r in runs]}
@@ -496,7 +507,7 @@ def train_runs(setting, task, runs, title):
     folder.mkdir(parents=True, exist_ok=True)
 
     bank = None if tuning else prompt.PromptBank([run.start for run in runs]).to(device)
-    trained, dropout = (bank, recipe.dropout) if bank else (setting.t5, recipe.finetune_dropout)
+    trained = bank or setting.t5
     optimizer = make_optimizer(recipe, bank, setting.t5)
     setting.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=setting.dtype == "fp16")
     teachers = bank and distill.Teachers(setting.t5, prompt.PromptBank(
@@ -538,7 +549,6 @@ def train_runs(setting, task, runs, title):
         step, began = state["step"], time.time()
         for run, group in zip(runs, optimizer.param_groups if bank else ()):
             group["lr"] = learning_rate(recipe, step, run.steps)
-        optimizer.zero_grad()
         torch.manual_seed(step)  # of the dropout, if there is any: a resume draws the same
         losses, tokens = gradients(setting, task, bank, runs, teachers, step)
         if not torch.isfinite(losses).all():
@@ -547,13 +557,13 @@ def train_runs(setting, task, runs, title):
                              f"the last good state is in {folder}")
         setting.scaler.step(optimizer)
         setting.scaler.update()
+        optimizer.zero_grad()
         state["step"] = step = step + 1
         speed = tokens / (time.time() - began)
         live = [n for n, run in enumerate(runs) if step <= run.steps]
         setting.done_rows += len(live) * recipe.batch
         mean_loss = sum(losses[n].item() for n in live) / len(live)
         if step == 1:
-            state["memory"] = memory_of(trained, optimizer) // len(runs)
             what = f"{len(runs)} prompts of {len(runs[0].start)} vectors" if bank else "all weights"
             print(f"{title}: {what}; first loss {mean_loss:.2f}, a uniform guess costs "
                   f"{math.log(setting.t5.config.vocab_size):.2f}", flush=True)
@@ -561,6 +571,7 @@ def train_runs(setting, task, runs, title):
         due = [n for n in live if step * recipe.evals // runs[n].steps
                > (step - 1) * recipe.evals // runs[n].steps]
         if due:
+            state["memory"] = memory_of(trained, optimizer) // len(runs)
             setting.t5.dropout = 0.0
             some = bank and prompt.PromptBank([bank.prompts[n] for n in due]).to(device)
             for n, score in zip(due, dev_scores(setting, task, some, task.choose)):
@@ -605,15 +616,19 @@ def finetune(setting, task, seed, others=()):
     others: tasks (TaskData) that the tuned model is scored on, too.
 
     The loop, the number of steps, the examples of a seed and the choice of the best are
-    those of the prompts. Lester et al. 2021, section 3: Adafactor, constant learning rate 0.001.
+    those of the prompts. Lester et al. 2021, section 3: Adafactor, constant learning rate
+    0.001 (torch's is never above 1 / sqrt(step), which 0.001 does not meet in a million steps).
     """
     frozen = setting.t5
-    setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
-    [result] = train_runs(setting, task, [Run("finetune", seed, None, setting.args.steps)],
-                          f"{task.name} finetune {seed}")
-    result.elsewhere = [dev_scores(setting, other, None, other.report)[0] for other in others]
-    setting.t5, result.best = frozen, None
-    return result
+    try:
+        # Not the frozen weights, which may be rounded to a short type; copied, as `load` maps its file.
+        setting.t5 = copy.deepcopy(model.load(setting.folder, torch.float32, setting.device)).requires_grad_(True)
+        [result] = train_runs(setting, task, [Run("finetune", seed, None, setting.args.steps)],
+                              f"{task.name} finetune {seed}")
+        result.elsewhere = [dev_scores(setting, other, None, other.report)[0] for other in others]
+    finally:
+        setting.t5 = frozen
+    return replace(result, best=None)
 
 
 # ----------------------------------------------------------------- the method
@@ -692,10 +707,10 @@ def ensemble(setting, task, results):
     members, answers = {task.name: list(range(len(bank)))}, {}
     rows = [(i, task.dev[i][0]) for i in task.report]
     for part in by_length(rows, setting.args.tokens // len(bank), setting.args.length):
-        texts = [(task.name, task.dev[i][1].input) for i, _ in part]
+        examples = [(task.name, task.dev[i][1]) for i, _ in part]
         with setting.amp():
             answers |= zip([i for i, _ in part], prompt.answer(
-                setting.t5, setting.tokenizer, bank, members, texts, setting.args.max_input))
+                setting.t5, setting.tokenizer, bank, members, examples, setting.args.max_input, task.longest))
     answers = [answers[i] for i in task.report]
     said = {"majority": [answer.get("label", answer.get("text")) for answer in answers]}
     if task.labels:
@@ -711,8 +726,8 @@ def transfer(setting, target, sources):
     needs_panda, controls = "panda" in wanted, "controls" in wanted
     pots = sources if needs_panda or "pot" in wanted else []  # panda's teachers are the pots
     task = TaskData(setting, target)  # first: a missing file should not wait for the sources
-    prompts_of = {name: source_prompt(setting, name) for name in pots}
     task.others = [TaskData(setting, name, asked=task) for name in args.eval_on if name != target]
+    prompts_of = {name: source_prompt(setting, name) for name in pots}
     for each in (task, *task.others):
         [each.promptless] = dev_scores(setting, each, None, each.report)
     same = ", the same" if task.report == task.choose else ""

@@ -14,10 +14,12 @@ Answering: dev examples, as `prompt.answer` does it, one prompt or a vote of all
 - Bytes: of the files that are written.
 
 The examples are the toy world's whatever the model: a cost does not depend on what is said.
-Left out: reading the data, and the scoring of checkpoints.
+Left out: reading the data, making the optimiser or model tuning's copy of T5 (they are in the memory, not
+in the time), and the scoring of checkpoints.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -51,59 +53,71 @@ class Bench:
         self.setting.scaler = torch.amp.GradScaler(self.setting.device.split(":")[0],
                                                    enabled=self.setting.dtype == "fp16")
         self.task = train.TaskData(self.setting, args.task)
+        self.rows = [(args.task, example) for _, example in self.task.dev[:args.examples]]
         self.starts = [train.start(self.setting, self.task, seed) for seed in range(args.prompts)]
 
     def train(self, seeds, tuning=False):
-        """Some steps of these seeds' prompts in one pass; or of all weights, in a copy."""
+        """Seconds of some steps of these seeds' prompts in one pass; or of all weights, of a copy."""
         setting, frozen, steps = self.setting, self.setting.t5, self.args.steps
         starts = [None] if tuning else [self.starts[seed] for seed in seeds]
         bank = None if tuning else prompt.PromptBank(starts).to(setting.device)
-        if bank is None:
-            setting.t5 = train.copy.deepcopy(frozen).float().requires_grad_(True)
+        if tuning:
+            setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
         optimizer = train.make_optimizer(setting.args, bank, setting.t5)
         runs = [train.Run("prompt", seed, start, steps) for seed, start in zip(seeds, starts)]
+        began = self.clock()
         for step in range(steps):
-            optimizer.zero_grad()
             train.gradients(setting, self.task, bank, runs, None, step)
             setting.scaler.step(optimizer)
             setting.scaler.update()
+            optimizer.zero_grad()
         setting.t5 = frozen
+        return self.clock() - began
 
     def answer(self, seeds):
+        """Seconds of answering the dev examples by the vote of these seeds' prompts."""
         bank = prompt.PromptBank([self.starts[seed] for seed in seeds]).to(self.setting.device)
-        rows = [(self.args.task, example.input) for _, example in self.task.dev[:self.args.examples]]
-        for at in range(0, len(rows), self.args.batch):
+        members = {self.args.task: list(range(len(bank)))}
+        began = self.clock()
+        for at in range(0, len(self.rows), self.args.batch):
             with self.setting.amp():
-                prompt.answer(self.setting.t5, self.setting.tokenizer, bank,
-                              {self.args.task: list(range(len(bank)))}, rows[at:at + self.args.batch])
+                prompt.answer(self.setting.t5, self.setting.tokenizer, bank, members, self.rows[at:at + self.args.batch])
+        return self.clock() - began
 
-    def run(self, what, case):
-        every = list(range(self.args.prompts))
-        if case == "tuning":
-            self.train([0], tuning=True)
-        else:
-            for seeds in {"one": [[0]], "together": [every], "apart": [[seed] for seed in every]}[case]:
-                self.train(seeds) if what == "train" else self.answer(seeds)
+    def clock(self):
         if self.setting.device.startswith("cuda"):
             torch.cuda.synchronize()
+        return time.perf_counter()
 
-
-def resident(which):
-    """VmRSS (now) or VmHWM (highest so far) of this process, in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{which}:")[1].split()[0])
+    def run(self, what, case):
+        """Seconds of a case of training or answering."""
+        if case == "tuning":
+            return self.train([0], tuning=True)
+        every = list(range(self.args.prompts))
+        parts = {"one": [[0]], "together": [every], "apart": [[seed] for seed in every]}[case]
+        return sum((self.train if what == "train" else self.answer)(seeds) for seeds in parts)
 
 
 def peak(bench, what, case):
-    """Bytes that a case needs above the loaded model; in a process where nothing else ran."""
+    """Bytes that a case needs above the loaded model; in a process where nothing else ran.
+
+    On a CPU: how far the resident memory rises above where it stands (Linux).
+    """
     if bench.setting.device.startswith("cuda"):
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         bench.run(what, case)
         return torch.cuda.max_memory_allocated() - before
-    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is now
+    before = resident()
     bench.run(what, case)
-    return resident("VmHWM") - before
+    return resident() - before
+
+
+def resident():
+    """The most memory that was resident since the last reset, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def stored(bench, scratch):
@@ -149,16 +163,14 @@ def main():
             seconds = {case: [] for case in cases}
             for _ in range(args.rounds):
                 for case in cases:
-                    began = time.perf_counter()
-                    bench.run(what, case)
-                    seconds[case].append(time.perf_counter() - began)
+                    seconds[case].append(bench.run(what, case))
             print(f"\n| {'training, a step of ' + str(args.batch) if what == 'train' else 'answering, an example'} "
                   "| ms, median | beside one prompt | peak memory above the model |\n|---|---|---|---|")
             for case in cases:
                 ratios = [a / b for a, b in zip(seconds[case], seconds["one"])]
                 done = subprocess.run([sys.executable, *sys.argv, "--measure", f"{what}-{case}"],
                                       capture_output=True, text=True, check=True)
-                unit = args.steps if what == "train" else args.examples
+                unit = args.steps if what == "train" else len(bench.rows)
                 print(f"| {CASES[case].format(n=args.prompts)} | {1000 * statistics.median(seconds[case]) / unit:.2f} "
                       f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
                       f"| {json.loads(done.stdout.splitlines()[-1]) / 1e6:.0f} MB |", flush=True)

@@ -1,13 +1,13 @@
 """Results of several runs of train.py side by side, as tables.
 
     python benchmarks/table.py runs/length-10 runs/length-1      a row for each run, a column for each target
-    python benchmarks/table.py --approach prompt,finetune runs/tuning
+    python benchmarks/table.py --columns prompt,finetune runs/tuning     targets down, approaches across
     python benchmarks/table.py --votes runs/ensemble             ensembles beside their members
     python benchmarks/table.py --elsewhere runs/shift            what --eval-on found
     python benchmarks/table.py --transfer runs/transfer          a row for each source, with the similarity
 
-Mean ± sample standard deviation over the seeds. A star: other than the first row by more than
-chance, in a t-test at 5 % over the same seeds (by chance alone, one cell in twenty has a star).
+Mean ± sample standard deviation over the seeds. A star: other than the first row (or column) by more
+than chance, in a t-test at 5 % over the same seeds (by chance alone, one cell in twenty has a star).
 """
 
 import argparse
@@ -18,71 +18,83 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import data
 import train
 
 
-def read(folder):
-    """The results.json of every pair in a run's folder, targets in the order they were run."""
-    files = sorted(Path(folder).glob("*/results.json"), key=lambda file: file.stat().st_mtime)
-    if not files:
-        raise ValueError(f"{folder} holds no results.json of a run")
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+def read(folder, needs=lambda results: True):
+    """The results.json of the pairs in a run's folder that have what a table needs, in the order of data.TASKS."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("*/results.json"))]
+    found = [results for results in found if needs(results)]
+    if not found:
+        raise ValueError(f"{folder} holds no results.json of such a run")
+    names = list(data.TASKS)
+    return sorted(found, key=lambda r: (names.index(r["target"]), r["source"] and names.index(r["source"])))
 
 
-def compare(rows):
-    """Lines of a table: rows are (names, {target: (seeds, scores)}), the first row is compared with."""
-    targets = list(dict.fromkeys(target for _, row in rows for target in row))
-    width = len(rows[0][0])
-    lines = [f"| {' | '.join(['run', 'approach'][:width] + targets)} |", "|---" * (width + len(targets)) + "|"]
-    first = {}
-    for names, row in rows:
-        cells = list(names)
-        for target in targets:
-            if target not in row:
-                cells.append("")
-                continue
-            seeds, scores = row[target]
-            base_seeds, base = first.setdefault(target, (seeds, scores))
-            star = seeds == base_seeds and train.beyond_chance([a - b for a, b in zip(scores, base)])
-            cells.append(train.plus_minus(scores) + " *" * star)
-        lines.append(f"| {' | '.join(cells)} |")
+def starred(results, scores, base):
+    """A cell: the scores, with a star if they differ from base, ("seeds", scores), by more than chance."""
+    seeds, others = base or (None, ())
+    star = seeds == results["seeds"] and train.beyond_chance([a - b for a, b in zip(scores, others)])
+    return train.plus_minus(scores) + " *" * star
+
+
+def scores(folders):
+    """Plain prompt tuning: a row for each run, a column for each target."""
+    runs = {Path(folder).name: {r["target"]: r for r in read(folder)} for folder in folders}
+    targets = list(dict.fromkeys(target for run in runs.values() for target in run))
+    lines = [f"| run | {' | '.join(targets)} |", "|---" * (len(targets) + 1) + "|"]
+    first = {target: (r["seeds"], r["scores"]["prompt"]) for target, r in next(iter(runs.values())).items()}
+    for name, run in runs.items():
+        cells = [starred(run[t], run[t]["scores"]["prompt"], first.get(t)) if t in run else "" for t in targets]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
-def scores(folders, approaches):
-    rows = []
+def columns(folders, approaches):
+    """A row for each target: majority class, T5 without a prompt, and these approaches (that have no source)."""
+    lines = [f"| task | majority class | no prompt | {' | '.join(approaches)} |", "|---" * (3 + len(approaches)) + "|"]
     for folder in folders:
-        for approach in approaches:
-            names = [Path(folder).name] + [approach] * (len(approaches) > 1)
-            rows.append((names, {r["target"]: (r["seeds"], r["scores"][approach])
-                                 for r in read(folder) if approach in r["scores"]}))
-    return compare(rows)
+        seen = {}
+        for r in read(folder, lambda r: set(approaches) <= set(r["scores"])):
+            if seen.setdefault(r["target"], r["source"]) != r["source"]:
+                continue  # the same scores again, beside another source
+            if {"pot", "panda"} & set(approaches):
+                raise ValueError("pot and panda have a source: see --transfer")
+            base = r["seeds"], r["scores"][approaches[0]]
+            lines.append(f"| {r['target']} | {r['majority']:.1f} | {r['promptless']:.1f} | "
+                         + " | ".join(starred(r, r["scores"][name], base) for name in approaches) + " |")
+    return lines
 
 
 def transfer(folders):
-    """Prompt transfer from each source beside plain prompt tuning, and the similarity that PANDA would use."""
+    """Prompt transfer: a row for each source, a column for each target with the similarity, and Spearman's."""
     lines = []
     for folder in folders:
-        found = read(folder)
-        rows = {"nothing": {}}
-        for r in found:
-            rows["nothing"][r["target"]] = (r["seeds"], r["scores"]["prompt"])
-            rows.setdefault(r["source"], {})[r["target"]] = (r["seeds"], r["scores"]["pot"])
-        lines += compare([([source], row) for source, row in rows.items()]) + [""]
-        for target in dict.fromkeys(r["target"] for r in found):
-            pairs = [r for r in found if r["target"] == target]
-            after = [statistics.mean(r["scores"]["pot"]) for r in pairs]
-            lines.append(f"{target}, Spearman over the sources: " + ", ".join(
-                f"{measure} {train.transferability.spearman([r['similarity'][measure] for r in pairs], after):+.2f}"
-                for measure in pairs[0]["similarity"]) + "; panda of each: " + ", ".join(
-                f"{r['source']} {r['similarity']['panda']:+.2f}" for r in pairs))
+        found = read(folder, lambda r: "pot" in r["scores"])
+        pairs = {(r["source"], r["target"]): r for r in found}
+        sources, targets = (list(dict.fromkeys(key[k] for key in pairs)) for k in (0, 1))
+        first = {r["target"]: (r["seeds"], r["scores"]["prompt"]) for r in found}
+        lines += [f"| from | {' | '.join(f'to {t} | similarity' for t in targets)} |", "|---" * (1 + 2 * len(targets)) + "|",
+                  f"| nothing | {' | '.join(train.plus_minus(first[t][1]) + ' | ' for t in targets)} |"]
+        for source in sources:
+            cells = [f"{starred(pairs[source, t], pairs[source, t]['scores']['pot'], first[t])} | "
+                     f"{pairs[source, t]['similarity']['panda']:+.2f}" if (source, t) in pairs else " | " for t in targets]
+            lines.append(f"| {source} | {' | '.join(cells)} |")
+        for target in targets:
+            mine = [r for r in found if r["target"] == target]
+            after = [statistics.mean(r["scores"]["pot"]) for r in mine]
+            if len(mine) > 2:
+                lines += ["", f"{target}, Spearman over {len(mine)} sources of similarity and score: " + ", ".join(
+                    f"{name} {data.spearman([r['similarity'][name] for r in mine], after):+.2f}"
+                    for name in mine[0]["similarity"])]
     return lines
 
 
 def votes(folders):
     lines = ["| target | members' mean | best member | majority vote | mean probability |", "|---|---|---|---|---|"]
     every = []
-    for r in (r for folder in folders for r in read(folder) if r["ensemble"]):
+    for r in (r for folder in folders for r in read(folder, lambda r: r["ensemble"])):
         members = r["scores"]["prompt"]
         row = [statistics.mean(members), max(members), r["ensemble"]["majority"], r["ensemble"].get("mean")]
         every.append(row)
@@ -95,7 +107,7 @@ def votes(folders):
 def elsewhere(folders):
     lines = ["| trained on | scored on | majority class | no prompt | prompt tuning | model tuning | "
              "prompt − model tuning |", "|---|---|---|---|---|---|---|"]
-    for r in (r for folder in folders for r in read(folder) if r["elsewhere"]):
+    for r in (r for folder in folders for r in read(folder, lambda r: r["elsewhere"] and "finetune" in r["scores"])):
         own = {"majority": r["majority"], "promptless": r["promptless"], "scores": r["scores"]}
         for name, there in ({r["target"]: own} | r["elsewhere"]).items():
             prompts, weights = there["scores"]["prompt"], there["scores"]["finetune"]
@@ -107,14 +119,15 @@ def elsewhere(folders):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", help="--out of the runs")
-    parser.add_argument("--approach", default="prompt", help="comma-separated (default: prompt)")
     kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--columns", help="approaches, comma-separated")
     for option, text in (("votes", "ensembles"), ("elsewhere", "--eval-on"), ("transfer", "sources")):
         kind.add_argument(f"--{option}", action="store_true", help=text)
     args = parser.parse_args()
     try:
-        made = (votes(args.folders) if args.votes else elsewhere(args.folders) if args.elsewhere else
-                transfer(args.folders) if args.transfer else scores(args.folders, train.split(args.approach)))
+        made = (columns(args.folders, train.split(args.columns)) if args.columns else
+                votes(args.folders) if args.votes else elsewhere(args.folders) if args.elsewhere else
+                transfer(args.folders) if args.transfer else scores(args.folders))
         print("\n".join(made))
     except ValueError as error:
         print(f"table.py: {error}", file=sys.stderr)

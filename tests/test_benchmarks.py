@@ -6,8 +6,9 @@ Oracle: the work that each case must do, counted; tables of scores written by ha
 """
 
 import json
-import os
 import sys
+import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,23 +27,53 @@ def bench(tmp_path):
 
 
 def test_the_cases_do_the_same_work_together_and_apart(bench, monkeypatch):
-    rows, whole = [], bench.setting.t5.encode
-    monkeypatch.setattr(bench.setting.t5, "encode", lambda embedded, mask: (
-        rows.append((len(embedded), embedded.shape[1] > 2 and embedded.requires_grad)), whole(embedded, mask))[1])
+    done, encode, step = [], bench.setting.t5.encode, bench.setting.scaler.step
+
+    def encode_and_tell(embedded, mask):
+        done.append(len(embedded))
+        return encode(embedded, mask)
+
+    def step_and_tell(optimizer):
+        done.append("step")
+        step(optimizer)
+
+    monkeypatch.setattr(bench.setting.t5, "encode", encode_and_tell)
+    monkeypatch.setattr(bench.setting.scaler, "step", step_and_tell)
 
     def seen(what, case):
-        rows.clear()
-        bench.run(what, case)
-        return [size for size, _ in rows], {learns for _, learns in rows}
+        done.clear()
+        assert bench.run(what, case) > 0
+        return done
 
     # Two steps of four examples; three prompts in one pass are one batch of twelve.
-    assert seen("train", "one") == ([4, 4], {True})
-    assert seen("train", "together") == ([12, 12], {True})
-    assert seen("train", "apart") == ([4, 4] * 3, {True})
+    assert seen("train", "one") == [4, "step"] * 2
+    assert seen("train", "together") == [12, "step"] * 2
+    assert seen("train", "apart") == [4, "step"] * 6
     # Six examples in batches of four, each of them once for every prompt.
-    assert seen("answer", "one") == ([4, 2], {False})
-    assert seen("answer", "together") == ([12, 6], {False})
-    assert seen("answer", "apart") == ([4, 2] * 3, {False})
+    assert seen("answer", "one") == [4, 2]
+    assert seen("answer", "together") == [12, 6]
+    assert seen("answer", "apart") == [4, 2] * 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the resident memory so")
+def test_the_peak_is_what_a_case_adds(bench, monkeypatch):
+    monkeypatch.setattr(bench, "run", lambda what, case: bytearray(200_000_000) and None)  # and gives back
+    assert 190e6 < cost.peak(bench, "train", "one") < 250e6
+
+
+def test_the_table_divides_by_what_was_done(bench, monkeypatch, capsys):
+    # Six steps' worth of seconds for two steps, three for six examples; five prompts take four times as long.
+    seconds = {("train", "one"): 6.0, ("train", "together"): 24.0, ("train", "apart"): 30.0, ("train", "tuning"): 9.0,
+               ("answer", "one"): 3.0, ("answer", "together"): 12.0, ("answer", "apart"): 15.0}
+    monkeypatch.setattr(cost.Bench, "run", lambda self, what, case: seconds[what, case])
+    monkeypatch.setattr(cost.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="words\n7000000\n"))
+    monkeypatch.setattr(sys, "argv", "cost.py --prompts 5 --length 2 --steps 2 --examples 6 --rounds 2".split())
+    cost.main()
+    printed = capsys.readouterr().out
+    assert "| 5 prompts together | 12000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed  # ms a step
+    assert "| model tuning | 4500.00 | 1.50 (1.50 to 1.50) | 7 MB |" in printed
+    assert "| 5 prompts together | 2000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed  # ms an example
+    assert "stored: 5 prompts " in printed
 
 
 def test_model_tuning_leaves_the_model_as_it_was(bench):
@@ -58,34 +89,53 @@ def test_stored_bytes_are_those_of_the_files(bench, tmp_path):
     assert 4 * count < weights < 4 * count + 20000
 
 
-def result(folder, target, scores, source="", **more):
-    made = {"target": target, "source": source, "seeds": [0, 1, 2], "scores": scores, "ensemble": {},
-            "elsewhere": {}, "majority": 50.0, "promptless": 40.0} | more
+def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **more):
+    made = {"target": target, "source": source, "seeds": list(seeds), "scores": {"prompt": prompts} | others,
+            "ensemble": {}, "elsewhere": {}, "majority": 50.0, "promptless": 40.0} | more
     file = folder / f"{source}-to-{target}" / "results.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(made))
-    made_before = list(folder.glob("*/results.json"))
-    os.utime(file, (len(made_before), len(made_before)))
 
 
 def test_runs_side_by_side_with_a_star_for_what_is_not_chance(tmp_path):
-    result(tmp_path / "short", "toy-cb", {"prompt": [60, 62, 64]})
-    result(tmp_path / "short", "toy-ner", {"prompt": [90, 90, 90]})
-    result(tmp_path / "long", "toy-cb", {"prompt": [70, 72, 75]})  # +10, +10, +11
-    result(tmp_path / "wide", "toy-cb", {"prompt": [50, 62, 77], "pot": [1, 2, 3]})  # -10, 0, +13
-    assert table.scores([tmp_path / name for name in ("short", "long", "wide")], ["prompt"]) == [
-        "| run | toy-cb | toy-ner |",
-        "|---|---|---|",
-        "| short | 62.0 ± 2.0 | 90.0 ± 0.0 |",
-        "| long | 72.3 ± 2.5 * |  |",
-        "| wide | 63.0 ± 13.5 |  |"]
-    with pytest.raises(ValueError, match="holds no results.json of a run"):
-        table.scores([tmp_path], ["prompt"])
+    result(tmp_path / "short", "toy-cb", [60, 62, 64])
+    result(tmp_path / "short", "toy-ner", [90, 90, 90])
+    result(tmp_path / "long", "toy-cb", [70, 72, 75])  # +10, +10, +11
+    result(tmp_path / "long", "toy-nli", [10, 10, 10])  # the first row has none
+    result(tmp_path / "wide", "toy-cb", [50, 62, 77])  # -10, 0, +13
+    result(tmp_path / "wide", "toy-nli", [90, 90, 90])
+    result(tmp_path / "twin", "toy-cb", [70, 72, 75])  # other than the first, not than the second
+    result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # of other seeds: not compared
+    assert table.scores([tmp_path / name for name in ("short", "long", "wide", "twin", "late")]) == [
+        "| run | toy-cb | toy-ner | toy-nli |",
+        "|---|---|---|---|",
+        "| short | 62.0 ± 2.0 | 90.0 ± 0.0 |  |",
+        "| long | 72.3 ± 2.5 * |  | 10.0 ± 0.0 |",
+        "| wide | 63.0 ± 13.5 |  | 90.0 ± 0.0 |",
+        "| twin | 72.3 ± 2.5 * |  |  |",
+        "| late | 92.0 ± 2.0 |  |  |"]
+
+
+def test_approaches_across(tmp_path):
+    result(tmp_path, "toy-cb", [60, 62, 64], others={"finetune": [70, 72, 75]})
+    result(tmp_path, "toy-ner", [60, 62, 64])
+    assert table.columns([tmp_path], ["prompt", "finetune"]) == [
+        "| task | majority class | no prompt | prompt | finetune |", "|---|---|---|---|---|",
+        "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
+
+
+@pytest.mark.parametrize("make", [lambda folder: table.scores([folder / "none"]), lambda folder: table.votes([folder]),
+                                  lambda folder: table.elsewhere([folder]), lambda folder: table.transfer([folder]),
+                                  lambda folder: table.columns([folder], ["finetune"])])
+def test_a_run_without_what_is_asked_is_named(make, tmp_path):
+    result(tmp_path, "toy-cb", [60, 62, 64], elsewhere={"toy-rte": {"scores": {"prompt": [1, 2, 3]}}})
+    with pytest.raises(ValueError, match="holds no results.json of such a run"):
+        make(tmp_path)
 
 
 def test_votes_beside_the_members(tmp_path):
-    result(tmp_path, "toy-cb", {"prompt": [60, 62, 64]}, ensemble={"majority": 63, "mean": 66})
-    result(tmp_path, "toy-ner", {"prompt": [90, 90, 93]}, ensemble={"majority": 92})
+    result(tmp_path, "toy-cb", [60, 62, 64], ensemble={"majority": 63, "mean": 66})
+    result(tmp_path, "toy-ner", [90, 90, 93], ensemble={"majority": 92})
     assert table.votes([tmp_path])[2:] == [
         "| toy-cb | 62.0 | 64.0 | 63.0 | 66.0 |",
         "| toy-ner | 91.0 | 93.0 | 92.0 |  |",
@@ -94,16 +144,22 @@ def test_votes_beside_the_members(tmp_path):
 
 def test_other_tasks_beside_the_own(tmp_path):
     there = {"majority": 51.0, "promptless": 41.0, "scores": {"prompt": [60, 60, 63], "finetune": [70, 71, 73]}}
-    result(tmp_path, "toy-cb", {"prompt": [60, 62, 64], "finetune": [60, 62, 64]}, elsewhere={"toy-rte": there})
+    result(tmp_path, "toy-cb", [60, 62, 64], others={"finetune": [60, 62, 64]}, elsewhere={"toy-rte": there})
     assert table.elsewhere([tmp_path])[2:] == [
         "| toy-cb | itself | 50.0 | 40.0 | 62.0 ± 2.0 | 62.0 ± 2.0 | +0.0 ± 0.0, ahead in 0 of 3 seeds (may be chance) |",
         "| toy-cb | toy-rte | 51.0 | 41.0 | 61.0 ± 1.7 | 71.3 ± 1.5 | -10.3 ± 0.6, ahead in 0 of 3 seeds |"]
 
 
 def test_sources_beside_none(tmp_path):
-    for source, pot, near in (("toy-nli", [70, 72, 75], 0.9), ("toy-sst2", [50, 52, 53], 0.1)):
-        result(tmp_path, "toy-cb", {"prompt": [60, 62, 64], "pot": pot}, source, similarity={"panda": near, "on": -near})
+    # By the mean of three seeds toy-nli is the best source and toy-qqp the worst; by the first seed the other way round.
+    for source, pot, near in (("toy-nli", [50, 99, 99], 0.9), ("toy-qqp", [52, 52, 53], 0.1), ("toy-rte", [51, 80, 81], 0.5)):
+        result(tmp_path, "toy-cb", [60, 62, 64], source, others={"pot": pot}, similarity={"panda": near, "on": -near})
+        result(tmp_path, "toy-ner", [9, 9, 9], source, others={"pot": [9, 9, 9 - near]}, similarity={"panda": near, "on": near})
     assert table.transfer([tmp_path]) == [
-        "| run | toy-cb |", "|---|---|", "| nothing | 62.0 ± 2.0 |", "| toy-nli | 72.3 ± 2.5 * |",
-        "| toy-sst2 | 51.7 ± 1.5 * |", "", "toy-cb, Spearman over the sources: panda +1.00, on -1.00; "
-        "panda of each: toy-nli +0.90, toy-sst2 +0.10"]
+        "| from | to toy-cb | similarity | to toy-ner | similarity |", "|---|---|---|---|---|",
+        "| nothing | 62.0 ± 2.0 |  | 9.0 ± 0.0 |  |",
+        "| toy-nli | 82.7 ± 28.3 | +0.90 | 8.7 ± 0.5 | +0.90 |",
+        "| toy-rte | 70.7 ± 17.0 | +0.50 | 8.8 ± 0.3 | +0.50 |",
+        "| toy-qqp | 52.3 ± 0.6 * | +0.10 | 9.0 ± 0.1 | +0.10 |",
+        "", "toy-cb, Spearman over 3 sources of similarity and score: panda +1.00, on -1.00",
+        "", "toy-ner, Spearman over 3 sources of similarity and score: panda -1.00, on -1.00"]

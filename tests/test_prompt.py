@@ -8,6 +8,7 @@ Oracle: numbers small enough to check by eye, and each prompt trained alone.
 import doctest
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +320,20 @@ def test_tasks_mixed_in_one_batch_are_answered_as_alone(toy, bank):
             assert alone["confidence"] == pytest.approx(together["confidence"], rel=1e-4)
 
 
+def test_an_example_knows_what_of_it_may_be_cut(toy, bank):
+    # The passage stands before the question, and loses its end.
+    text = "sentence1: old cats chased dogs in oslo today . sentence2: cats chased dogs ."
+    start, end = text.index("old"), text.index(" . sentence2")
+    [short], [whole] = ([ids.tolist() for ids in toy[1].encode_inputs([data.Example(text, "", long=long)], most)[0]]
+                        for long, most in (((start, end), 12), ((start, end), None)))
+    assert len(short) == 12 < len(whole) and short[-5:] == whole[-5:]
+    rest = [("toy-nli", data.Example(text, "", long=(start, end))), ("toy-nli", text),
+            ("toy-nli", toy[1].sp.decode(short[:-1]))]
+    cut, plain, by_hand = prompt.answer(*toy, bank, {"toy-nli": [0]}, rest, longest=12)
+    assert cut["probabilities"] == pytest.approx(by_hand["probabilities"], abs=1e-5)
+    assert cut["probabilities"] != pytest.approx(plain["probabilities"], abs=1e-5)
+
+
 def test_several_prompts_of_a_task_vote(toy, bank):
     # Two against one, whatever the third is sure of; the probabilities are the mean of all three.
     [row] = ROWS[2:3]
@@ -350,13 +365,25 @@ def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path):
     assert said[8].startswith("2 answered, 8 bad lines, ") and len(said) == 10
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path):
-    (tmp_path / "in.jsonl").write_text('{"input": "sentence: x ."}\n' * 500)
-    running = subprocess.Popen([sys.executable, ROOT / "prompt.py", "predict", ROOT / "toy" / "prompts" / "toy-sst2-0",
-                                "--file", tmp_path / "in.jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    running.stdout.readline()
+def test_standard_input_is_read_as_files_are():
+    folder = ROOT / "toy" / "prompts" / "toy-sst2-0"
+    done = subprocess.run([sys.executable, ROOT / "prompt.py", "predict", folder], capture_output=True,
+                          input=b'{"input": "caf\xe9"}\n{"input": "caf\xc3\xa9"}\n')
+    assert json.loads(done.stdout)["line"] == 2 and done.stderr.startswith(b"prompt.py: line 1: ")
+    closed = subprocess.run([f'"{sys.executable}" prompt.py predict "{folder}" --text x <&-'], cwd=ROOT, shell=True,
+                            capture_output=True)
+    assert closed.returncode == 0 and json.loads(closed.stdout)["line"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["neighbours", "toy/prompts/toy-nli-0"], ["predict", "toy/prompts/toy-sst2-0",
+                                                                               "--text", "sentence: x ."]])
+def test_a_reader_that_has_left_is_no_error(arguments):
+    # As `| head` does; buffered, so that some of it is written at the very end only.
+    running = subprocess.Popen([sys.executable, "prompt.py", *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"})
     running.stdout.close()
-    assert running.wait() == 1 and running.stderr.read() == b""
+    said = running.stderr.read()
+    assert running.wait() == 1 and b"Error" not in said and b"Traceback" not in said
 
 
 def test_a_batch_of_lines_is_all_that_is_read(monkeypatch):

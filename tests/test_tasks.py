@@ -619,7 +619,7 @@ def test_every_file_is_fetched_or_obtained_by_hand(name):
     # MRPC and QQP call the same thing by two names; QQP's first metric is F1.
     ("mrpc", "qqp", ["equivalent", "not_equivalent", "equivalent"],
      ["duplicate", "duplicate", "not_duplicate"], "qqp", 50),
-    ("qqp", "mrpc", ["duplicate", "not_duplicate"], ["equivalent", "equivalent"], "mrpc", 50),
+    ("qqp", "mrpc", ["duplicate", "not_duplicate"], ["equivalent", "not_equivalent"], "mrpc", 100),
     # Of CB's three, two are RTE's "not_entailment", whichever of them was trained on.
     ("cb", "rte", ["neutral", "contradiction", "entailment"],
      ["not_entailment", "not_entailment", "not_entailment"], "rte", 100 * 2 / 3),
@@ -630,7 +630,7 @@ def test_every_file_is_fetched_or_obtained_by_hand(name):
     ("squad", "record", ["The Rome.", "Oslo"], ["rome", "Paris"], "record", 50),
 ])
 def test_answers_to_one_task_are_scored_on_another(trained, other, answers, targets, scored_as, score):
-    name, words = data.same_question(trained, other)
+    name, words = data.common_labels(trained, other)
     in_words = [[words.get(text, text) for text in texts] for texts in (answers, targets)]
     assert name == scored_as
     assert next(iter(data.score(name, *in_words).values())) == pytest.approx(score)
@@ -638,5 +638,5 @@ def test_answers_to_one_task_are_scored_on_another(trained, other, answers, targ
 
 @pytest.mark.parametrize("trained, other", [("mrpc", "rte"), ("squad", "boolq"), ("stsb", "squad"), ("sst2", "cola")])
 def test_what_asks_something_else_is_refused(trained, other):
-    with pytest.raises(ValueError, match=f"{trained} answers .*; {other} answers .*: not the same question"):
-        data.same_question(trained, other)
+    with pytest.raises(ValueError, match=f"{trained} answers .*; {other} answers .*: no labels in common"):
+        data.common_labels(trained, other)
