@@ -405,6 +405,7 @@ def test_free_text_is_scored_by_what_the_other_task_accepts(tmp_path, monkeypatc
     squad = train.TaskData(setting, "squad")
     news = train.TaskData(setting, "news", asked=squad)
     assert news.longest > squad.longest  # an answer may be as long as either task's
+    assert train.TaskData(setting, "squad", asked=news).longest == news.longest
     said = iter([["Oslo."], ["rome"]])
     monkeypatch.setattr(train, "predict", lambda *_: [next(said)])
     assert [train.dev_scores(setting, news, None, news.report) for _ in range(2)] == [[100.0], [0.0]]
@@ -673,6 +674,8 @@ def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(few, tmp
     assert set(results["scores"]) == {"prompt", "pot", "panda", "prompt_2x", "panda_self", "finetune"}
     assert all(len(scores) == 2 for scores in results["scores"].values())
     assert set(results["similarity"]) == {"panda", "e_avg", "e_tok", "on"}
+    assert results["cost"]["prompt"] | {"training_bytes": 0} == {
+        "trained": 3 * 128, "stored_bytes": 4 * 3 * 128, "training_bytes": 0}
     assert results["seeds"] == [0, 1] and results["metric"] == "accuracy"
     assert results["steps"]["prompt_2x"] == 2 * results["steps"]["panda"] == 8
     report = (tmp_path / "toy-nli-to-toy-cb" / "report.md").read_text()
