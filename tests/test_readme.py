@@ -62,6 +62,21 @@ def test_its_example_of_a_new_task_is_one(tmp_path, monkeypatch):
     assert example == data.Example("hypothesis: It is wet. premise: It rains.", "entails")
 
 
-def test_files_it_names_are_there():
-    for name in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / name).exists(), name
+@pytest.mark.parametrize("page", ["README.md", "RESULTS.md", "toy/README.md"])
+def test_files_it_names_are_there(page):
+    for name in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert ((ROOT / page).parent / name).exists(), name
+
+
+def test_the_commands_of_the_results_page_are_ones(monkeypatch):
+    # Its blocks are run by a shell to which python is a function that prints its arguments.
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "RESULTS.md").read_text(encoding="utf-8"), flags=re.S)
+    shell = subprocess.run(["bash", "-c", 'python() { printf "%q " "$@"; echo; }\n' + "\n".join(blocks)],
+                           capture_output=True, text=True, check=True)
+    commands = [shlex.split(line) for line in shell.stdout.splitlines()]
+    monkeypatch.chdir(ROOT)
+    folders = {train.parse_arguments(options).out for script, *options in commands if script == "train.py"}
+    assert len(folders) > 10
+    for script, *options in commands:
+        assert (ROOT / script).exists()
+        assert script == "train.py" or {word for word in options if word.startswith("runs/")} <= folders

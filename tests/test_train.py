@@ -132,6 +132,9 @@ def test_every_vector_of_a_prompt_learns_whatever_its_length(length, optimizer, 
 
 
 def test_an_ensemble_reads_and_writes_what_its_members_do(tmp_path, few, monkeypatch):
+    read = data.load  # of these inputs the first words are the long part, which is cut
+    monkeypatch.setattr(data, "load", lambda *names: [
+        [dataclasses.replace(e, long=(0, len(e.input) // 2)) for e in examples] for examples in read(*names)])
     setting = make_setting(tmp_path, "--target", "toy-ner", "--ensemble", "3", "--max-input", "9", "--tokens", "40")
     task = train.TaskData(setting, "toy-ner")
     results = [train.Result(0.0, train.start(setting, task, seed), [], 0.0) for seed in range(3)]
