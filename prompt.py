@@ -133,7 +133,10 @@ def from_file(path, fingerprint=None, shape=None):
     if path.is_dir():
         prompt = (load(path, fingerprint)[0] if (path / "prompt.json").exists() else load_peft(path))
     elif path.suffix == ".npy":
-        prompt = numpy.load(path, allow_pickle=False)
+        try:
+            prompt = numpy.load(path, allow_pickle=False)
+        except ValueError:
+            raise ValueError(f"{path} holds no array of numbers") from None
     elif path.suffix in (".pt", ".pth"):
         prompt = torch.load(path, map_location="cpu", weights_only=True)
     else:
@@ -144,8 +147,8 @@ def from_file(path, fingerprint=None, shape=None):
         raise ValueError(f"{path} holds no single array")
     prompt = torch.as_tensor(prompt).detach().float()
     if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
-        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, "
-                         f"wanted {tuple(shape) if shape is not None else '(P, D)'}")
+        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, wanted "
+                         f"{f'{tuple(shape)}, length and width' if shape is not None else '(P, D)'}")
     if not prompt.isfinite().all():
         raise ValueError(f"{path} holds numbers that are not finite")
     return prompt
@@ -211,7 +214,7 @@ def neighbours(prompt, embedding, top=5, pieces=None):
 
 
 def clusters(ids):
-    """Groups of prompt vectors that share a nearest piece: ids (P, top) -> lists of places, largest first.
+    """Groups of prompt vectors, linked by a piece among the nearest of both: ids (P, top) -> lists of places, largest first.
 
     >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
     [[0, 2], [1], [3]]
@@ -359,15 +362,18 @@ def read_lines(file, tasks):
             continue
         try:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not an object {\"task\": …, \"input\": …}")
             task = row.get("task", tasks[0] if len(tasks) == 1 else None)
             if task not in tasks:
-                raise ValueError(f"task {task!r}, wanted one of {', '.join(tasks)}")
+                raise ValueError(f"{f'task {task!r}' if 'task' in row else 'no task'}, wanted one of {', '.join(tasks)}")
             if not isinstance(row.get("input"), str):
                 raise ValueError("no text under \"input\"")
             row["input"].encode()  # half a character, or bytes that are not UTF-8
             yield number, (task, row["input"])
-        except (ValueError, AttributeError, RecursionError) as error:
-            yield number, ValueError(f"line {number}: {error}")
+        except (ValueError, RecursionError) as error:
+            what = "not JSON: " if isinstance(error, json.JSONDecodeError) else ""
+            yield number, ValueError(f"line {number}: {what}{error}")
 
 
 def predict(folders, file, model_name, batch, device, cache, out, log):
@@ -383,6 +389,10 @@ def predict(folders, file, model_name, batch, device, cache, out, log):
         data.find_task(made_by["task"])
         members.setdefault(made_by["task"], []).append(len(prompts))
         prompts.append(vectors)
+    lengths = {str(folder): len(vectors) for folder, vectors in zip(folders, prompts)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError("prompts in one batch must be of one length, not " + ", ".join(
+            f"{length} ({folder})" for folder, length in lengths.items()))
     bank = PromptBank(prompts).to(device)
     began, done, bad = time.time(), 0, 0
     lines = read_lines(file, list(members))
@@ -415,12 +425,14 @@ def print_neighbours(folder, model_name, top, cache):
     prompt = from_file(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
     if prompt.shape[1] != t5.config.d_model:
         raise ValueError(f"{folder} is {prompt.shape[1]} wide, {model_name} {t5.config.d_model}")
+    if top > tokenizer.pieces - SPECIAL:
+        raise ValueError(f"--top is {top}, the vocabulary has {tokenizer.pieces - SPECIAL} pieces")
     ids, similarities = neighbours(prompt, t5.shared.weight, top, tokenizer.pieces)
     for place, (near, values) in enumerate(zip(ids.tolist(), similarities.tolist())):
         print(f"{place:4}  " + "  ".join(f"{tokenizer.sp.id_to_piece(i)} {value:.2f}"
                                          for i, value in zip(near, values)))
     shared = [group for group in clusters(ids) if len(group) > 1]
-    print(f"\n{len(shared)} groups of vectors share a nearest piece"
+    print(f"\ngroups of vectors linked by a piece among their nearest {top}: {len(shared)}"
           + "".join(f"\n  vectors {', '.join(map(str, group))}: "
                     + " ".join(sorted({tokenizer.sp.id_to_piece(i) for place in group
                                        for i in ids[place].tolist()})) for group in shared))
@@ -441,10 +453,12 @@ def main():
     near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
     near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
     ask = commands.add_parser("predict", help="answer inputs, of several tasks at once if need be")
-    ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task vote")
+    ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task vote: "
+                     "the label (or text) is the majority's, the probabilities are their mean")
     ask.add_argument("--text", action="append", help="an input (several times for more); needs one task")
     ask.add_argument("--file", help='JSON lines {"task": …, "input": …} (default: standard input)')
-    ask.add_argument("--batch", type=int, default=32, help="lines in a batch (default: 32)")
+    ask.add_argument("--batch", type=int, default=32, help="lines in a batch, which is answered when it is full or the input ends "
+                     "(default: 32)")
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for command in (near, ask):
         command.add_argument("--model", default=str(Path(__file__).parent / "toy" / "t5"),
@@ -459,15 +473,15 @@ def main():
         return
     if args.text and args.file:
         raise ValueError("give --text or --file, not both")
-    if args.file and not Path(args.file).is_file():
-        raise ValueError(f"--file {args.file} is no file")
+    if args.file and (Path(args.file).is_dir() or not Path(args.file).exists()):
+        raise ValueError(f"--file {args.file} is not there, or a folder")
     # Bytes that are no UTF-8 are let through: `read_lines` says which line they are on.
     if args.file:
-        source = open(args.file, encoding="utf-8", errors="surrogateescape")
+        source = open(args.file, encoding="utf-8-sig", errors="surrogateescape")
     elif args.text:
         source = contextlib.nullcontext(json.dumps({"input": text}) for text in args.text)
     else:
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
         source = sys.stdin
     with source as file:
         bad = predict(args.prompts, file, args.model, args.batch, args.device, args.cache,
@@ -486,3 +500,5 @@ if __name__ == "__main__":
     except BrokenPipeError:  # whoever read the answers has gone: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

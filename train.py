@@ -104,9 +104,9 @@ def parse_arguments(argv):
     add("--approach", help="comma-separated, of %s; prompt always runs, panda brings pot, controls are prompt_2x "
         "and panda_self (default: prompt,pot,panda,controls)" % ", ".join(APPROACHES))
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
-    add("--ensemble", type=int, default=0, help="train so many prompts of one task in one pass and report "
+    add("--ensemble", type=int, help="train so many prompts of one task in one pass and report "
         "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
-    add("--eval-on", default="", help="other tasks with the same labels or coarser ones (of mrpc: qqp, of rte: cb): "
+    add("--eval-on", default="", help="other tasks whose labels say the same, or more or less finely (of mrpc: qqp, of rte: cb): "
         "every prompt and model tuned on the target is scored there too, unchanged; --approach "
         "prompt,finetune if neither that nor --source nor --ensemble is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
@@ -143,11 +143,11 @@ def parse_arguments(argv):
             data.common_labels(target, name)
     if [name for name in args.target if args.eval_on == [name]]:
         raise ValueError(f"--eval-on {args.eval_on[0]}: it is scored on itself anyway")
-    if args.ensemble:
+    if args.ensemble is not None:
         if args.ensemble < 2:
             raise ValueError(f"--ensemble is {args.ensemble}, wanted 2 or more")
         if args.seeds not in (parser.get_default("seeds"), args.ensemble):
-            raise ValueError(f"--ensemble {args.ensemble} has as many seeds, not --seeds {args.seeds}")
+            raise ValueError(f"--ensemble {args.ensemble} has as many seeds, not {args.seeds}: leave --seeds out")
         args.seeds = args.ensemble
     if args.approach is None:
         args.approach = ("prompt" if args.ensemble else "prompt,finetune" if args.eval_on and not args.source
@@ -175,6 +175,8 @@ def parse_arguments(argv):
     for name, words in CHOICES.items():
         value = getattr(args, name)
         free = name == "init" and value and (value.startswith("text:") or Path(value).exists())
+        if name == "init" and not free and value is not None and set(value) & set("/."):
+            raise ValueError(f"--init {value}: there is no such file or folder")
         if value not in (None, *words) and not free:
             more = ", text:SOME WORDS, or a prompt's folder or file" if name == "init" else ""
             raise ValueError(f"unknown {name} {value!r}: {', '.join(words)}{more}")
@@ -646,7 +648,9 @@ def source_prompt(setting, name):
         if made_by["fingerprint"] == setting.fingerprint and made_by["recipe"] == recipe:
             print(f"source {name}: read from {folder}, {made_by['score']:.1f} on its dev set", flush=True)
             return trained
-        print(f"source {name}: {folder} was made by another model, recipe or data, not read", flush=True)
+        print(f"source {name}: {folder} was made by another model, recipe or data, not read"
+              + "".join(f"; {key} {made_by['recipe'].get(key)}, wanted {value}" for key, value in recipe.items()
+                        if made_by["recipe"].get(key) != value), flush=True)
     run = Run(f"source {name}", 0, start(setting, task, 0), args.source_steps)
     setting.all_rows += args.source_steps * args.batch
     [result] = train_runs(setting, task, [run], f"source {name}")
@@ -794,16 +798,17 @@ def plus_minus(scores, sign=""):
     return f"{mean:{sign}.1f} ± {'?' if math.isnan(deviation) else f'{deviation:.1f}'}"
 
 
-def table(task, found, similar, metric):
+def table(task, found, similar, args):
     """The report's table and its sentence, as lines of Markdown."""
-    lines = [f"majority class {task.majority:.1f}, T5 without a prompt {task.promptless:.1f}", "",
+    lines = [f"majority class {task.majority:.1f}, T5 without a prompt {task.promptless:.1f}; "
+             f"prompts of length {args.length}, fresh ones from {args.init}", "",
              f"| approach | source | {task.task.metrics[0]}, mean ± sd | each seed | "
              "seconds (share of the pass) | similarity |",
              "|---|---|---|---|---|---|"]
     for name, results in found.items():
         approach, _, source = name.partition(" ")
         scores = [result.score for result in results]
-        near = (f"{statistics.mean(s[metric] for s in similar[source]):+.2f}"
+        near = (f"{statistics.mean(s[args.metric] for s in similar[source]):+.2f}"
                 if source in similar else "")
         lines.append(f"| {approach} | {source or '–'} | {plus_minus(scores)} | "
                      f"{', '.join(f'{s:.1f}' for s in scores)} | "
@@ -813,8 +818,9 @@ def table(task, found, similar, metric):
         words = {"majority": "majority vote", "mean": "mean probability"}
         lines += ["", f"Ensemble of {len(members)} prompts: " + ", ".join(
             f"{words[how]} {value:.1f}" for how, value in task.ensemble.items())
-            + f"; its members' mean {statistics.mean(members):.1f}, best {max(members):.1f}"]
-    lines += ["", sentence(found)]
+            + f"; its members' mean {statistics.mean(members):.1f}, best {max(members):.1f} (picked with hindsight)"]
+    if len(found) > 1:
+        lines += ["", sentence(found)]
     if task.others:
         lines += ["", *elsewhere(task, found)]
     return lines + (["", *cost(found)] if "finetune" in found else [])
@@ -846,7 +852,7 @@ def cost(found):
     for name in ("prompt", "finetune"):
         trained, memory = found[name][0].trained, found[name][0].memory
         lines.append(f"| {name} | {trained:,} | {4 * trained / 1e6:,.3f} MB | {memory / 1e6:,.3f} MB |")
-    return lines
+    return lines + ["", "Beside these, both need the frozen T5 and a batch's activations (benchmarks/cost.py measures the peak)."]
 
 
 # Two-sided 5 % points of Student's t for so many seeds: what a mean difference must
@@ -877,7 +883,7 @@ def sentence(found):
     words = [f"{name.replace(' ', ' from ')} {gain([r.score for r in results], base)}"
              for name, results in found.items() if name != "prompt"]
     return (f"Against plain prompt tuning ({spread(base)[0]:.1f}), seed by seed: "
-            + ("; ".join(words) or "nothing else ran") + ".")
+            + "; ".join(words) + ".")
 
 
 def write_results(setting, task, source, found, similar):
@@ -909,7 +915,7 @@ def write_results(setting, task, source, found, similar):
         "config": {name: getattr(args, name) for name in RECIPE} | {"dtype": setting.dtype}}
     pair = {name: rs for name, rs in found.items() if name.partition(" ")[2] in ("", source)}
     report = [f"# {f'{source} to ' if source else ''}{task.name}", "", f"model {args.model}", ""]
-    report += table(task, pair, similar, args.metric)
+    report += table(task, pair, similar, args)
     report += ["", "Recipe: " + ", ".join(f"{name} {value}" for name, value in results["config"].items())]
     write_whole(folder / "results.json", lambda p: p.write_text(json.dumps(results, indent=2) + "\n"))
     write_whole(folder / "report.md", lambda p: p.write_text("\n".join(report) + "\n", encoding="utf-8"))
@@ -936,7 +942,7 @@ def main(argv=None):
         sources = [name for name in args.source if name != target]
         task, found, similar = transfer(setting, target, sources)
         print()
-        report = "\n".join(table(task, found, similar, args.metric))
+        report = "\n".join(table(task, found, similar, args))
         print(report)
         (setting.out / target).mkdir(exist_ok=True)
         write_whole(setting.out / target / "report.md", lambda path: path.write_text(
@@ -953,3 +959,6 @@ if __name__ == "__main__":
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ntrain.py: stopped; the same command goes on from the last state that it wrote", file=sys.stderr)
+        sys.exit(130)

@@ -6,8 +6,9 @@
 Training: a step is one batch of each prompt, forward, backward and the optimiser.
 Answering: dev examples, as `prompt.answer` does it, one prompt or a vote of all.
 
-- Time: all cases in turn, many rounds, in one process. A case's ratio is the median over
-  the rounds of its time to that of one prompt, in the same round.
+- Time: all cases in turn, many rounds, in one process. A case's ratio is the median (lowest
+  to highest) over the rounds of its time to that of one prompt, in the same round. Two minutes
+  on the toy T5.
 - Memory: each case in a process of its own, in which nothing else has happened: what its
   peak lies above the process with the model loaded. On a GPU, what torch allocates; else
   resident, which only Linux tells.
@@ -145,7 +146,11 @@ def parse_arguments(argv=None):
     add("--device", help="as for train.py")
     add("--dtype", help="as for train.py")
     add("--measure", help=argparse.SUPPRESS)  # WHAT-CASE: the peak of one case, for ourselves
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ("prompts", "length", "batch", "steps", "examples", "rounds", "tokens"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
+    return args
 
 
 def main():

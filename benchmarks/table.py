@@ -25,9 +25,11 @@ import train
 def read(folder, needs=lambda results: True):
     """The results.json of the pairs in a run's folder that have what a table needs, in the order of data.TASKS."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("*/results.json"))]
+    if not found:
+        raise ValueError(f"{folder} holds no */results.json: wanted the --out of a run")
     found = [results for results in found if needs(results)]
     if not found:
-        raise ValueError(f"{folder} holds no results.json of such a run")
+        raise ValueError(f"{folder}: no run in it has what this table shows")
     names = list(data.TASKS)
     return sorted(found, key=lambda r: (names.index(r["target"]), r["source"] and names.index(r["source"])))
 
@@ -117,7 +119,7 @@ def elsewhere(folders):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", help="--out of the runs")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--columns", help="approaches, comma-separated")

@@ -124,13 +124,15 @@ def test_approaches_across(tmp_path):
         "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
 
 
-@pytest.mark.parametrize("make", [lambda folder: table.scores([folder / "none"]), lambda folder: table.votes([folder]),
+@pytest.mark.parametrize("make", [lambda folder: table.votes([folder]),
                                   lambda folder: table.elsewhere([folder]), lambda folder: table.transfer([folder]),
                                   lambda folder: table.columns([folder], ["finetune"])])
 def test_a_run_without_what_is_asked_is_named(make, tmp_path):
     result(tmp_path, "toy-cb", [60, 62, 64], elsewhere={"toy-rte": {"scores": {"prompt": [1, 2, 3]}}})
-    with pytest.raises(ValueError, match="holds no results.json of such a run"):
+    with pytest.raises(ValueError, match="no run in it has what this table shows"):
         make(tmp_path)
+    with pytest.raises(ValueError, match="wanted the --out of a run"):
+        table.scores([tmp_path / "toy-cb"])
 
 
 def test_votes_beside_the_members(tmp_path):

@@ -353,6 +353,8 @@ def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path):
     lines = [json.dumps({"task": task, "input": text}) for task, text in (ROWS[0], ROWS[2])]
     bad = ['{"task": "toy-ner", "input": "x"}', "not json", '{"task": "toy-nli"}', '{"input": "x"}', "[1]",
            '{"task": "toy-nli", "input": "caf\udce9"}', r'{"task": "toy-nli", "input": "\ud800"}', "[" * 100_000]
+    why = ["task 'toy-ner', wanted one of toy-nli, toy-sst2", "not JSON: ", "no text under", "no task, wanted one of",
+           "not an object", "'utf-8'", "'utf-8'", "maximum recursion"]
     (tmp_path / "in.jsonl").write_text("\n".join([lines[0], *bad, "", lines[1]]) + "\n", errors="surrogateescape")
     done = subprocess.run([sys.executable, ROOT / "prompt.py", "predict", *folders, "--file", tmp_path / "in.jsonl",
                            "--batch", "2"], capture_output=True, text=True)
@@ -362,13 +364,14 @@ def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path):
     said = done.stderr.splitlines()
     assert done.returncode == 2 and [line.split(":")[1].strip() for line in said[:8]] == [
         f"line {n}" for n in range(2, 10)]
+    assert all(f": line {n}: {words}" in line for n, (words, line) in enumerate(zip(why, said), 2))
     assert said[8].startswith("2 answered, 8 bad lines, ") and len(said) == 10
 
 
 def test_standard_input_is_read_as_files_are():
     folder = ROOT / "toy" / "prompts" / "toy-sst2-0"
     done = subprocess.run([sys.executable, ROOT / "prompt.py", "predict", folder], capture_output=True,
-                          input=b'{"input": "caf\xe9"}\n{"input": "caf\xc3\xa9"}\n')
+                          input=b'\xef\xbb\xbf{"input": "caf\xe9"}\n{"input": "caf\xc3\xa9"}\n')
     assert json.loads(done.stdout)["line"] == 2 and done.stderr.startswith(b"prompt.py: line 1: ")
     closed = subprocess.run([f'"{sys.executable}" prompt.py predict "{folder}" --text x <&-'], cwd=ROOT, shell=True,
                             capture_output=True)

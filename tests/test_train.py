@@ -93,14 +93,16 @@ def test_where_a_prompt_starts_from(tmp_path, few):
                                        expected(setting.t5, setting.tokenizer).detach())
     with pytest.raises(ValueError, match=r"shape \(10, 128\), wanted \(3, 128\)"):
         train.start(make_setting(tmp_path, "--init", str(folder)), task, 0)
-    with pytest.raises(ValueError, match="unknown init 'nowhere.npy'.*text:SOME WORDS"):
+    with pytest.raises(ValueError, match="--init nowhere.npy: there is no such file or folder"):
         train.parse_arguments(["--init", "nowhere.npy"])
+    with pytest.raises(ValueError, match="unknown init 'label': .*labels, text:SOME WORDS"):
+        train.parse_arguments(["--init", "label"])
 
 
 def test_an_ensemble_is_the_vote_of_its_members(tmp_path, few):
     setting = make_setting(tmp_path, "--ensemble", "3", "--length", "10")
     assert setting.args.seeds == 3 and setting.args.approach == ["prompt"]
-    with pytest.raises(ValueError, match="--ensemble 5 has as many seeds, not --seeds 4"):
+    with pytest.raises(ValueError, match="--ensemble 5 has as many seeds, not 4: leave --seeds out"):
         train.parse_arguments(["--ensemble", "5", "--seeds", "4"])
     task = train.TaskData(setting, "toy-sst2")
     good = train.prompt.load(train.SHIPPED / "toy-sst2-0")[0]
@@ -424,7 +426,7 @@ def test_what_a_run_costs(few, tmp_path):
     assert prompts.trained == 3 * 128 and prompts.memory == 4 * 384 * 4 + 4
     # All weights and their gradients; Adafactor keeps a row and a column for a matrix, no more.
     assert tuned.trained == weights and 2 * 4 * weights < tuned.memory < 2.2 * 4 * weights
-    assert train.cost(found)[2:] == ["| prompt | 384 | 0.002 MB | 0.006 MB |",
+    assert train.cost(found)[2:4] == ["| prompt | 384 | 0.002 MB | 0.006 MB |",
                                      f"| finetune | 1,362,176 | 5.449 MB | {tuned.memory / 1e6:.3f} MB |"]
 
 
@@ -720,6 +722,7 @@ def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(few, tmp
     (["--eval-on", "cb"], "cannot be mixed"),
     (["--eval-on", "toy-rte,toy-rte"], "--eval-on toy-rte,toy-rte names a task twice"),
     (["--eval-on", "toy-cb"], "scored on itself anyway"),
+    (["--ensemble", "0"], "--ensemble is 0, wanted 2 or more"),
     (["--source", "toy-nli", "--approach", "prompt"], "only pot and panda have one"),
     (["--source", "toy-nli", "--ensemble", "3"], "only pot and panda have one"),
     (["--dtype", "bf16", "--out", "README.md"], "is a file, wanted a folder"),
