@@ -76,9 +76,10 @@ RECIPE = {
                  "and report on the same examples, as the papers do"),
     "max_input": (512, 512, "tokens of an input; the long part (premise, passage) is what is cut"),
     "max_dev": (0, 0, "dev examples used, evenly spaced over the file; 0: all"),
-    "finetune_lr": (1e-2, 1e-3, "learning rate of `finetune` (Lester et al. 2021, section 3)"),
+    "finetune_lr": (1e-2, 1e-3, f"learning rate of `finetune` ({LESTER}: 0.001)"),
     "finetune_dropout": (0.0, 0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, section 3.1.1)"),
 }
+# What of it decides model tuning.
 TUNING = ("steps", "batch", "evals", "held_out", "max_input", "max_dev", "finetune_lr", "finetune_dropout")
 TOY, REAL = 0, 1
 KEEP_EVERY = 60  # seconds between two states of prompts on disk, when no evaluation falls between
@@ -106,8 +107,8 @@ def parse_arguments(argv):
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--ensemble", type=int, help="train so many prompts of one task in one pass and report "
         "their vote too (Lester et al. 2021, section 6): --seeds so many, --approach prompt if none is given")
-    add("--eval-on", default="", help="other tasks whose labels say the same, or more or less finely (of mrpc: qqp, of rte: cb): "
-        "every prompt and model tuned on the target is scored there too, unchanged; --approach "
+    add("--eval-on", default="", help="other tasks whose labels say the same, or more or less finely (of mrpc: qqp, "
+        "of rte: cb): every prompt and model tuned on the target is scored there too, unchanged; --approach "
         "prompt,finetune if neither that nor --source nor --ensemble is given")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
