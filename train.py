@@ -853,7 +853,8 @@ def cost(found):
     for name in ("prompt", "finetune"):
         trained, memory = found[name][0].trained, found[name][0].memory
         lines.append(f"| {name} | {trained:,} | {4 * trained / 1e6:,.3f} MB | {memory / 1e6:,.3f} MB |")
-    return lines + ["", "Beside these, both need the frozen T5 and a batch's activations (benchmarks/cost.py measures the peak)."]
+    return lines + ["", "Not counted: the frozen T5, kept in both cases, and a batch's activations (benchmarks/cost.py "
+                    "measures the peak)."]
 
 
 # Two-sided 5 % points of Student's t for so many seeds: what a mean difference must
