@@ -68,11 +68,11 @@ def test_files_it_names_are_there(page):
         assert ((ROOT / page).parent / name).exists(), name
 
 
-def test_the_commands_of_the_results_page_are_ones(monkeypatch):
+def test_the_commands_of_the_results_page_are_ones(tmp_path, monkeypatch):
     # Its blocks are run by a shell to which python is a function that prints its arguments.
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "RESULTS.md").read_text(encoding="utf-8"), flags=re.S)
     shell = subprocess.run(["bash", "-c", 'python() { printf "%q " "$@"; echo; }\n' + "\n".join(blocks)],
-                           capture_output=True, text=True, check=True)
+                           capture_output=True, text=True, check=True, cwd=tmp_path)
     commands = [shlex.split(line) for line in shell.stdout.splitlines()]
     monkeypatch.chdir(ROOT)
     folders = {train.parse_arguments(options).out for script, *options in commands if script == "train.py"}
