@@ -54,15 +54,13 @@ def scores(folders):
 
 
 def columns(folders, approaches):
-    """A row for each target: majority class, T5 without a prompt, and these approaches (that have no source)."""
+    """A row for each target: majority class, T5 without a prompt, and these approaches, which have no source."""
+    if {"pot", "panda"} & set(approaches):
+        raise ValueError("pot and panda have a source: see --transfer")
     lines = [f"| task | majority class | no prompt | {' | '.join(approaches)} |", "|---" * (3 + len(approaches)) + "|"]
     for folder in folders:
-        seen = {}
-        for r in read(folder, lambda r: set(approaches) <= set(r["scores"])):
-            if seen.setdefault(r["target"], r["source"]) != r["source"]:
-                continue  # the same scores again, beside another source
-            if {"pot", "panda"} & set(approaches):
-                raise ValueError("pot and panda have a source: see --transfer")
+        # Of several sources any: what has no source is the same in all their results.
+        for r in {r["target"]: r for r in read(folder, lambda r: set(approaches) <= set(r["scores"]))}.values():
             base = r["seeds"], r["scores"][approaches[0]]
             lines.append(f"| {r['target']} | {r['majority']:.1f} | {r['promptless']:.1f} | "
                          + " | ".join(starred(r, r["scores"][name], base) for name in approaches) + " |")
@@ -94,6 +92,7 @@ def transfer(folders):
 
 
 def votes(folders):
+    """Each target's ensemble beside its members, and the mean over the targets."""
     lines = ["| target | members' mean | best member | majority vote | mean probability |", "|---|---|---|---|---|"]
     every = []
     for r in (r for folder in folders for r in read(folder, lambda r: r["ensemble"])):
@@ -107,14 +106,15 @@ def votes(folders):
 
 
 def elsewhere(folders):
+    """A row for each task that something was trained on, and for each that it was scored on unchanged."""
     lines = ["| trained on | scored on | majority class | no prompt | prompt tuning | model tuning | "
              "prompt − model tuning |", "|---|---|---|---|---|---|---|"]
     for r in (r for folder in folders for r in read(folder, lambda r: r["elsewhere"] and "finetune" in r["scores"])):
         own = {"majority": r["majority"], "promptless": r["promptless"], "scores": r["scores"]}
         for name, there in ({r["target"]: own} | r["elsewhere"]).items():
             prompts, weights = there["scores"]["prompt"], there["scores"]["finetune"]
-            lines.append(f"| {r['target']} | {'itself' if there is own else name} | {there['majority']:.1f} | {there['promptless']:.1f} | "
-                         f"{train.plus_minus(prompts)} | {train.plus_minus(weights)} | {train.gain(prompts, weights)} |")
+            lines.append(f"| {r['target']} | {'itself' if there is own else name} | {there['majority']:.1f} | "
+                         f"{there['promptless']:.1f} | {train.plus_minus(prompts)} | {train.plus_minus(weights)} | {train.gain(prompts, weights)} |")
     return lines
 
 

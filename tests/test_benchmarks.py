@@ -122,6 +122,11 @@ def test_approaches_across(tmp_path):
     assert table.columns([tmp_path], ["prompt", "finetune"]) == [
         "| task | majority class | no prompt | prompt | finetune |", "|---|---|---|---|---|",
         "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
+    for source in ("toy-nli", "toy-rte"):  # with sources, one row all the same
+        result(tmp_path / "two", "toy-cb", [60, 62, 64], source, others={"panda_self": [60, 62, 64], "pot": [1, 2, 3]})
+    assert len(table.columns([tmp_path / "two"], ["prompt", "panda_self"])) == 3
+    with pytest.raises(ValueError, match="pot and panda have a source"):
+        table.columns([tmp_path / "two"], ["prompt", "pot"])
 
 
 @pytest.mark.parametrize("make", [lambda folder: table.votes([folder]),
