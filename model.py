@@ -1,24 +1,25 @@
 """T5, written by hand: the frozen model behind every prompt.
 
-What is here: both kinds of the published checkpoints, read and written in their
-own layout, with training-free use of them (scoring a label, greedy generation).
+    ids (B, S) ─embed─► (B, S, D) ─encode─► memory (B, S, D) ─┐
+                        ▲ prompts are put in front here       ├─decode─► logits (B, T, V)
+    decoder ids (B, T) ───────────────────────────────────────┘
 
-    v1.0   t5-small, t5-base, …          ReLU feed-forward, tied embedding: the
-                                         output layer is the embedding again, and
-                                         its input is scaled by D^-0.5
-    v1.1   google/t5-v1_1-*, google/t5-*-lm-adapt, google/flan-t5-*
-                                         gated GELU feed-forward, an output layer
-                                         of its own
+What is here: the layers, the two stacks, and what a frozen model is asked for: the
+score of a label, a greedy continuation. Both kinds of the published checkpoints run:
+
+    v1.0   t5-small, t5-base, …: ReLU feed-forward, tied embedding (the output layer is the
+           embedding again, and its input is scaled by D^-0.5)
+    v1.1   google/t5-v1_1-*, google/t5-*-lm-adapt, google/flan-t5-*: gated GELU feed-forward,
+           an output layer of its own
 
 Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a
 Unified Text-to-Text Transformer", section 2.1, and the published checkpoints.
-Three habits of T5 that other transformers do not have, each marked below:
-attention is not scaled by K^-0.5 (the scale is inside the initial weights);
-positions enter only as a learned number added to the attention scores, one table
-for a whole stack; and nothing has an additive bias or a mean subtracted.
+Three habits of T5 that other transformers do not have: attention is not scaled by K^-0.5;
+positions enter only as a learned number added to the attention scores, one table for a
+whole stack; and nothing has an additive bias or a mean subtracted.
 
-What is left out: beam search and sampling, and any way to cut the model over
-several devices.
+Left out: beam search and sampling, and any way to cut the model over several devices. The
+files of a checkpoint are read by plumbing/checkpoint.py.
 
 Dimensions, the same letters in every file of this project:
     B batch        S source tokens   T target tokens   P prompt length
@@ -26,25 +27,17 @@ Dimensions, the same letters in every file of this project:
     V vocabulary   N prompts in a bank
 """
 
+import argparse
 import dataclasses
-import hashlib
-import json
 import math
-import os
-import pickle
-import re
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-PAD, EOS, UNK = 0, 1, 2  # pad is also the token that the decoder starts from
+from plumbing import checkpoint, download, flags
+from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
 # visible key gives numbers and not NaN; within what fp16 can hold (-65504).
@@ -69,28 +62,12 @@ class Config:
     layer_norm_epsilon: float = 1e-6
 
     @classmethod
-    def read(cls, path):
-        """Read a config.json. Raises ValueError if it is not that of a T5 we know."""
-        try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from None
-        if not isinstance(raw, dict):
-            raise ValueError(f"{path}: not a T5 configuration, wanted an object of settings")
-        if raw.get("num_decoder_layers") is None:
-            raw["num_decoder_layers"] = raw.get("num_layers")
-        # transformers 5 writes "tied" into every config.json, and tells v1.1 by this.
-        if raw.get("scale_decoder_outputs") is False:
-            raw["tie_word_embeddings"] = False
-        known = [f.name for f in dataclasses.fields(cls)]
-        missing = [f.name for f in dataclasses.fields(cls)
-                   if f.default is dataclasses.MISSING and raw.get(f.name) is None]
-        if missing:
-            raise ValueError(f"{path}: not a T5 configuration, it lacks {', '.join(missing)}")
-        config = cls(**{name: raw[name] for name in known if raw.get(name) is not None})
+    def read(cls, folder):
+        """From a checkpoint's config.json. Raises ValueError if it is not that of a T5 we know."""
+        config = cls(**checkpoint.read_config(folder, dataclasses.fields(cls)))
         if config.feed_forward_proj not in ("relu", "gated-gelu"):
-            raise ValueError(f"{path}: feed_forward_proj is {config.feed_forward_proj!r}; "
-                             "this T5 knows 'relu' and 'gated-gelu'")
+            raise ValueError(f"{folder}/config.json: feed_forward_proj is "
+                             f"{config.feed_forward_proj!r}; wanted 'relu' or 'gated-gelu'")
         return config
 
 
@@ -140,7 +117,22 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
 
 
 class RelativeBias(nn.Module):
-    """One learned number per bucket and head, shared by all blocks of a stack."""
+    """One learned number per bucket and head, shared by all blocks of a stack.
+
+    All that T5 knows of positions is these distances. A prompt of P vectors takes the
+    encoder's positions 0 to P - 1 and the text follows (P = 3, S = 4 here):
+
+        position      0   1   2 │ 3   4    5   6
+                      p   p   p │ old cats …   </s>
+        distance from "cats" to the prompt      -4 -3 -2     (key minus query)
+                             to the text        -1  0 +1 +2
+        distance from "cats" to "old", with or without the prompt:    -1
+
+    So a prompt shifts the text without changing any distance inside it: that is why a
+    frozen T5 still reads the text behind a prompt that it never saw. What changes with P is
+    how far a word is from the first vectors of the prompt: below 8 every distance has a
+    bucket of its own, beyond that they share buckets, and from 91 on they are all one.
+    """
 
     def __init__(self, config, bidirectional):
         super().__init__()
@@ -157,27 +149,35 @@ class RelativeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(q k^T + bias) v over H heads of size K, from x to memory."""
+    """softmax(q k^T + bias) v over H heads of size K, from x to memory.
+
+    Where other transformers divide q k^T by sqrt(K), T5 does not: it drew the weights of q
+    smaller by as much. With x of unit variance (the norm sees to it), q's weights of variance
+    1/(DK) and k's of 1/D,
+
+        var(q_i) = D * 1/(DK) = 1/K     var(k_i) = D * 1/D = 1     var(q . k) = K * 1/K * 1 = 1
+
+    and the scores have unit size as they are. Trained weights have kept to that, so a
+    division now would flatten every attention of a published checkpoint.
+    """
 
     def __init__(self, config):
         super().__init__()
         D, inner = config.d_model, config.num_heads * config.d_kv
         self.heads = config.num_heads
-        self.q = nn.Linear(D, inner, bias=False)
-        self.k = nn.Linear(D, inner, bias=False)
-        self.v = nn.Linear(D, inner, bias=False)
+        self.q, self.k, self.v = (nn.Linear(D, inner, bias=False) for _ in range(3))
         self.o = nn.Linear(inner, D, bias=False)
 
-    def split(self, x):
+    def to_heads(self, x):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, S, H*K) -> (B, H, S, K)
 
     def keys_values(self, memory):
         """(B, S, D) -> keys and values, each (B, H, S, K)."""
-        return self.split(self.k(memory)), self.split(self.v(memory))
+        return self.to_heads(self.k(memory)), self.to_heads(self.v(memory))
 
     def forward(self, x, keys, values, bias, dropout=0.0):
         """x (B, T, D) asks keys and values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
-        q = self.split(self.q(x))  # (B, H, T, K)
+        q = self.to_heads(self.q(x))  # (B, H, T, K)
         # scale=1: T5 does not divide the scores by sqrt(K).
         out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
                                              dropout_p=dropout, scale=1.0)
@@ -238,14 +238,17 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """A T5 of the sizes in `config`. Weights are those of `load`, or of `initialise`.
 
-    `dropout` is 0 unless set (`t5.dropout = 0.1`): a frozen model in a prompt's
-    training gives the same answer twice, which a cached teacher relies on.
+    How it runs is set on it, both off at first:
+    dropout   the share of numbers dropped (`t5.dropout = 0.1`); 0 gives one answer to one
+              input, so that prompts trained together equal prompts trained alone
+    amp       torch.bfloat16 or torch.float16: products in that type, what adds up in fp32
+              (automatic mixed precision); None: everything in the weights' own type
     """
 
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.dropout = 0.0
+        self.dropout, self.amp = 0.0, None
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
@@ -255,6 +258,9 @@ class T5(nn.Module):
     @property
     def device(self):
         return self.shared.weight.device
+
+    def autocast(self):
+        return torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()
 
     def embed(self, ids):
         """Token ids (B, S) -> their vectors (B, S, D)."""
@@ -266,84 +272,92 @@ class T5(nn.Module):
         embedded (B, S, D); mask (B, S), true where there is a token or a prompt
         vector. Returns the memory (B, S, D). Positions count from the first column.
         """
-        B, S, D = embedded.shape
-        if mask.shape != (B, S):
-            raise ValueError(f"mask has shape {tuple(mask.shape)}, the input ({B}, {S}, {D})")
+        if mask.shape != embedded.shape[:2]:
+            raise ValueError(f"mask {tuple(mask.shape)} does not fit {tuple(embedded.shape)}")
         p = self.dropout
-        at = torch.arange(S, device=embedded.device)
-        bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
-        x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
-        for block in self.encoder.blocks:
-            normed = block.self_norm(x)
-            keys, values = block.self_attention.keys_values(normed)
-            x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
-            x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
-        return F.dropout(self.encoder.norm(x), p)
+        at = torch.arange(embedded.shape[1], device=embedded.device)
+        with self.autocast():
+            bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
+            x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
+            for block in self.encoder.blocks:
+                normed = block.self_norm(x)
+                keys, values = block.self_attention.keys_values(normed)
+                x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
+                x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
+            return F.dropout(self.encoder.norm(x), p)
 
     def decode(self, decoder_ids, memory, mask, cache=None):
         """Logits for every next token, teacher-forced.
 
-        decoder_ids (R, T) already start with pad; memory (B, S, D) and mask (B, S)
-        are those of `encode`. R is B, or L times B: then each input has L rows one
-        after the other (its candidate labels, say), which share its memory.
-        With a `cache` (an empty list at first, see `generate`) decoder_ids are only
-        the new tokens, and the keys and values of the earlier ones come from it.
-        Returns (R, T, V).
+        decoder_ids (R, T) already start with pad; memory (B, S, D) and mask (B, S) are those
+        of `encode`. R is B, or L times B: then each input has L rows one after the other (its
+        candidate labels, say), which share its memory. With a `cache` (an empty list at first)
+        decoder_ids are only the new tokens, and the keys and values of the earlier ones come
+        from it. Returns (R, T, V).
         """
         return self.output(self.decoder_states(decoder_ids, memory, mask, cache))
 
     def output(self, states):
-        """Decoder states (R, T, D) -> logits (R, T, V)."""
-        if self.config.tie_word_embeddings:
-            return F.linear(states * self.config.d_model ** -0.5, self.shared.weight)
-        return self.lm_head(states)
+        """Decoder states (R, T, D) -> logits (R, T, V).
+
+        A tied output layer is the embedding E, whose numbers have variance 1, because its
+        rows must also serve as inputs of that size. A state has unit size after the last
+        norm, so var(state . E_v) = D * 1 * 1: times D^-0.5 the logits have unit size. An
+        untied head serves nobody else: its weights have learned their own scale.
+        """
+        with self.autocast():
+            if self.config.tie_word_embeddings:
+                return F.linear(states * self.config.d_model ** -0.5, self.shared.weight)
+            return self.lm_head(states)
 
     def decoder_states(self, decoder_ids, memory, mask, cache=None):
         """What `decode` computes, before the output layer: (R, T, D)."""
         (R, T), (B, S, D) = decoder_ids.shape, memory.shape
         if R % B:
             raise ValueError(f"{R} decoder rows cannot share the memory of {B} inputs evenly")
-        if cache is None:
-            cache, keep = [], False
-        else:
-            keep = True
+        cache, keep = ([], False) if cache is None else (cache, True)
         p = self.dropout
         past = cache[0]["keys"].shape[2] if cache else 0
         at = torch.arange(past + T, device=memory.device)
-        future = at[None, :] > at[past:, None]  # (T, past + T)
-        self_bias = self.decoder.positions(at[past:], at).masked_fill(future, MASKED)
-        # Cross-attention has no positions at all, only the padding to avoid.
-        cross_bias = torch.zeros(B, 1, 1, S, device=memory.device).masked_fill(
-            ~mask.bool()[:, None, None], MASKED)
-        x = F.dropout(self.embed(decoder_ids).float(), p)
-        for i, block in enumerate(self.decoder.blocks):
-            normed = block.self_norm(x)
-            keys, values = block.self_attention.keys_values(normed)
-            if i < len(cache):
-                keys = torch.cat([cache[i]["keys"], keys], dim=2)
-                values = torch.cat([cache[i]["values"], values], dim=2)
-                cross = cache[i]["cross"]
-            else:
-                cross = block.cross_attention.keys_values(memory)
-            if keep:
-                entry = {"keys": keys, "values": values, "cross": cross}
-                cache[i:i + 1] = [entry]
-            x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
-            # No positions and no order among the queries: the rows that share a memory
-            # can ask it side by side, as one longer row.
-            asked = block.cross_norm(x).view(B, -1, D)  # (L*B, T, D) -> (B, L*T, D)
-            answer = block.cross_attention(asked, *cross, cross_bias, p).view(R, T, D)
-            x = x + F.dropout(answer, p)
-            x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
-        return F.dropout(self.decoder.norm(x), p)
+        with self.autocast():
+            self_bias = self.decoder.positions(at[past:], at).masked_fill(
+                at[None, :] > at[past:, None], MASKED)  # the future, (T, past + T)
+            # Cross-attention has no positions at all, only the padding to avoid.
+            cross_bias = torch.zeros(B, 1, 1, S, device=memory.device).masked_fill(
+                ~mask.bool()[:, None, None], MASKED)
+            x = F.dropout(self.embed(decoder_ids).float(), p)
+            for i, block in enumerate(self.decoder.blocks):
+                normed = block.self_norm(x)
+                keys, values = block.self_attention.keys_values(normed)
+                if i < len(cache):
+                    keys = torch.cat([cache[i]["keys"], keys], dim=2)
+                    values = torch.cat([cache[i]["values"], values], dim=2)
+                    cross = cache[i]["cross"]
+                else:
+                    cross = block.cross_attention.keys_values(memory)
+                if keep:
+                    cache[i:i + 1] = [{"keys": keys, "values": values, "cross": cross}]
+                x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
+                # No positions and no order among the queries: the rows that share a memory
+                # can ask it side by side, as one longer row.
+                asked = block.cross_norm(x).view(B, -1, D)  # (L*B, T, D) -> (B, L*T, D)
+                answer = block.cross_attention(asked, *cross, cross_bias, p).view(R, T, D)
+                x = x + F.dropout(answer, p)
+                x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
+            return F.dropout(self.decoder.norm(x), p)
 
     def score_labels(self, memory, mask, labels):
         """log p(label | input) of every label for every input, eos counted.
 
         labels (L, T): token ids that end in eos, padded. Returns (B, L). The input
         has been encoded once, however many labels there are.
+
+        The sum over a label's tokens is not divided by their number: it is the probability
+        that T5 writes just this. So a label of several pieces pays for each of them. Trained,
+        that costs nothing: after its first piece the rest of a label is nearly certain.
+        Untrained it bites: short labels win, before T5 has learned the form of the answer.
         """
-        B, (L, T) = len(memory), labels.shape
+        B, L = len(memory), len(labels)
         targets = labels.repeat(B, 1)  # (B*L, T), the labels of one input together
         logits = self.decode(shift_right(targets), memory, mask)
         return target_log_probs(logits, targets).sum(-1).view(B, L)
@@ -352,8 +366,7 @@ class T5(nn.Module):
     def generate(self, memory, mask, max_tokens, use_cache=True):
         """Greedy continuation: ids (B, <= max_tokens), eos included, pad after it.
 
-        `use_cache=False` decodes everything again for each token: the slow way,
-        kept because it is the one that is obviously right.
+        use_cache=False decodes everything again for each token: slow, and obviously right.
         """
         ids = torch.full((len(memory), 1), PAD, device=memory.device)
         done = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
@@ -378,169 +391,56 @@ def shift_right(targets):
 
 def target_log_probs(logits, targets):
     """log p of each target token: logits (B, T, V), targets (B, T) -> (B, T), 0 at padding."""
-    B, T, V = logits.shape
-    losses = F.cross_entropy(logits.float().view(B * T, V), targets.reshape(B * T),
-                             ignore_index=PAD, reduction="none")
-    return -losses.view(B, T)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD,
+                             reduction="none")  # (B * T,)
+    return -losses.view(targets.shape)
 
 
 # ------------------------------------------------------------ the checkpoint
-
-# Our names to those of the published files, in order, each on the result of the
-# one before. The feed-forward is the encoder's layer 1 and the decoder's layer 2.
-RENAMES = [
-    (r"\.blocks\.", ".block."),
-    (r"\.positions\.table\.", ".block.0.layer.0.SelfAttention.relative_attention_bias."),
-    (r"\.self_norm\.", ".layer.0.layer_norm."),
-    (r"\.self_attention\.", ".layer.0.SelfAttention."),
-    (r"\.cross_norm\.", ".layer.1.layer_norm."),
-    (r"\.cross_attention\.", ".layer.1.EncDecAttention."),
-    (r"^(encoder.*)\.ff_norm\.", r"\1.layer.1.layer_norm."),
-    (r"^(encoder.*)\.ff\.", r"\1.layer.1.DenseReluDense."),
-    (r"^(decoder.*)\.ff_norm\.", r"\1.layer.2.layer_norm."),
-    (r"^(decoder.*)\.ff\.", r"\1.layer.2.DenseReluDense."),
-    (r"coder\.norm\.", "coder.final_layer_norm."),
-]
-# In some files the embedding stands again under two more names, and files of 2020 hold
-# a table of positions for the cross-attention, which has none and never used it.
-UNUSED = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
-          "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}
-
-
-def published_name(name):
-    """The name that a weight of ours has in the published checkpoints.
-
-    >>> published_name("decoder.blocks.3.cross_attention.q.weight")
-    'decoder.block.3.layer.1.EncDecAttention.q.weight'
-    """
-    for pattern, replacement in RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def read_tensors(folder):
-    """All tensors of a checkpoint folder, name -> tensor, mapped from the file, not copied.
-
-    Knows model.safetensors, the same in several files with an index, and
-    pytorch_model.bin (weights only: nothing in it is executed).
-    """
-    folder = Path(folder)
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    old = folder / "pytorch_model.bin"
-    if single.exists():
-        files = [single]
-    elif index.exists():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        files = [folder / name for name in sorted(set(names))]
-        absent = [f.name for f in files if not f.exists()]
-        if absent:
-            raise ValueError(f"{index} names files that are not there: {', '.join(absent)}")
-    elif old.exists():
-        try:  # only the format since torch 1.6, a zip file, can be mapped
-            return torch.load(old, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(old))
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{old} cannot be read, is the download complete? {error}") from None
-    else:
-        found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-        raise ValueError(f"{folder} holds no weights: wanted model.safetensors, "
-                         f"model.safetensors.index.json or pytorch_model.bin; found {found}")
-    tensors = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                tensors.update((name, opened.get_tensor(name)) for name in opened.keys())
-        except Exception as error:  # safetensors raises a class of its own
-            raise ValueError(f"{file} cannot be read, is the download complete? {error}") from None
-    return tensors
-
-
-def fingerprint(tensors):
-    """A short name for these weights: equal for equal weights, whatever dtype they run in.
-
-    Hashes the name, shape and 16 evenly spaced numbers of every tensor, so that
-    it takes milliseconds for 11 billion weights too.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(set(tensors) - UNUSED):
-        tensor = tensors[name]
-        at = torch.arange(16) * (tensor.numel() - 1) // 15
-        places = torch.unravel_index(at, tensor.shape)
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor[places].bfloat16().tolist()}".encode())
-    return digest.hexdigest()[:16]
 
 
 def load(folder, dtype=torch.float32, device="cpu"):
     """A frozen T5 from a folder with config.json and the weights.
 
-    The weights are in `dtype` on `device`, except that under fp16 the feed-forward's
-    `wo` stays in fp32 (see FeedForward). Raises ValueError, naming every tensor that
-    is missing, unexpected or of another shape. Sets `t5.fingerprint`.
+    The weights are in `dtype` on `device`, since nothing that is frozen needs more; under
+    fp16 the feed-forward's `wo` stays in fp32 all the same (see FeedForward). Raises ValueError,
+    naming every tensor that is missing, unexpected or of another shape. Sets `t5.fingerprint`.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").exists():
-        found = ", ".join(sorted(p.name for p in folder.iterdir())) if folder.is_dir() else "no folder"
-        raise ValueError(f"{folder} holds no config.json (found: {found or 'nothing'})")
-    config = Config.read(folder / "config.json")
+    config = Config.read(folder)
     with torch.device("meta"):  # shapes only: no memory is taken for random weights
         t5 = T5(config)
-    wanted = {published_name(name): name for name in t5.state_dict()}
-    tensors = read_tensors(folder)
-    found = set(tensors) - UNUSED
-    if config.tie_word_embeddings and "lm_head.weight" in found:
-        if not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
-            raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
-                             "lm_head.weight and shared.weight differ")
-        found.remove("lm_head.weight")
+    wanted = {checkpoint.published_name(name): name for name in t5.state_dict()}
     shapes = {name: tuple(t5.state_dict()[ours].shape) for name, ours in wanted.items()}
-    problems = [
-        ("missing", [name for name in wanted if name not in found]),
-        ("unexpected", sorted(found - set(wanted))),
-        ("mismatched", [f"{name} is {tuple(tensors[name].shape)}, config.json says {shapes[name]}"
-                        for name in wanted if name in found
-                        and tuple(tensors[name].shape) != shapes[name]]),
-    ]
-    if any(names for _, names in problems):
-        raise ValueError(f"{folder}: the weights do not fit config.json. " + " ".join(
-            f"{kind}: {'; '.join(names)}." for kind, names in problems if names))
+    tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
+                                 config.tie_word_embeddings)
     state = {}
     for name, ours in wanted.items():
         keep = dtype == torch.float16 and name.endswith("wo.weight")
         state[ours] = tensors[name].to(device, torch.float32 if keep else dtype)
     t5.load_state_dict(state, assign=True)
-    t5.fingerprint = fingerprint({name: tensors[name] for name in wanted})
+    t5.fingerprint = checkpoint.fingerprint(tensors)
+    t5.amp = None if dtype == torch.float32 else dtype
     return t5.requires_grad_(False)
 
 
 def save(t5, folder):
     """Write config.json and model.safetensors, as published, each whole or not at all."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {published_name(name): tensor.detach().cpu().contiguous()
-               for name, tensor in t5.state_dict().items()}
-    config = dataclasses.asdict(t5.config) | {
-        "model_type": "t5", "architectures": ["T5ForConditionalGeneration"],
-        "is_encoder_decoder": True, "decoder_start_token_id": PAD,
-        "pad_token_id": PAD, "eos_token_id": EOS, "dropout_rate": 0.1}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(tensors, Path(scratch) / "model.safetensors", metadata={"format": "pt"})
-        (Path(scratch) / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        for name in ("config.json", "model.safetensors"):
-            os.replace(Path(scratch) / name, folder / name)
+    checkpoint.write(folder, dataclasses.asdict(t5.config) | {
+        "decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": EOS},
+        checkpoint.published(t5))
 
 
 def initialise(config, seed=0):
     """A T5 with random weights, on the scales of the T5 paper's own code, all trainable."""
-    generator = torch.Generator().manual_seed(seed)
-    t5 = T5(config)
+    t5, generator = T5(config), torch.Generator().manual_seed(seed)
     D, inner = config.d_model, config.num_heads * config.d_kv
-    deviation = {"shared": 1.0, "q": (D * config.d_kv) ** -0.5, "k": D ** -0.5, "v": D ** -0.5,
-                 "o": inner ** -0.5, "wi": D ** -0.5, "wi_0": D ** -0.5, "wi_1": D ** -0.5,
-                 "wo": config.d_ff ** -0.5, "table": D ** -0.5, "lm_head": 1.0}
-    with torch.no_grad():
-        for name, weight in t5.named_parameters():
-            if weight.dim() == 2:  # the norms stay at 1
-                weight.normal_(0, deviation[name.split(".")[-2]], generator=generator)
-    t5.fingerprint = fingerprint({published_name(k): v for k, v in t5.state_dict().items()})
+    deviation = dict.fromkeys(("k", "v", "wi", "wi_0", "wi_1", "table"), D ** -0.5) | {
+        "shared": 1.0, "lm_head": 1.0, "q": (D * config.d_kv) ** -0.5, "o": inner ** -0.5,
+        "wo": config.d_ff ** -0.5}
+    for name, weight in t5.named_parameters():
+        if weight.dim() == 2:  # the norms stay at 1
+            weight.data.normal_(0, deviation[name.split(".")[-2]], generator=generator)
+    t5.fingerprint = checkpoint.fingerprint(checkpoint.published(t5))
     return t5
 
 
@@ -551,39 +451,29 @@ def initialise(config, seed=0):
 KNOWN_ANSWERS = {"t5-small": -19.0845, "google/t5-v1_1-small": -59.0293}
 
 
-def main():
-    import argparse
-
-    import data  # for the tokenizer only: nothing above needs text
-
+def main(argv=None):
     parser = argparse.ArgumentParser(description="Continue a text, or check the published weights.")
-    parser.add_argument("model", help="a folder, or a name such as t5-small")
-    parser.add_argument("text", nargs="?", help="what T5 reads")
-    parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
-    parser.add_argument("--check", choices=sorted(KNOWN_ANSWERS),
-                        help="compare with the known answer of these published weights")
-    args = parser.parse_args()
-    if (args.text is None) == (args.check is None):
-        raise ValueError("give a text to continue, or --check with a name, and not both")
-    folder = data.checkpoint(args.model)
-    t5, tokenizer = load(folder), data.Tokenizer(folder / "spiece.model")
+    add = parser.add_argument
+    add("model", help="a folder, or a name such as t5-small")
+    add("text", nargs="?", default="Hello there", help="what T5 reads")
+    add("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
+    add("--check", choices=sorted(KNOWN_ANSWERS), help="hold these weights against a known answer")
+    args = parser.parse_args(argv)
+    folder = download.checkpoint(args.model)
+    t5, tokenizer = load(folder), Tokenizer(folder / "spiece.model")
     ids = torch.tensor([tokenizer.encode("Hello there" if args.check else args.text)])
-    memory = t5.encode(t5.embed(ids), ids != PAD)
-    if args.text is not None:
-        print(tokenizer.decode(t5.generate(memory, ids != PAD, args.max_tokens)[0].tolist()))
+    mask = ids != PAD
+    memory = t5.encode(t5.embed(ids), mask)
+    if args.check is None:
+        print(tokenizer.decode(t5.generate(memory, mask, args.max_tokens)[0].tolist()))
         return
-    found = t5.score_labels(memory, ids != PAD, torch.tensor([tokenizer.encode("Hi I am")])).item()
+    found = t5.score_labels(memory, mask, torch.tensor([tokenizer.encode("Hi I am")])).item()
     known = KNOWN_ANSWERS[args.check]
-    agrees = abs(found - known) < 1e-4
-    print(f"log p(Hi I am | Hello there) = {found:.4f}, known {known:.4f}: "
-          f"{'agrees' if agrees else 'DIFFERS'}")
-    if not agrees:
-        raise ValueError(f"{args.model} does not give the known answer of {args.check}")
+    said = f"log p(Hi I am | Hello there) = {found:.4f}, known {known:.4f}"
+    if abs(found - known) >= 1e-4:
+        raise ValueError(f"{args.model} is not the published {args.check}: {said}")
+    print(f"{said}: agrees")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"model.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    flags.run(main, "model.py")

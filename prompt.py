@@ -13,22 +13,17 @@ and a batch of several tasks. As each prompt meets only its own rows, and a loss
 that is averaged over its own rows, N prompts trained together get the gradients of
 N prompts trained alone (tests/test_prompt.py proves it).
 
-Also here: where a prompt starts from (section 3.2 of the paper), what several prompts
-of one task answer together (section 6), which words a prompt lies near (section 7),
-and how it is kept on disk, in the layout that the PEFT library reads.
+Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), what
+several prompts of one task answer together (section 6), which words a prompt lies near
+(section 7), and how it is kept on disk, in the layout that the PEFT library reads.
+
+Left out: prompts in every layer ("deep" ones), and reparametrised by a network.
 
 Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary,
 N prompts, L labels.
 """
 
-import contextlib
-import itertools
 import json
-import math
-import os
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy
@@ -36,6 +31,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from model import PAD, pad, shift_right, target_log_probs
+from plumbing.states import whole_folder
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
 SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
@@ -59,8 +57,21 @@ class PromptBank(nn.Module):
     def __len__(self):
         return len(self.prompts)
 
-    def stacked(self):
-        return torch.stack(tuple(self.prompts))  # (N, P, D)
+    @property
+    def length(self):
+        return len(self.prompts[0])  # P
+
+    def trained(self, n):
+        """A copy of what run n trains: its prompt (P, D)."""
+        return self.prompts[n].detach().cpu().clone()
+
+    def part(self, places):
+        """A bank of the prompts at these places."""
+        return self.holding([self.prompts[n] for n in places])
+
+    def holding(self, trained):
+        """A bank of such copies, on the same device."""
+        return PromptBank(trained).to(self.prompts[0].device)
 
     def prepend(self, embedded, mask, index):
         """Put prompt index[b] in front of row b.
@@ -68,14 +79,156 @@ class PromptBank(nn.Module):
         embedded (B, S, D), mask (B, S), index (B,) of whole numbers below N.
         Returns (B, P+S, D) and its mask (B, P+S): every prompt vector is visible.
         """
-        (B, S, D), prompts = embedded.shape, self.stacked()
+        (B, _, D), prompts = embedded.shape, torch.stack(tuple(self.prompts))
         if prompts.shape[-1] != D:
             raise ValueError(f"these prompts are {prompts.shape[-1]} wide, the model {D}")
         if index.shape != (B,):
             raise ValueError(f"index has shape {tuple(index.shape)}, wanted one per row: ({B},)")
-        rows = prompts[index]  # (N, P, D) -> (B, P, D)
+        # Not prompts[index], whose gradient threads add up in any order: not the same bits twice.
+        rows = prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
         seen = torch.ones(rows.shape[:2], dtype=torch.bool, device=mask.device)
         return torch.cat([rows, embedded], dim=1), torch.cat([seen, mask.bool()], dim=1)
+
+
+class Promptless(nn.Module):
+    """T5 by itself under the same interface: nothing in front, and what is trained is T5.
+
+    Model tuning, the baseline of the paper, is then the loop of prompt tuning with another
+    optimiser; and T5 without a prompt is scored as a prompt is.
+    """
+
+    length = 0
+
+    def __init__(self, t5):
+        super().__init__()
+        self.t5 = t5
+
+    def __len__(self):
+        return 1
+
+    def trained(self, n):
+        """A copy of all weights, by name."""
+        return {name: w.detach().cpu().clone() for name, w in self.t5.state_dict().items()}
+
+    def part(self, places):
+        return self
+
+    def holding(self, trained):
+        """The same T5, with the one copy's weights."""
+        self.t5.load_state_dict(trained[0])
+        return self
+
+    def prepend(self, embedded, mask, index):
+        return embedded, mask.bool()
+
+
+# --------------------------------------------------------------- batches of rows
+
+
+def in_parts(rows, tokens, length=0):
+    """Cut rows, (key, input ids, …), into parts of similar length and at most so many positions.
+
+    A part is one forward pass, as wide as its longest row, and its positions are counted with
+    the prompt's and the padding. Rows of similar length need little padding, and a loss that is
+    summed row by row does not mind where a row stands: the parts of a step give the same
+    gradient as the whole. A step that fits is one part, whatever its padding.
+
+    >>> [[key for key, _ in part] for part in in_parts(
+    ...     [("a", [5, 1]), ("b", [5, 6, 7, 8, 1]), ("c", [5, 6, 1])], tokens=8)]
+    [['a', 'c'], ['b']]
+    """
+    rows = sorted(rows, key=lambda row: len(row[1]))
+    part = []
+    for row in rows:
+        if part and (len(part) + 1) * (length + len(row[1])) > tokens:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+@torch.no_grad()
+def ask(t5, bank, rows, kinds, tokens=8192, sure=False):
+    """What prompts say to inputs, in whatever mixture: a list of answers, one for each row.
+
+    rows    (n, input ids, kind): prompt n of the bank stands before this input
+    kinds   kind -> (label ids (L, T) that end in eos, None), or (None, most tokens of a text)
+    tokens  positions in one forward pass, see `in_parts`
+    sure    whether a text's confidence is wanted, which costs another run of the decoder
+
+    Each input is encoded once. An answer to a kind with labels is their log-probabilities (L,);
+    to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).
+    """
+    answers = [None] * len(rows)
+    for part in in_parts([(i, row[1]) for i, row in enumerate(rows)], tokens, bank.length):
+        places = [i for i, _ in part]
+        ids = pad([row for _, row in part], t5.device)
+        index = torch.tensor([rows[i][0] for i in places], device=t5.device)
+        embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, index)
+        memory = t5.encode(embedded, mask)
+        for kind in dict.fromkeys(rows[i][2] for i in places):
+            mine = [b for b, i in enumerate(places) if rows[i][2] == kind]
+            labels, most = kinds[kind]
+            if labels is not None:
+                said = t5.score_labels(memory[mine], mask[mine], labels)
+            else:
+                said = write(t5, memory[mine], mask[mine], most, sure)
+            for b, answer in zip(mine, said):
+                answers[places[b]] = answer
+    return answers
+
+
+def write(t5, memory, mask, most, sure):
+    """Free text for each input: (ids, mean log-probability of its tokens, or None if not sure)."""
+    written = t5.generate(memory, mask, most)  # (B, T)
+    if not sure:
+        return [(ids, None) for ids in written.tolist()]
+    log_probs = target_log_probs(t5.decode(shift_right(written), memory, mask), written)
+    return zip(written.tolist(), (log_probs.sum(1) / (written != PAD).sum(1)).tolist())
+
+
+# ---------------------------------------------------------------- the optimiser
+
+
+class Adafactor(torch.optim.Optimizer):
+    """Adafactor as Lester et al. 2021 use it for prompts: not factored, no parameter scaling.
+
+        v  <- d v + (1 - d) (g^2 + 1e-30)        d = 1 - t^-0.8
+        u  =  g / sqrt(v),  scaled down to a root mean square of at most 1
+        p  <- p - lr u - lr * weight_decay * p
+
+    There are two Adafactors, and they are not the same:
+
+                     this one, for prompts       torch.optim.Adafactor, for model tuning
+        v            a number for each number    a row times a column for each matrix
+        a step       lr                          lr times the tensor's root mean square
+        why          a prompt is small, and      the state of 11 billion weights must be small,
+                     has to grow                 and small weights should take small steps
+
+    Each prompt of a bank is a parameter of its own, and so is clipped on its own: with that,
+    and with a loss that is averaged over its own rows, it is trained as if it were alone.
+    Source: Shazeer and Stern 2018, algorithm 4, with section 7.2's decay.
+    """
+
+    def __init__(self, params, lr=0.3, weight_decay=1e-5, decay=0.8):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "decay": decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                state.setdefault("step", torch.tensor(0.0))
+                state.setdefault("v", torch.zeros_like(p))
+                state["step"] += 1
+                d = 1 - state["step"].item() ** -group["decay"]
+                state["v"].mul_(d).add_(p.grad ** 2 + 1e-30, alpha=1 - d)
+                update = p.grad / state["v"].sqrt()
+                update /= (update.pow(2).mean().sqrt()).clamp(min=1.0)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 
 # ------------------------------------------------------------ initialisation
@@ -96,7 +249,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     labels     for "labels": the token ids of each label, without eos
     text       for "text": its token ids, without eos
 
-    The last way, from a trained prompt, is `from_file`.
+    One more way, from a trained prompt, is `from_file`.
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
     V, D = embedding.shape
@@ -123,37 +276,6 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     return prompt
 
 
-def from_file(path, fingerprint=None, shape=None):
-    """A prompt (P, D) to start from: a folder of ours or of PEFT, a .npy or a .pt array.
-
-    A folder of ours is refused by another model (`fingerprint`); of the others nobody
-    can tell what they were trained on. shape: the (P, D) that is wanted. Raises ValueError.
-    """
-    path = Path(path)
-    if path.is_dir():
-        prompt = (load(path, fingerprint)[0] if (path / "prompt.json").exists() else load_peft(path))
-    elif path.suffix == ".npy":
-        try:
-            prompt = numpy.load(path, allow_pickle=False)
-        except ValueError:
-            raise ValueError(f"{path} holds no array of numbers") from None
-    elif path.suffix in (".pt", ".pth"):
-        prompt = torch.load(path, map_location="cpu", weights_only=True)
-    else:
-        raise ValueError(f"{path} is no prompt: wanted a folder, a .npy or a .pt file")
-    if isinstance(prompt, dict) and len(prompt) == 1:  # {"prompt_embeddings": array}, say
-        [prompt] = prompt.values()
-    if not isinstance(prompt, (numpy.ndarray, torch.Tensor)):
-        raise ValueError(f"{path} holds no single array")
-    prompt = torch.as_tensor(prompt).detach().float()
-    if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
-        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, wanted "
-                         f"{f'{tuple(shape)}, length and width' if shape is not None else '(P, D)'}")
-    if not prompt.isfinite().all():
-        raise ValueError(f"{path} holds numbers that are not finite")
-    return prompt
-
-
 # ---------------------------------------------------------------- an ensemble
 
 
@@ -164,7 +286,7 @@ def vote(log_probs, how="majority"):
     sum of log-probabilities over all prompts (Lester et al., section 6; they leave ties
     open). "mean": the larger mean probability, each prompt's made to sum to 1 first.
 
-    >>> scores = torch.tensor([[[-1.0, -2.0]], [[-1.0, -2.0]], [[-9.0, -0.1]]])  # 3 prompts, 1 example
+    >>> scores = torch.tensor([[[-1.0, -2.0]], [[-1.0, -2.0]], [[-9.0, -0.1]]])  # 3 prompts
     >>> vote(scores).item(), vote(scores, "mean").item()
     (0, 1)
     """
@@ -194,8 +316,8 @@ def vote_text(texts, confidences):
     groups = {}
     for text, confidence in zip(texts, confidences, strict=True):
         groups.setdefault(" ".join(text.lower().split()), []).append((confidence, text))
-    best = max(groups.values(), key=lambda group: (len(group), sum(c for c, _ in group) / len(group)))
-    return max(best)[1]
+    sure = {key: sum(c for c, _ in group) / len(group) for key, group in groups.items()}
+    return max(groups[max(groups, key=lambda key: (len(groups[key]), sure[key]))])[1]
 
 
 # ------------------------------------------------------- what a prompt is near
@@ -214,7 +336,9 @@ def neighbours(prompt, embedding, top=5, pieces=None):
 
 
 def clusters(ids):
-    """Groups of prompt vectors, linked by a piece among the nearest of both: ids (P, top) -> lists of places, largest first.
+    """Groups of prompt vectors, linked by a piece among the nearest of both.
+
+    ids (P, top) -> lists of places, the largest first.
 
     >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
     [[0, 2], [1], [3]]
@@ -231,7 +355,7 @@ def clusters(ids):
 # ------------------------------------------------------------------- on disk
 
 
-def save(folder, prompt, made_by, model_name="", layers=None, heads=None):
+def save(folder, prompt, made_by, model_name="", config=None):
     """Write one prompt (P, D) as the PEFT library would, with what made it beside it.
 
     made_by: JSON-able: task, recipe, score, and "fingerprint", the model's and the
@@ -242,19 +366,14 @@ def save(folder, prompt, made_by, model_name="", layers=None, heads=None):
     adapter = {"peft_type": "PROMPT_TUNING", "task_type": "SEQ_2_SEQ_LM",
                "base_model_name_or_path": str(model_name), "inference_mode": True,
                "num_virtual_tokens": P, "token_dim": D, "num_transformer_submodules": 1,
-               "num_layers": layers, "num_attention_heads": heads, "prompt_tuning_init": "RANDOM"}
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
-        new.mkdir()
+               "num_layers": getattr(config, "num_layers", None),
+               "num_attention_heads": getattr(config, "num_heads", None),
+               "prompt_tuning_init": "RANDOM"}
+    with whole_folder(folder) as new:
         save_file({"prompt_embeddings": prompt.detach().float().cpu().contiguous()},
                   new / "adapter_model.safetensors")
         (new / "adapter_config.json").write_text(json.dumps(adapter, indent=2) + "\n")
         (new / "prompt.json").write_text(json.dumps(made_by, indent=2) + "\n")
-        if folder.exists():
-            os.rename(folder, Path(scratch) / "old")
-        os.rename(new, folder)
 
 
 def load(folder, fingerprint=None):
@@ -285,7 +404,8 @@ def load_peft(folder):
     folder = Path(folder)
     config = folder / "adapter_config.json"
     if config.exists():
-        submodules = json.loads(config.read_text(encoding="utf-8")).get("num_transformer_submodules")
+        said = json.loads(config.read_text(encoding="utf-8"))
+        submodules = said.get("num_transformer_submodules")
         if submodules not in (None, 1):
             raise ValueError(f"{folder} has vectors before the decoder's input as well "
                              f"(num_transformer_submodules {submodules}), wanted 1")
@@ -300,205 +420,33 @@ def load_peft(folder):
     return tensors["prompt_embeddings"]
 
 
-# ------------------------------------------------------------------ prediction
+def from_file(path, fingerprint=None, shape=None):
+    """A prompt (P, D) to start from: a folder of ours or of PEFT, a .npy or a .pt array.
 
-
-@torch.no_grad()
-def answer(t5, tokenizer, bank, members, rows, longest=512, max_tokens=128):
-    """What prompts say to inputs of several tasks, all encoded in one batch.
-
-    members     task -> places in the bank: one prompt, or several that vote
-    rows        (task, input): a text, or a data.Example, which knows its long part
-    longest     tokens of an input, beyond which it is cut
-    max_tokens  of free text
-    Returns a dict for each row: {"label", "probabilities"}, the mean over the prompts of
-    each label's probability among the labels and the majority's label; or, for a task of
-    free text, {"text", "confidence"}: the mean probability of its tokens, geometrically.
+    A folder of ours is refused by another model (`fingerprint`); of the others nobody
+    can tell what they were trained on. shape: the (P, D) that is wanted. Raises ValueError.
     """
-    import data  # tasks and tokens: the bank above needs neither
-    import model
-
-    device = t5.shared.weight.device
-    tokens, _ = tokenizer.encode_inputs(
-        [data.Example(text, "") if isinstance(text, str) else text for _, text in rows], longest)
-    copies = [(row, n) for row, (task, _) in enumerate(rows) for n in members[task]]
-    ids = data.pad([tokens[row] for row, _ in copies], device)
-    index = torch.tensor([n for _, n in copies], device=device)
-    embedded, mask = bank.prepend(t5.embed(ids), ids != data.PAD, index)
-    memory = t5.encode(embedded, mask)
-    answers = [None] * len(rows)
-    for task in dict(rows):  # the decoder's part, task by task: the answers are of different kinds
-        N = len(members[task])
-        at = [i for i, (row, _) in enumerate(copies) if rows[row][0] == task]  # B * N, the N together
-        where = [row for row, (name, _) in enumerate(rows) if name == task]
-        labels = data.TASKS[task].labels
-        if labels:
-            label_ids = data.pad([tokenizer.encode(label) for label in labels], device)
-            scores = t5.score_labels(memory[at], mask[at], label_ids)  # (B * N, L)
-            scores = scores.view(len(where), N, -1).transpose(0, 1)  # -> (N, B, L)
-            for row, best, shares in zip(where, vote(scores).tolist(),
-                                         scores.softmax(-1).mean(0).tolist()):
-                answers[row] = {"label": labels[best], "probabilities": dict(zip(labels, shares))}
-        else:
-            written = t5.generate(memory[at], mask[at], max_tokens)
-            logits = t5.decode(model.shift_right(written), memory[at], mask[at])
-            sure = (model.target_log_probs(logits, written).sum(1) / (written != data.PAD).sum(1)).tolist()
-            texts = [tokenizer.decode(ids) for ids in written.tolist()]
-            for k, row in enumerate(where):
-                group = slice(k * N, (k + 1) * N)
-                text = vote_text(texts[group], sure[group])
-                confidence = max(c for t, c in zip(texts[group], sure[group]) if t == text)
-                answers[row] = {"text": text, "confidence": math.exp(confidence)}
-    return answers
-
-
-def read_lines(file, tasks):
-    """(line number, (task, input) or an error) of JSON lines {"task": …, "input": …}.
-
-    "task" may be left out where only one is served.
-    """
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
+    path = Path(path)
+    if path.is_dir():
+        ours = (path / "prompt.json").exists()
+        prompt = load(path, fingerprint)[0] if ours else load_peft(path)
+    elif path.suffix == ".npy":
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object {\"task\": …, \"input\": …}")
-            task = row.get("task", tasks[0] if len(tasks) == 1 else None)
-            if task not in tasks:
-                raise ValueError(f"{f'task {task!r}' if 'task' in row else 'no task'}, wanted one of {', '.join(tasks)}")
-            if not isinstance(row.get("input"), str):
-                raise ValueError("no text under \"input\"")
-            row["input"].encode()  # half a character, or bytes that are not UTF-8
-            yield number, (task, row["input"])
-        except (ValueError, RecursionError) as error:
-            what = "not JSON: " if isinstance(error, json.JSONDecodeError) else ""
-            yield number, ValueError(f"line {number}: {what}{error}")
-
-
-def predict(folders, file, model_name, batch, device, cache, out, log):
-    """Answer a stream of JSON lines; a batch is all that is ever in memory. Returns how many were bad."""
-    import data
-    import model
-
-    checkpoint = data.checkpoint(model_name, cache=cache)
-    t5, tokenizer = model.load(checkpoint, device=device), data.Tokenizer(checkpoint / "spiece.model")
-    prompts, members = [], {}
-    for folder in folders:
-        vectors, made_by = load(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
-        data.find_task(made_by["task"])
-        members.setdefault(made_by["task"], []).append(len(prompts))
-        prompts.append(vectors)
-    lengths = {str(folder): len(vectors) for folder, vectors in zip(folders, prompts)}
-    if len(set(lengths.values())) > 1:
-        raise ValueError("prompts in one batch must be of one length, not " + ", ".join(
-            f"{length} ({folder})" for folder, length in lengths.items()))
-    bank = PromptBank(prompts).to(device)
-    began, done, bad = time.time(), 0, 0
-    lines = read_lines(file, list(members))
-    while some := list(itertools.islice(lines, batch)):
-        good = [(number, row) for number, row in some if not isinstance(row, ValueError)]
-        for number, error in some:
-            if isinstance(error, ValueError):
-                print(f"prompt.py: {error}", file=log)
-                bad += 1
-        found = answer(t5, tokenizer, bank, members, [row for _, row in good]) if good else []
-        for (number, (task, _)), result in zip(good, found):
-            print(json.dumps({"line": number, "task": task} | result, ensure_ascii=False), file=out)
-        out.flush()
-        done += len(good)
-    seconds = time.time() - began
-    print(f"{done} answered, {bad} bad lines, {done / max(seconds, 1e-9):.0f} a second", file=log)
-    return bad
-
-
-# ----------------------------------------------------------- the command line
-
-
-def print_neighbours(folder, model_name, top, cache):
-    """The nearest pieces of each vector, which vectors share some, and where the labels are."""
-    import data  # for the pieces' texts: nothing above needs them
-    import model
-
-    checkpoint = data.checkpoint(model_name, cache=cache)
-    t5, tokenizer = model.load(checkpoint), data.Tokenizer(checkpoint / "spiece.model")
-    prompt = from_file(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
-    if prompt.shape[1] != t5.config.d_model:
-        raise ValueError(f"{folder} is {prompt.shape[1]} wide, {model_name} {t5.config.d_model}")
-    if top > tokenizer.pieces - SPECIAL:
-        raise ValueError(f"--top is {top}, the vocabulary has {tokenizer.pieces - SPECIAL} pieces")
-    ids, similarities = neighbours(prompt, t5.shared.weight, top, tokenizer.pieces)
-    for place, (near, values) in enumerate(zip(ids.tolist(), similarities.tolist())):
-        print(f"{place:4}  " + "  ".join(f"{tokenizer.sp.id_to_piece(i)} {value:.2f}"
-                                         for i, value in zip(near, values)))
-    shared = [group for group in clusters(ids) if len(group) > 1]
-    print(f"\ngroups of vectors linked by a piece among their nearest {top}: {len(shared)}"
-          + "".join(f"\n  vectors {', '.join(map(str, group))}: "
-                    + " ".join(sorted({tokenizer.sp.id_to_piece(i) for place in group
-                                       for i in ids[place].tolist()})) for group in shared))
-    made_by = Path(folder) / "prompt.json"
-    task = json.loads(made_by.read_text(encoding="utf-8"))["task"] if made_by.exists() else None
-    for label in data.TASKS[task].labels if task in data.TASKS else ():
-        mean = t5.shared.weight[tokenizer.encode(label)[:-1]].float().mean(0)
-        similarity = F.cosine_similarity(prompt, mean[None], dim=-1)
-        print(f"label {label}: nearest is vector {similarity.argmax().item()}, cosine {similarity.max():.2f}")
-
-
-def main():
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Answer inputs with trained prompts, or print the words they lie near.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    near = commands.add_parser("neighbours", help="the vocabulary pieces nearest to each vector")
-    near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
-    near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
-    ask = commands.add_parser("predict", help="answer inputs, of several tasks at once if need be")
-    ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task vote: "
-                     "the label (or text) is the majority's, the probabilities are their mean")
-    ask.add_argument("--text", action="append", help="an input (several times for more); needs one task")
-    ask.add_argument("--file", help='JSON lines {"task": …, "input": …} (default: standard input)')
-    ask.add_argument("--batch", type=int, default=32, help="lines in a batch, which is answered when it is full or the input ends "
-                     "(default: 32)")
-    ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for command in (near, ask):
-        command.add_argument("--model", default=str(Path(__file__).parent / "toy" / "t5"),
-                             help="the T5 they were trained on (default: the toy T5)")
-        command.add_argument("--cache", help="folder for downloads")
-    args = parser.parse_args()
-    for name in ("top", "batch"):
-        if getattr(args, name, 1) < 1:
-            raise ValueError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
-    if args.command == "neighbours":
-        print_neighbours(args.prompt, args.model, args.top, args.cache)
-        return
-    if args.text and args.file:
-        raise ValueError("give --text or --file, not both")
-    if args.file and (Path(args.file).is_dir() or not Path(args.file).exists()):
-        raise ValueError(f"--file {args.file} is not there, or a folder")
-    # Bytes that are no UTF-8 are let through: `read_lines` says which line they are on.
-    if args.file:
-        source = open(args.file, encoding="utf-8-sig", errors="surrogateescape")
-    elif args.text:
-        source = contextlib.nullcontext(json.dumps({"input": text}) for text in args.text)
+            prompt = numpy.load(path, allow_pickle=False)
+        except ValueError:
+            raise ValueError(f"{path} holds no array of numbers") from None
+    elif path.suffix in (".pt", ".pth"):
+        prompt = torch.load(path, map_location="cpu", weights_only=True)
     else:
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-        source = sys.stdin
-    with source as file:
-        bad = predict(args.prompts, file, args.model, args.batch, args.device, args.cache,
-                      sys.stdout, sys.stderr)
-    if bad:
-        raise ValueError(f"{bad} lines could not be answered, see above")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-        sys.stdout.flush()
-    except ValueError as error:
-        print(f"prompt.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read the answers has gone: `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        raise ValueError(f"{path} is no prompt: wanted a folder, a .npy or a .pt file")
+    if isinstance(prompt, dict) and len(prompt) == 1:  # {"prompt_embeddings": array}, say
+        [prompt] = prompt.values()
+    if not isinstance(prompt, (numpy.ndarray, torch.Tensor)):
+        raise ValueError(f"{path} holds no single array")
+    prompt = torch.as_tensor(prompt).detach().float()
+    wanted = "(P, D)" if shape is None else f"{tuple(shape)}, length and width"
+    if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
+        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, wanted {wanted}")
+    if not prompt.isfinite().all():
+        raise ValueError(f"{path} holds numbers that are not finite")
+    return prompt

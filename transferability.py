@@ -15,15 +15,33 @@ inputs of the target, the decoder's last state at its first position (from which
 answer is read), less that of the promptless model: what every prompt shares with no
 prompt at all is no likeness of tasks, and would give unrelated pairs a weight.
 
+What its range looks like: 1 is a prompt and itself. On the toy world, uncentred, everything
+lies between 0.3 and 1, unrelated pairs too; centred, the closest pair of tasks has about 0.9,
+most pairs have 0 to 0.3, and some are a little below 0. Lengths do not matter, directions do.
+
+A new measure is one function of (source, target, setting) and one entry in MEASURES: the
+flag --metric, the reports and the results read that table.
+
 Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 """
+
+import dataclasses
 
 import torch
 import torch.nn.functional as F
 
-from data import spearman  # to judge a measure by: predicted against found  # noqa: F401
 from model import PAD
+from plumbing.stats import spearman  # noqa: F401: judges a measure, predicted against found
 from prompt import PromptBank
+
+
+@dataclasses.dataclass
+class Probe:
+    """What a measure may ask beside the two prompts."""
+
+    t5: object
+    ids: torch.Tensor  # (B, S), inputs of the target, padded
+    sentinel: int  # the id of <extra_id_0>
 
 
 def cosine(a, b):
@@ -35,22 +53,24 @@ def cosine(a, b):
     return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
 
 
-def e_avg(source, target):
+def e_avg(source, target, probe=None):
     """Cosine of the prompts' mean vectors.
 
-    >>> round(e_avg(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 4)
+    >>> source, target = torch.tensor([[1.0, 0], [0, 1.0]]), torch.tensor([[1.0, 0], [1.0, 0]])
+    >>> round(e_avg(source, target), 4)
     0.7071
     """
     return cosine(source.mean(0), target.mean(0))
 
 
-def e_tok(source, target):
+def e_tok(source, target, probe=None):
     """Mean cosine over all pairs of one vector of each prompt.
 
     >>> e_tok(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     0.5
     """
-    return (F.normalize(source.float(), dim=1) @ F.normalize(target.float(), dim=1).T).mean().item()
+    source, target = F.normalize(source.float(), dim=1), F.normalize(target.float(), dim=1)
+    return (source @ target.T).mean().item()  # (P, D) @ (D, P) -> (P, P)
 
 
 @torch.no_grad()
@@ -74,9 +94,10 @@ def active_neurons(t5, prompt, sentinel):
     return torch.cat(fired).float()
 
 
-def on(source, target, t5, sentinel):
+def on(source, target, probe):
     """Cosine of the two prompts' active neurons."""
-    return cosine(active_neurons(t5, source, sentinel), active_neurons(t5, target, sentinel))
+    return cosine(active_neurons(probe.t5, source, probe.sentinel),
+                  active_neurons(probe.t5, target, probe.sentinel))
 
 
 @torch.no_grad()
@@ -98,8 +119,17 @@ def task_embedding(t5, prompt, ids, rows=32):
     return total / len(ids)
 
 
-def panda(source, target, t5, ids):
-    """Cosine of the two task embeddings on the inputs ids (B, S), centred by the promptless model."""
-    neutral = task_embedding(t5, None, ids)
-    return cosine(task_embedding(t5, source, ids) - neutral,
-                  task_embedding(t5, target, ids) - neutral)
+def panda(source, target, probe):
+    """Cosine of the two task embeddings on the same inputs, centred by the promptless model."""
+    neutral = task_embedding(probe.t5, None, probe.ids)
+    return cosine(task_embedding(probe.t5, source, probe.ids) - neutral,
+                  task_embedding(probe.t5, target, probe.ids) - neutral)
+
+
+# name -> function(source prompt (P, D), target prompt (P, D), Probe) -> a number in [-1, 1].
+MEASURES = {"panda": panda, "on": on, "e_avg": e_avg, "e_tok": e_tok}
+
+
+def all_measures(source, target, probe):
+    """Every measure of a pair of prompts, name -> number."""
+    return {name: measure(source, target, probe) for name, measure in MEASURES.items()}

@@ -1,10 +1,10 @@
-"""What prompts cost: time, memory and bytes, of one, of several together, of several apart, of model tuning.
+"""What prompts cost: time, memory and bytes, of one, of several together, apart, of model tuning.
 
     python benchmarks/cost.py                                       the toy T5
     python benchmarks/cost.py --model t5-small --length 100         or any other
 
 Training: a step is one batch of each prompt, forward, backward and the optimiser.
-Answering: dev examples, as `prompt.answer` does it, one prompt or a vote of all.
+Answering: dev examples, as predict.py does it, one prompt or a vote of all.
 
 - Time: all cases in turn, many rounds, in one process. A case's ratio is the median (lowest
   to highest) over the rounds of its time to that of one prompt, in the same round. Two minutes
@@ -15,8 +15,8 @@ Answering: dev examples, as `prompt.answer` does it, one prompt or a vote of all
 - Bytes: of the files that are written.
 
 The examples are the toy world's whatever the model: a cost does not depend on what is said.
-Left out: reading the data, making the optimiser or model tuning's copy of T5 (they are in the memory, not
-in the time), and the scoring of checkpoints.
+Left out: reading the data, making the optimiser or model tuning's copy of T5 (they are in the
+memory, not in the time), and the scoring of checkpoints.
 """
 
 import argparse
@@ -33,11 +33,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+import data
+import model
+import predict
 import prompt
 import train
+from plumbing import flags
 
-CASES = {"one": "one prompt", "together": "{n} prompts together", "apart": "{n} prompts, one after the other",
-         "tuning": "model tuning"}
+CASES = {"one": "one prompt", "together": "{n} prompts together",
+         "apart": "{n} prompts, one after the other", "tuning": "model tuning"}
 
 
 class Bench:
@@ -45,48 +49,53 @@ class Bench:
 
     def __init__(self, args, scratch):
         self.args = args
-        options = ["--target", args.task, "--approach", "prompt", "--out", scratch, "--length", str(args.length),
-                   "--batch", str(args.batch), "--tokens", str(args.tokens)]
+        options = ["--target", args.task, "--approach", "prompt", "--out", scratch,
+                   "--length", str(args.length), "--batch", str(args.batch),
+                   "--tokens", str(args.tokens)]
         for name in ("model", "device", "dtype"):
             if getattr(args, name):
                 options += [f"--{name}", getattr(args, name)]
-        self.setting = train.Setting(train.parse_arguments(options))
-        self.setting.scaler = torch.amp.GradScaler(self.setting.device.split(":")[0],
-                                                   enabled=self.setting.dtype == "fp16")
-        self.task = train.TaskData(self.setting, args.task)
-        self.rows = [(args.task, example) for _, example in self.task.dev[:args.examples]]
-        self.starts = [train.start(self.setting, self.task, seed) for seed in range(args.prompts)]
+        self.shop = train.open_workshop(train.parse_arguments(options))
+        self.t5 = self.shop.t5
+        self.scaler = torch.amp.GradScaler(self.t5.device.type,
+                                           enabled=self.t5.amp == torch.float16)
+        self.task = data.Encoded(args.task, self.shop.tokenizer, self.shop.recipe)
+        self.rows = [(args.task, example) for example in self.task.dev[:args.examples]]
+        self.starts = [train.fresh_prompt(self.shop, self.task, seed)
+                       for seed in range(args.prompts)]
 
     def train(self, seeds, tuning=False):
-        """Seconds of some steps of these seeds' prompts in one pass; or of all weights, of a copy."""
-        setting, frozen, steps = self.setting, self.setting.t5, self.args.steps
-        starts = [None] if tuning else [self.starts[seed] for seed in seeds]
-        bank = None if tuning else prompt.PromptBank(starts).to(setting.device)
+        """Seconds of some steps of these seeds' prompts in one pass; or of all T5's weights."""
+        recipe, steps = self.shop.recipe, self.args.steps
         if tuning:
-            setting.t5 = copy.deepcopy(frozen).float().requires_grad_(True)
-        optimizer = train.make_optimizer(setting.args, bank, setting.t5)
-        runs = [train.Run("prompt", seed, start, steps) for seed, start in zip(seeds, starts)]
+            t5 = copy.deepcopy(self.t5).float().requires_grad_(True)
+            bank, runs = prompt.Promptless(t5), [train.Run("finetune", 0, steps)]
+            optimizer = torch.optim.Adafactor(t5.parameters(), lr=recipe.finetune_lr)
+        else:
+            t5, starts = self.t5, [self.starts[seed] for seed in seeds]
+            bank = prompt.PromptBank(starts).to(t5.device)
+            runs = [train.Run("prompt", seed, steps) for seed in seeds]
+            optimizer = torch.optim.AdamW(bank.prompts, lr=recipe.lr)
         began = self.clock()
         for step in range(steps):
-            train.gradients(setting, self.task, bank, runs, None, step)
-            setting.scaler.step(optimizer)
-            setting.scaler.update()
+            train.gradients(t5, bank, self.task, runs, None, step, recipe, self.shop.tokens,
+                            self.scaler)
+            self.scaler.step(optimizer)
+            self.scaler.update()
             optimizer.zero_grad()
-        setting.t5 = frozen
         return self.clock() - began
 
     def answer(self, seeds):
         """Seconds of answering the dev examples by the vote of these seeds' prompts."""
-        bank = prompt.PromptBank([self.starts[seed] for seed in seeds]).to(self.setting.device)
-        members = {self.args.task: list(range(len(bank)))}
+        bank = prompt.PromptBank([self.starts[seed] for seed in seeds]).to(self.t5.device)
+        members, size = {self.args.task: list(range(len(bank)))}, self.args.batch
         began = self.clock()
-        for at in range(0, len(self.rows), self.args.batch):
-            with self.setting.amp():
-                prompt.answer(self.setting.t5, self.setting.tokenizer, bank, members, self.rows[at:at + self.args.batch])
+        for at in range(0, len(self.rows), size):
+            predict.answer(self.t5, self.shop.tokenizer, bank, members, self.rows[at:at + size])
         return self.clock() - began
 
     def clock(self):
-        if self.setting.device.startswith("cuda"):
+        if self.t5.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -104,7 +113,7 @@ def peak(bench, what, case):
 
     On a CPU: how far the resident memory rises above where it stands (Linux).
     """
-    if bench.setting.device.startswith("cuda"):
+    if bench.t5.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         bench.run(what, case)
@@ -123,12 +132,11 @@ def resident():
 
 def stored(bench, scratch):
     """(bytes of one prompt's folder, bytes of one model's weights in fp32)."""
-    folder = Path(scratch) / "prompt"
-    prompt.save(folder, bench.starts[0], {"task": bench.args.task, "fingerprint": bench.setting.fingerprint})
-    weights = Path(scratch) / "weights.safetensors"
-    train.save_file({name: weight.detach().float().cpu().clone() for name, weight
-                     in bench.setting.t5.state_dict().items()}, weights)
-    return sum(file.stat().st_size for file in folder.iterdir()), weights.stat().st_size
+    folder, weights = Path(scratch) / "prompt", Path(scratch) / "model"
+    prompt.save(folder, bench.starts[0], {"task": bench.args.task})
+    model.save(copy.deepcopy(bench.t5).float(), weights)
+    return (sum(file.stat().st_size for file in folder.iterdir()),
+            (weights / "model.safetensors").stat().st_size)
 
 
 def parse_arguments(argv=None):
@@ -140,16 +148,15 @@ def parse_arguments(argv=None):
     add("--length", type=int, default=10, help="vectors in a prompt (default: 10)")
     add("--batch", type=int, default=16, help="examples of a prompt in a step (default: 16)")
     add("--steps", type=int, default=5, help="training steps of a case in a round (default: 5)")
-    add("--examples", type=int, default=160, help="dev examples answered in a round (default: 160)")
+    add("--examples", type=int, default=160, help="dev examples a round answers (default: 160)")
     add("--rounds", type=int, default=7, help="rounds of the timing (default: 7)")
-    add("--tokens", type=int, default=8192, help="positions in one forward pass of training (default: 8192)")
+    add("--tokens", type=int, default=8192, help="positions in one forward pass (default: 8192)")
     add("--device", help="as for train.py")
     add("--dtype", help="as for train.py")
     add("--measure", help=argparse.SUPPRESS)  # WHAT-CASE: the peak of one case, for ourselves
     args = parser.parse_args(argv)
     for name in ("prompts", "length", "batch", "steps", "examples", "rounds", "tokens"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
+        flags.check(name, getattr(args, name), at_least=1)
     return args
 
 
@@ -169,14 +176,17 @@ def main():
             for _ in range(args.rounds):
                 for case in cases:
                     seconds[case].append(bench.run(what, case))
-            print(f"\n| {'training, a step of ' + str(args.batch) if what == 'train' else 'answering, an example'} "
-                  "| ms, median | beside one prompt | peak memory above the model |\n|---|---|---|---|")
+            kind = {"train": f"training, a step of {args.batch}",
+                    "answer": "answering, an example"}[what]
+            unit = args.steps if what == "train" else len(bench.rows)
+            print(f"\n| {kind} | ms, median | beside one prompt | peak memory above the model |\n"
+                  "|---|---|---|---|")
             for case in cases:
                 ratios = [a / b for a, b in zip(seconds[case], seconds["one"])]
                 done = subprocess.run([sys.executable, *sys.argv, "--measure", f"{what}-{case}"],
                                       capture_output=True, text=True, check=True)
-                unit = args.steps if what == "train" else len(bench.rows)
-                print(f"| {CASES[case].format(n=args.prompts)} | {1000 * statistics.median(seconds[case]) / unit:.2f} "
+                print(f"| {CASES[case].format(n=args.prompts)} "
+                      f"| {1000 * statistics.median(seconds[case]) / unit:.2f} "
                       f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
                       f"| {json.loads(done.stdout.splitlines()[-1]) / 1e6:.0f} MB |", flush=True)
     print(f"\nstored: {args.prompts} prompts {args.prompts * small:,} bytes, {args.prompts} tuned models "
@@ -184,8 +194,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"cost.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    flags.run(main, "cost.py")

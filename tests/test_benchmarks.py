@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 
-import train
+import prompt
 
-sys.path.insert(0, str(train.HERE / "benchmarks"))
+sys.path.insert(0, str(Path(prompt.__file__).parent / "benchmarks"))
 import cost
 import table
 
 
 @pytest.fixture
 def bench(tmp_path):
-    return cost.Bench(cost.parse_arguments("--prompts 3 --length 2 --batch 4 --steps 2 --examples 6".split()),
-                      str(tmp_path))
+    options = "--prompts 3 --length 2 --batch 4 --steps 2 --examples 6"
+    return cost.Bench(cost.parse_arguments(options.split()), str(tmp_path))
 
 
 def test_the_cases_do_the_same_work_together_and_apart(bench, monkeypatch):
-    done, encode, step = [], bench.setting.t5.encode, bench.setting.scaler.step
+    done, encode, step = [], bench.t5.encode, bench.scaler.step
 
     def encode_and_tell(embedded, mask):
         done.append(len(embedded))
@@ -37,8 +37,8 @@ def test_the_cases_do_the_same_work_together_and_apart(bench, monkeypatch):
         done.append("step")
         step(optimizer)
 
-    monkeypatch.setattr(bench.setting.t5, "encode", encode_and_tell)
-    monkeypatch.setattr(bench.setting.scaler, "step", step_and_tell)
+    monkeypatch.setattr(bench.t5, "encode", encode_and_tell)
+    monkeypatch.setattr(bench.scaler, "step", step_and_tell)
 
     def seen(what, case):
         done.clear()
@@ -55,19 +55,24 @@ def test_the_cases_do_the_same_work_together_and_apart(bench, monkeypatch):
     assert seen("answer", "apart") == [4, 2] * 3
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the resident memory so")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(),
+                    reason="only Linux tells the resident memory so")
 def test_the_peak_is_what_a_case_adds(bench, monkeypatch):
-    monkeypatch.setattr(bench, "run", lambda what, case: bytearray(200_000_000) and None)  # and gives back
+    # A case that takes 200 MB and gives them back.
+    monkeypatch.setattr(bench, "run", lambda what, case: bytearray(200_000_000) and None)
     assert 190e6 < cost.peak(bench, "train", "one") < 250e6
 
 
 def test_the_table_divides_by_what_was_done(bench, monkeypatch, capsys):
-    # Six steps' worth of seconds for two steps, three for six examples; five prompts take four times as long.
-    seconds = {("train", "one"): 6.0, ("train", "together"): 24.0, ("train", "apart"): 30.0, ("train", "tuning"): 9.0,
-               ("answer", "one"): 3.0, ("answer", "together"): 12.0, ("answer", "apart"): 15.0}
+    # Six seconds for two steps, three for six examples; five prompts take four times as long.
+    seconds = {("train", "one"): 6.0, ("train", "together"): 24.0, ("train", "apart"): 30.0,
+               ("train", "tuning"): 9.0, ("answer", "one"): 3.0, ("answer", "together"): 12.0,
+               ("answer", "apart"): 15.0}
     monkeypatch.setattr(cost.Bench, "run", lambda self, what, case: seconds[what, case])
-    monkeypatch.setattr(cost.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout="words\n7000000\n"))
-    monkeypatch.setattr(sys, "argv", "cost.py --prompts 5 --length 2 --steps 2 --examples 6 --rounds 2".split())
+    measured = types.SimpleNamespace(stdout="words\n7000000\n")
+    monkeypatch.setattr(cost.subprocess, "run", lambda *_, **__: measured)
+    options = "cost.py --prompts 5 --length 2 --steps 2 --examples 6 --rounds 2"
+    monkeypatch.setattr(sys, "argv", options.split())
     cost.main()
     printed = capsys.readouterr().out
     assert "| 5 prompts together | 12000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed  # ms a step
@@ -77,21 +82,23 @@ def test_the_table_divides_by_what_was_done(bench, monkeypatch, capsys):
 
 
 def test_model_tuning_leaves_the_model_as_it_was(bench):
-    before = {name: weight.clone() for name, weight in bench.setting.t5.state_dict().items()}
+    before = {name: weight.clone() for name, weight in bench.t5.state_dict().items()}
     bench.run("train", "tuning")
-    assert all(torch.equal(weight, before[name]) for name, weight in bench.setting.t5.state_dict().items())
+    after = bench.t5.state_dict()
+    assert all(torch.equal(weight, before[name]) for name, weight in after.items())
 
 
 def test_stored_bytes_are_those_of_the_files(bench, tmp_path):
     prompts, weights = cost.stored(bench, tmp_path)
-    count = sum(p.numel() for p in bench.setting.t5.parameters())
+    count = sum(p.numel() for p in bench.t5.parameters())
     assert 4 * 2 * 128 < prompts < 4 * 2 * 128 + 2000  # the numbers, and what made them
     assert 4 * count < weights < 4 * count + 20000
 
 
 def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **more):
-    made = {"target": target, "source": source, "seeds": list(seeds), "scores": {"prompt": prompts} | others,
-            "ensemble": {}, "elsewhere": {}, "majority": 50.0, "promptless": 40.0} | more
+    """A results.json with these scores."""
+    made = {"target": target, "source": source, "seeds": list(seeds), "majority": 50.0,
+            "promptless": 40.0, "scores": {"prompt": prompts} | others} | more
     file = folder / f"{source}-to-{target}" / "results.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(made))
@@ -105,8 +112,9 @@ def test_runs_side_by_side_with_a_star_for_what_is_not_chance(tmp_path):
     result(tmp_path / "wide", "toy-cb", [50, 62, 77])  # -10, 0, +13
     result(tmp_path / "wide", "toy-nli", [90, 90, 90])
     result(tmp_path / "twin", "toy-cb", [70, 72, 75])  # other than the first, not than the second
-    result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # of other seeds: not compared
-    assert table.scores([tmp_path / name for name in ("short", "long", "wide", "twin", "late")]) == [
+    result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # not comparable
+    runs = [tmp_path / name for name in ("short", "long", "wide", "twin", "late")]
+    assert table.scores(runs) == [
         "| run | toy-cb | toy-ner | toy-nli |",
         "|---|---|---|---|",
         "| short | 62.0 ± 2.0 | 90.0 ± 0.0 |  |",
@@ -123,45 +131,32 @@ def test_approaches_across(tmp_path):
         "| task | majority class | no prompt | prompt | finetune |", "|---|---|---|---|---|",
         "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
     for source in ("toy-nli", "toy-rte"):  # with sources, one row all the same
-        result(tmp_path / "two", "toy-cb", [60, 62, 64], source, others={"panda_self": [60, 62, 64], "pot": [1, 2, 3]})
+        result(tmp_path / "two", "toy-cb", [60, 62, 64], source,
+               others={"panda_self": [60, 62, 64], "pot": [1, 2, 3]})
     assert len(table.columns([tmp_path / "two"], ["prompt", "panda_self"])) == 3
     with pytest.raises(ValueError, match="pot and panda have a source"):
         table.columns([tmp_path / "two"], ["prompt", "pot"])
 
 
-@pytest.mark.parametrize("make", [lambda folder: table.votes([folder]),
-                                  lambda folder: table.elsewhere([folder]), lambda folder: table.transfer([folder]),
+@pytest.mark.parametrize("make", [lambda folder: table.transfer([folder]),
                                   lambda folder: table.columns([folder], ["finetune"])])
 def test_a_run_without_what_is_asked_is_named(make, tmp_path):
-    result(tmp_path, "toy-cb", [60, 62, 64], elsewhere={"toy-rte": {"scores": {"prompt": [1, 2, 3]}}})
+    result(tmp_path, "toy-cb", [60, 62, 64])
     with pytest.raises(ValueError, match="no run in it has what this table shows"):
         make(tmp_path)
     with pytest.raises(ValueError, match="wanted the --out of a run"):
         table.scores([tmp_path / "toy-cb"])
 
 
-def test_votes_beside_the_members(tmp_path):
-    result(tmp_path, "toy-cb", [60, 62, 64], ensemble={"majority": 63, "mean": 66})
-    result(tmp_path, "toy-ner", [90, 90, 93], ensemble={"majority": 92})
-    assert table.votes([tmp_path])[2:] == [
-        "| toy-cb | 62.0 | 64.0 | 63.0 | 66.0 |",
-        "| toy-ner | 91.0 | 93.0 | 92.0 |  |",
-        "| mean | 76.5 | 78.5 | 77.5 |  |"]
-
-
-def test_other_tasks_beside_the_own(tmp_path):
-    there = {"majority": 51.0, "promptless": 41.0, "scores": {"prompt": [60, 60, 63], "finetune": [70, 71, 73]}}
-    result(tmp_path, "toy-cb", [60, 62, 64], others={"finetune": [60, 62, 64]}, elsewhere={"toy-rte": there})
-    assert table.elsewhere([tmp_path])[2:] == [
-        "| toy-cb | itself | 50.0 | 40.0 | 62.0 ± 2.0 | 62.0 ± 2.0 | +0.0 ± 0.0, ahead in 0 of 3 seeds (may be chance) |",
-        "| toy-cb | toy-rte | 51.0 | 41.0 | 61.0 ± 1.7 | 71.3 ± 1.5 | -10.3 ± 0.6, ahead in 0 of 3 seeds |"]
-
-
 def test_sources_beside_none(tmp_path):
-    # By the mean of three seeds toy-nli is the best source and toy-qqp the worst; by the first seed the other way round.
-    for source, pot, near in (("toy-nli", [50, 99, 99], 0.9), ("toy-qqp", [52, 52, 53], 0.1), ("toy-rte", [51, 80, 81], 0.5)):
-        result(tmp_path, "toy-cb", [60, 62, 64], source, others={"pot": pot}, similarity={"panda": near, "on": -near})
-        result(tmp_path, "toy-ner", [9, 9, 9], source, others={"pot": [9, 9, 9 - near]}, similarity={"panda": near, "on": near})
+    # By the mean of three seeds toy-nli is the best source and toy-qqp the worst; by the first
+    # seed the other way round.
+    for source, pot, near in (("toy-nli", [50, 99, 99], 0.9), ("toy-qqp", [52, 52, 53], 0.1),
+                              ("toy-rte", [51, 80, 81], 0.5)):
+        result(tmp_path, "toy-cb", [60, 62, 64], source, others={"pot": pot},
+               similarity={"panda": near, "on": -near})
+        result(tmp_path, "toy-ner", [9, 9, 9], source, others={"pot": [9, 9, 9 - near]},
+               similarity={"panda": near, "on": near})
     assert table.transfer([tmp_path]) == [
         "| from | to toy-cb | similarity | to toy-ner | similarity |", "|---|---|---|---|---|",
         "| nothing | 62.0 ± 2.0 |  | 9.0 ± 0.0 |  |",

@@ -1,93 +1,108 @@
-"""data.py and toy/world.py: reading rows, the tokenizer, metrics, the toy world, checkpoints by name.
-
-The other tasks are in test_tasks.py, broken downloads in test_downloads.py.
+"""data.py: the tasks as text to text, load, score, labels in common, and examples as token ids.
 
     python -m pytest tests/test_data.py                   # seconds, nothing to download
     T5_DATA=folder python -m pytest tests/test_data.py    # your official files too
 
-T5_DATA is a folder as `--data` takes it, and for the published vocabulary it holds
-vocab/spiece.model as well. What needs it is skipped without it.
+T5_DATA is a folder as `--data` takes it. What needs it is skipped without it.
 
 Oracle: invented rows in the official formats, with the strings they should become
-written out; metrics worked out by hand; a vocabulary of four words; a server on this
-computer in place of the hub; for the official files their published sizes, and ids of
-the published vocabulary as the test suite of transformers has them.
+written out (rows.py); for the official files the counts published for them; a vocabulary
+of four words (conftest.py), and the toy world's.
 """
 
 import doctest
-import http.server
-import io
-import json
-import os
-import socket
-import stat
 import subprocess
 import sys
-import threading
 import types
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import torch
 
 import data
 from data import Example
+from plumbing import readers
+from plumbing.tokenizer import Tokenizer
+from rows import (C, CB_ROWS, E, MNLI_DEV, MNLI_ROW, MNLI_TRAIN, N, ROWS, examples_of, jsonl,
+                  official, read, table, write)
 from toy import world
-from toy.world import Statement
 
 ROOT = Path(data.__file__).parent
 
 
-# ------------------------------------------------------- official files as text
-
-CB_ROWS = [
-    {"premise": "Mia said the kettle was on.", "hypothesis": "the kettle was on",
-     "label": "neutral", "idx": 0},
-    {"premise": "Tom knew that it rained.", "hypothesis": "it rained",
-     "label": "entailment", "idx": 1},
-    {"premise": "Nobody thought it rained, and it did not.", "hypothesis": "it rained",
-     "label": "contradiction", "idx": 2},
-]
-MNLI_TRAIN = ("index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
-              "sentence1_parse sentence2_parse sentence1 sentence2 label1 gold_label").split()
-MNLI_DEV = MNLI_TRAIN[:-1] + "label2 label3 label4 label5 gold_label".split()
-# The order of the columns before GLUE rearranged them.
-MULTINLI = ["gold_label", "sentence1", "sentence2", "pairID"]
-MNLI_ROW = {"sentence1": "Two boats left.", "sentence2": "Boats left.", "gold_label": "entailment"}
+REAL = [name for name, task in data.TASKS.items() if task.files]
 
 
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(data)
+    assert result.attempted > 0 and result.failed == 0
 
 
-def jsonl(rows, end="\n"):
-    return "".join(json.dumps(row) + end for row in rows)
+# ----------------------------------------------------------------------------- the table
 
 
-def tsv(columns, rows, end="\n"):
-    """Rows as text under these columns; a column the row lacks holds "n/a"."""
-    lines = [columns] + [[row.get(column, "n/a") for column in columns] for row in rows]
-    return "".join("\t".join(line) + end for line in lines)
+@pytest.mark.parametrize("change, message", [
+    ({"input": "no column"}, "names no {column}"),
+    ({"cut": "premise"}, "cut='premise' is no column"),
+    ({"metrics": "accuracy"}, "metrics are 'accuracy', wanted a tuple of accuracy, f1"),
+    ({"metrics": ("acc",)}, "metrics are .*acc.*, wanted a tuple"),
+    ({"codes": (0, 1)}, "codes are .*, wanted a string for each"),
+    ({"codes": ("0",)}, "codes are .*, wanted a string for each")])
+def test_a_task_that_cannot_be_is_refused_where_it_is_written(change, message):
+    good = {"files": ("a.tsv", "b.tsv"), "input": "{text}", "target": "label",
+            "labels": ("no", "yes"),
+            "metrics": ("accuracy",)}
+    data.Task(**good)
+    with pytest.raises(ValueError, match=message):
+        data.Task(**good | change)
 
 
-def read(tmp_path, name, text):
-    """The examples of one file with this content."""
-    return read_with_notes(tmp_path, name, text)[0]
+def test_a_task_of_ones_own_has_nothing_to_fetch(tmp_path, monkeypatch):
+    task = data.Task(("own/train.csv", "own/dev.csv"), "{text}", "answer", (), ("answer_em",))
+    monkeypatch.setitem(data.TASKS, "own", task)
+    with pytest.raises(ValueError, match="own reads own/train.csv and own/dev.csv.*--data FOLDER"):
+        data.load("own", cache=tmp_path)
+    for file in task.files:
+        write(tmp_path / file, "text\tanswer\na\tB\n")
+    with pytest.raises(ValueError, match="train.csv: of itself a task reads .jsonl and .tsv"):
+        data.load("own", tmp_path)
+    monkeypatch.setitem(data.TASKS, "own", replace(task, read=readers.read_tsv))
+    _, dev = data.load("own", tmp_path)
+    assert data.score("own", ["the b"], dev) == {"answer_em": 100.0}  # no golds beside the target
 
 
-def read_with_notes(tmp_path, name, text):
-    suffix = Path(data.TASKS[name].files[0]).suffix
-    return data.read_split(data.TASKS[name], write(tmp_path / f"rows{suffix}", text))
+@pytest.mark.parametrize("name, near", [("cbb", "cb,"), ("mlni", "mnli"), ("toy-bool", "toy-boolq"),
+                                        ("xyz", "boolq, cb, cola,")])  # nothing near: all
+def test_an_unknown_task_suggests_near_ones(name, near):
+    with pytest.raises(ValueError, match=f"unknown task '{name}'; did you mean {near}"):
+        data.load(name)
+
+
+# ------------------------------------------------------------------ rows as text to text
+
+
+def test_every_real_task_has_its_rows():
+    assert {*ROWS, "cb", "rte", "mnli"} == set(REAL)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_official_rows_as_text_to_text(tmp_path, capsys, name):
+    train, train_examples, dev, dev_examples = ROWS[name]
+    for path, content in zip(data.TASKS[name].files, (train, dev)):
+        for file, text in (content.items() if isinstance(content, dict) else [("", content)]):
+            write(tmp_path / path / file if file else tmp_path / path, text)
+    assert data.load(name, tmp_path) == (train_examples, dev_examples)
+    said = capsys.readouterr().err
+    assert "skipped" not in said and "fixed" not in said
+    # That a file is not the whole published one is said, where its size is known.
+    assert said.count("the published file has") == len(data.TASKS[name].sizes)
 
 
 def test_cb_as_text_to_text(tmp_path):
-    write(tmp_path / "superglue/CB/train.jsonl", jsonl(CB_ROWS[:2]))
-    write(tmp_path / "superglue/CB/val.jsonl", jsonl(CB_ROWS[2:]))
+    write(tmp_path / "superglue/CB/train.jsonl", jsonl(*CB_ROWS[:2]))
+    write(tmp_path / "superglue/CB/val.jsonl", jsonl(*CB_ROWS[2:]))
     assert data.load("cb", tmp_path) == (
         [Example("hypothesis: the kettle was on premise: Mia said the kettle was on.", "neutral"),
          Example("hypothesis: it rained premise: Tom knew that it rained.", "entailment")],
@@ -100,8 +115,8 @@ def test_rte_as_text_to_text(tmp_path):
              "label": "entailment", "idx": 0},
             {"premise": "The mill was sold.", "hypothesis": "The mill was bought by Ada.",
              "label": "not_entailment", "idx": 1}]
-    write(tmp_path / "superglue/RTE/train.jsonl", jsonl(rows[:1]))
-    write(tmp_path / "superglue/RTE/val.jsonl", jsonl(rows[1:]))
+    write(tmp_path / "superglue/RTE/train.jsonl", jsonl(*rows[:1]))
+    write(tmp_path / "superglue/RTE/val.jsonl", jsonl(*rows[1:]))
     assert data.load("rte", str(tmp_path)) == (
         [Example("hypothesis: The mill burnt down. premise: The mill burnt down in May.",
                  "entailment")],
@@ -113,50 +128,45 @@ def test_mnli_as_text_to_text(tmp_path):
     # sentence1 is the premise and sentence2 the hypothesis; dev has four columns more.
     rows = [MNLI_ROW, MNLI_ROW | {"sentence2": "No boat left.", "gold_label": "contradiction"},
             MNLI_ROW | {"sentence2": "They will return.", "gold_label": "neutral"}]
-    write(tmp_path / "glue/MNLI/train.tsv", tsv(MNLI_TRAIN, rows[:2]))
+    write(tmp_path / "glue/MNLI/train.tsv", table(MNLI_TRAIN, rows[:2]))
     # label1 to label5 are what single annotators said: not to be taken for gold_label.
     write(tmp_path / "glue/MNLI/dev_matched.tsv",
-          tsv(MNLI_DEV, [rows[2] | {f"label{i}": "entailment" for i in range(1, 6)}]))
+          table(MNLI_DEV, [rows[2] | {f"label{i}": "entailment" for i in range(1, 6)}]))
     assert data.load("mnli", tmp_path) == (
         [Example("hypothesis: Boats left. premise: Two boats left.", "entailment"),
          Example("hypothesis: No boat left. premise: Two boats left.", "contradiction")],
         [Example("hypothesis: They will return. premise: Two boats left.", "neutral")])
 
 
-def test_a_quotation_mark_is_a_character_like_any_other(tmp_path):
-    # Read as quoting, the first field would swallow the tab, the line end and the next row.
-    rows = [MNLI_ROW | {"sentence1": '"Two boats left.'}, MNLI_ROW | {"sentence2": 'A "boat" left.'}]
-    assert [example.input for example in read(tmp_path, "mnli", tsv(MNLI_TRAIN, rows))] == [
-        'hypothesis: Boats left. premise: "Two boats left.',
-        'hypothesis: A "boat" left. premise: Two boats left.']
+LONG = {"cb": "Tin is.", "copa": "The jug fell.", "wic": "The bank is steep.",
+        "multirc": "It snowed.",
+        "boolq": "Tin -- Tin is a soft metal.", "squad": "The mill is in Ely.", "qqp": "Who?",
+        "conll12": "Soon ring up", "record": "Tom met Tom Ray."}
 
 
-def test_rows_without_a_gold_label_are_left_out(tmp_path):
-    rows = [MNLI_ROW | {"gold_label": "-"}, MNLI_ROW, MNLI_ROW | {"gold_label": "-"}]
-    examples, notes = read_with_notes(tmp_path, "mnli", tsv(MNLI_TRAIN, rows))
-    assert len(examples) == 1 and notes == {"skipped: no gold label": 2}
+@pytest.mark.parametrize("name", LONG)
+def test_the_part_to_cut_is_the_long_one(tmp_path, name):
+    row = jsonl({"premise": "Tin is.", "hypothesis": "Tin.", "label": "neutral"})
+    example = read(tmp_path, name, row if name == "cb" else ROWS[name][2])[0][-1]
+    assert example.input[slice(*example.long)] == LONG[name]
 
 
-INCOMPLETE = {  # task, a good row and one with something missing, what is said of it
-    "blank text": ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"sentence1": " "}]), "no sentence1"),
-    "cut before the label": ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW]) + "1\tcut\tshort\n",
-                             "fewer columns than the header"),
-    # The label is there, but which of the columns are the texts is anybody's guess.
-    "cut before the text": ("mnli", tsv(MULTINLI, [MNLI_ROW]) + "neutral\tcut short\n",
-                            "fewer columns than the header"),
-}
+def test_the_long_part_is_the_passage_wherever_it_stands(tmp_path):
+    row = {"passage": "Cats sleep.  Dogs run.", "question": "do cats sleep", "label": True}
+    [example] = examples_of(tmp_path, "boolq", jsonl(row))
+    assert example.input == "passage: Cats sleep. Dogs run. question: do cats sleep"
+    assert example.input[slice(*example.long)] == "Cats sleep. Dogs run."
+    example = examples_of(tmp_path, "cb", jsonl(*CB_ROWS))[1]
+    assert example.input[slice(*example.long)] == "Tom knew that it rained."
 
 
-@pytest.mark.parametrize("what", INCOMPLETE)
-def test_an_incomplete_row_is_skipped_and_counted(tmp_path, what, capsys):
-    name, text, why = INCOMPLETE[what]
-    examples, notes = read_with_notes(tmp_path, name, text)
-    assert len(examples) == 1 and notes == {f"skipped: {why}": 1}
+# ---------------------------------------------------------------------------------- load
 
 
 def test_what_was_skipped_is_said_once(tmp_path, capsys):
-    write(tmp_path / "superglue/CB/train.jsonl", jsonl(CB_ROWS + [CB_ROWS[0] | {"label": None}] * 2))
-    write(tmp_path / "superglue/CB/val.jsonl", jsonl(CB_ROWS))
+    write(tmp_path / "superglue/CB/train.jsonl",
+          jsonl(*CB_ROWS, *[CB_ROWS[0] | {"label": None}] * 2))
+    write(tmp_path / "superglue/CB/val.jsonl", jsonl(*CB_ROWS))
     train, _ = data.load("cb", tmp_path)
     assert len(train) == 3
     folder = tmp_path / "superglue/CB"
@@ -166,243 +176,43 @@ def test_what_was_skipped_is_said_once(tmp_path, capsys):
         f"cb: 3 examples in {folder / 'val.jsonl'}, the published file has 56"]
 
 
-def test_columns_are_found_by_name_behind_a_byte_order_mark(tmp_path):
-    # The mark would otherwise be part of the first column's name.
-    examples = read(tmp_path, "mnli", "\ufeff" + tsv(MULTINLI, [MNLI_ROW]))
-    assert examples == [Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
-    assert len(read(tmp_path, "cb", "\ufeff" + jsonl(CB_ROWS))) == 3
-
-
-def test_line_ends_of_windows(tmp_path):
-    rows = [MNLI_ROW, MNLI_ROW | {"gold_label": "neutral"}]
-    for columns in (MNLI_TRAIN, MULTINLI):  # the label as the last column, and not
-        examples = read(tmp_path, "mnli", tsv(columns, rows, end="\r\n"))
-        assert [example.target for example in examples] == ["entailment", "neutral"]
-    assert read(tmp_path, "cb", jsonl(CB_ROWS, end="\r\n")) == read(tmp_path, "cb", jsonl(CB_ROWS))
-
-
-@pytest.mark.parametrize("space", ["  ", "\u00a0", "\u2028", "\u0085", "\x0b"])
-def test_only_a_line_end_ends_a_row_and_other_spaces_become_one(tmp_path, space):
-    row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
-    expected = [Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
-    assert read(tmp_path, "mnli", tsv(MNLI_TRAIN, [row])) == expected
-    row = {"premise": row["sentence1"], "hypothesis": "Boats left.", "label": "entailment"}
-    # written raw where JSON allows it; it does not allow \x0b
-    line = json.dumps(row, ensure_ascii=space == "\x0b") + "\n"
-    assert read(tmp_path, "cb", line) == expected
-
-
-def test_braces_in_a_row_are_no_template(tmp_path):
-    row = CB_ROWS[0] | {"hypothesis": "{premise} {0} {"}
-    assert read(tmp_path, "cb", jsonl([row]))[0].input == \
-        "hypothesis: {premise} {0} { premise: Mia said the kettle was on."
-
-
-def bad_row(text):
-    """A file whose second row is this line."""
-    return jsonl(CB_ROWS[:1]) + text + "\n"
-
-
-BAD_ROWS = {  # task, content of the file, what the error says; the header of a tsv is line 1
-    "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
-              "rows.jsonl, line 2: .*'maybe'.*neutral"),
-    "label of other tasks": ("rte", jsonl(CB_ROWS[:1]), "rows.jsonl, line 1: .*'neutral'.*not_entailment"),
-    "bad json": ("cb", bad_row('{"premise": "cut'), "rows.jsonl, line 2: not JSON"),
-    "json list for text": ("cb", bad_row('{"premise": ["p"], "hypothesis": "h", "label": "neutral"}'),
-                           "rows.jsonl, line 2: .*premise"),
-    "json list for row": ("cb", bad_row('["p", "h", "neutral"]'), "rows.jsonl, line 2: "),
-    "not utf-8": ("cb", jsonl(CB_ROWS).encode() + b"\xff\n", "rows.jsonl.*(utf|UTF)-8"),
-    "no rows": ("cb", "", "rows.jsonl"),
-    "tsv label": ("mnli", tsv(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"gold_label": "n/a"}]),
-                  "rows.tsv, line 3: .*'n/a'"),
-    "tsv label after an empty line": ("mnli", tsv(MULTINLI, []) + "\nmaybe\tp\th\tid\n",
-                                      "rows.tsv, line 3: .*'maybe'"),
-    "tsv without a column": ("mnli", tsv(MNLI_TRAIN[:9] + MNLI_TRAIN[10:], [MNLI_ROW]),
-                             "rows.tsv has no usable row; 1 skipped: no sentence2"),
-    "tsv with a tab too many": ("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "Two\tboats left."}]),
-                                "rows.tsv, line 2: "),
-    "tsv of long rows": ("mnli", tsv(MULTINLI, [MNLI_ROW | {"sentence1": "a" * 140_000, "gold_label": "no"}]),
-                         "rows.tsv, line 2: "),
-}
-
-@pytest.mark.parametrize("what", BAD_ROWS)
-def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, what):
-    name, text, message = BAD_ROWS[what]
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path, name, text)
-
-
 def test_a_missing_file_is_named_with_all_that_the_task_reads(tmp_path):
-    write(tmp_path / "superglue/CB/train.jsonl", jsonl(CB_ROWS))
+    write(tmp_path / "superglue/CB/train.jsonl", jsonl(*CB_ROWS))
     with pytest.raises(ValueError) as error:
         data.load("cb", tmp_path)
     assert str(error.value).startswith(f"{tmp_path / 'superglue/CB/val.jsonl'} is missing")
     assert "superglue/CB/train.jsonl and superglue/CB/val.jsonl" in str(error.value)
 
 
-@pytest.mark.parametrize("name, near", [("cbb", "cb,"), ("mlni", "mnli"), ("toy-bool", "toy-boolq"),
-                                        ("xyz", "boolq, cb, cola,")])  # nothing near: all
-def test_an_unknown_task_suggests_near_ones(name, near):
-    with pytest.raises(ValueError, match=f"unknown task '{name}'; did you mean {near}"):
-        data.load(name)
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_a_data_folder_that_is_none_is_named(tmp_path, folder):
+    write(tmp_path / "file", "")
+    with pytest.raises(ValueError, match=f"the data folder .*{folder} is no folder"):
+        data.load("cb", tmp_path / folder)
 
 
-def official():
-    """The folder in T5_DATA; without it the test is skipped."""
-    if not os.environ.get("T5_DATA"):
-        pytest.skip("set T5_DATA to the folder with the official files, as --data takes it, "
-                    "and the published vocabulary in it as vocab/spiece.model")
-    return Path(os.environ["T5_DATA"])
+@pytest.mark.parametrize("name, train, dev", [
+    ("cb", 250, 56), ("copa", 400, 100), ("wsc", 259, 104), ("rte", 2490, 277), ("wic", 5428, 638),
+    ("multirc", 27243, 4848), ("cola", 8551, 1043), ("mrpc", 3668, 408), ("stsb", 5749, 1500),
+    ("sst2", 67349, 872), ("conll04", 922, 231), ("qnli", None, 5463), ("boolq", None, 3270),
+    ("squad", None, 10570)])
+def test_counts_of_the_official_files(name, train, dev):
+    folder, task = official(), data.TASKS[name]
+    for file, count in zip(task.files, (train, dev)):
+        if count:  # else it may be a sample, or absent
+            examples, notes = data.read_split(task, folder / file, file == task.files[0])
+            assert len(examples) == count and count in task.sizes
+            assert not task.labels or {e.target for e in examples} == set(task.labels)
+            # WSC alone has rows that are left out, or pronouns that are moved
+            assert name == "wsc" or not notes
 
 
-# ---------------------------------------------------------------- the tokenizer
+# --------------------------------------------------------------------------------- score
 
-E, N, C = "entailment", "neutral", "contradiction"
-WORDS = "the the the the cats cats cats sleep sleep dogs"  # by frequency: ids 3, 4, 5, 6
-
-
-@pytest.fixture(scope="session")
-def vocabulary(tmp_path_factory):
-    """spiece.model of four whole words behind pad 0, eos 1 and unk 2."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([WORDS]), model_writer=model, model_type="word", vocab_size=7,
-        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, num_threads=1, minloglevel=2)
-    return write(tmp_path_factory.mktemp("vocabulary") / "spiece.model", model.getvalue())
-
-
-@pytest.fixture
-def tokenizer(vocabulary):
-    return data.Tokenizer(vocabulary)
-
-
-def test_eos_ends_the_ids(tokenizer):
-    assert tokenizer.encode("the cats sleep") == [3, 4, 5, 1]
-    assert tokenizer.encode("dogs fly") == [6, 2, 1]  # no such word
-    assert tokenizer.encode("") == [1]
-
-
-# A question before the passage, "the cats", or behind it: "dogs sleep" is kept, and eos.
-LONG_LAST, LONG_FIRST = (Example("dogs sleep the cats", E, long=(11, 19)),
-                         Example("the cats dogs sleep", E, long=(0, 8)))
-
-
-@pytest.mark.parametrize("longest, last, first", [
-    (None, [6, 5, 3, 4, 1], [3, 4, 6, 5, 1]), (5, [6, 5, 3, 4, 1], [3, 4, 6, 5, 1]),  # it fits
-    (4, [6, 5, 3, 1], [3, 6, 5, 1]), (3, [6, 5, 1], [6, 5, 1]),
-    (2, [6, 1], [6, 1])])  # not even the question fits
-def test_what_is_cut_is_the_long_part(tokenizer, longest, last, first):
-    rows, cut = tokenizer.encode_inputs([LONG_LAST, LONG_FIRST], longest)
-    assert [list(row) for row in rows] == [last, first]
-    assert cut == (0 if longest in (None, 5) else 2)
-
-
-def test_the_long_part_is_the_passage_wherever_it_stands(tmp_path):
-    row = {"passage": "Cats sleep.  Dogs run.", "question": "do cats sleep", "label": True}
-    [example] = read(tmp_path, "boolq", jsonl([row]))
-    assert example.input == "passage: Cats sleep. Dogs run. question: do cats sleep"
-    assert example.input[slice(*example.long)] == "Cats sleep. Dogs run."
-    example = read(tmp_path, "cb", jsonl(CB_ROWS))[1]
-    assert example.input[slice(*example.long)] == "Tom knew that it rained."
-
-
-def test_a_sentinel_in_a_text_is_one_token(tokenizer):
-    assert tokenizer.encode("the <extra_id_0> sleep<extra_id_99>") == [3, 106, 5, 7, 1]
-
-
-def test_decoding_stops_at_the_first_eos(tokenizer):
-    assert tokenizer.decode([3, 4, 1, 5, 1]) == "the cats"
-    assert tokenizer.decode([3, 4]) == "the cats"  # none came
-    assert tokenizer.decode([1, 3]) == ""
-
-
-def test_decoding_leaves_out_padding_and_sentinels(tokenizer):
-    # The first id above the vocabulary of 7 is <extra_id_99>, the last <extra_id_0>.
-    assert tokenizer.decode([0, 3, 7, 4, 106, 5, 1, 0]) == "the cats sleep"
-    assert tokenizer.decode([6, 1]) == "dogs"  # the last word is none
-
-
-def test_sentinels_lie_above_the_pieces_downwards(tokenizer):
-    assert [tokenizer.sentinel(i) for i in (0, 1, 99)] == [106, 105, 7]
-
-
-def test_a_vocabulary_is_known_by_its_content(vocabulary, tmp_path):
-    same = write(tmp_path / "a" / "other.model", vocabulary.read_bytes())
-    assert data.Tokenizer(same).fingerprint == data.Tokenizer(vocabulary).fingerprint
-    # A word is changed, its length is not.
-    another = write(tmp_path / "b" / "spiece.model", vocabulary.read_bytes().replace(b"dogs", b"cows"))
-    assert data.Tokenizer(another).fingerprint != data.Tokenizer(vocabulary).fingerprint
-
-
-def test_a_missing_vocabulary_is_named(tmp_path):
-    with pytest.raises(ValueError, match="none/spiece.model is missing"):
-        data.Tokenizer(tmp_path / "none" / "spiece.model")
-
-
-def test_a_file_that_is_no_vocabulary_is_named(tmp_path):
-    # What a clone without git-lfs leaves in its place.
-    pointer = write(tmp_path / "spiece.model", "version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(ValueError, match="spiece.model"):
-        data.Tokenizer(pointer)
-
-
-def test_ids_of_the_published_vocabulary():
-    tokenizer = data.Tokenizer(official() / "vocab" / "spiece.model")
-    text = "translate English to German: The house is wonderful."
-    ids = [13959, 1566, 12, 2968, 10, 37, 629, 19, 1627, 5, 1]
-    assert tokenizer.encode(text) == ids
-    assert tokenizer.decode(ids) == text
-    assert [tokenizer.sentinel(i) for i in (0, 99)] == [32099, 32000]
-
-
-# ------------------------------------------------------------- batches and order
-
-
-def test_padding_fills_up_on_the_right():
-    rows = [[5, 1], [7, 8, 9, 1]]
-    ids = data.pad(rows)
-    assert ids.tolist() == [[5, 1, 0, 0], [7, 8, 9, 1]] and ids.dtype == torch.long
-    assert rows == [[5, 1], [7, 8, 9, 1]]
-
-
-def test_an_epoch_visits_every_example_once():
-    assert sorted(data.order(50, 3, 2)) == list(range(50))
-
-
-def test_the_order_depends_on_seed_and_epoch():
-    orders = [data.order(50, *numbers) for numbers in [(0, 0), (1, 0), (0, 1), (1, 11), (11, 1)]]
-    assert len(set(map(tuple, orders))) == 5
-
-
-def test_the_order_is_the_same_in_every_process():
-    # As printed by another one: a run goes on tomorrow where it stopped today.
-    assert data.order(10, seed=0, epoch=0) == (8, 4, 0, 9, 5, 1, 2, 7, 3, 6)
-
-
-# --------------------------------------------------------------------- metrics
 
 # neutral is never predicted
 TARGETS = [E, E, E, C, C, N]
 PREDICTIONS = [E, E, C, C, C, C]
-
-
-def test_accuracy_is_word_for_word():
-    assert data.accuracy(PREDICTIONS, TARGETS) == pytest.approx(4 / 6)
-    assert data.accuracy(["Neutral", "neutral.", "neutral"], [N, N, N]) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("label, expected", [
-    (E, 4 / 5),  # 2 right, 0 too many, 1 missed: 4 / (4 + 0 + 1)
-    (C, 4 / 6),  # 2 right, 2 too many, 0 missed: 4 / (4 + 2 + 0)
-    (N, 0.0),    # 0 right, 0 too many, 1 missed
-    ("maybe", 0.0)])
-def test_f1_of_one_label(label, expected):
-    assert data.f1(PREDICTIONS, TARGETS, label) == pytest.approx(expected)
-
-
-def test_macro_f1_counts_a_label_that_is_never_predicted():
-    # (4/5 + 4/6 + 0) / 3 = 0.4889; over the two predicted labels it would be 0.7333
-    assert data.macro_f1(PREDICTIONS, TARGETS, (E, C, N)) == pytest.approx(0.48889, abs=1e-5)
 
 
 def test_score_is_in_percent_with_the_reported_metric_first():
@@ -412,350 +222,245 @@ def test_score_is_in_percent_with_the_reported_metric_first():
     assert list(data.score("mnli", PREDICTIONS, TARGETS)) == ["accuracy"]
 
 
-@pytest.mark.parametrize("prediction, target, expected", [
-    ("person : anna ; place : rome", "person : anna ; place : oslo", 2 * 1 / (2 + 2)),
-    ("place : oslo ; person : anna", "person : anna ; place : oslo", 1.0),  # in any order
-    ("place : anna", "person : anna", 0.0),                     # the wrong type
-    ("person : ann", "person : anna", 0.0),                     # half a span
-    ("person : anna ; person : anna", "person : anna", 2 * 1 / (2 + 1)),  # each counts once
-    ("person : anna ; person : anna", "person : anna ; person : anna", 1.0),
-    ("none", "none", 0.0),                    # nothing to find, nothing found: as in conlleval
-    ("none", "person : anna", 0.0),
-    ("person : anna", "none", 0.0),
-    ("person anna ; rome ;  ; place : oslo", "place : oslo", 1.0),  # what is no pair is not there
-    ("", "person : anna", 0.0)])
-def test_entity_f1_of_one_sentence(prediction, target, expected):
-    assert data.entity_f1([prediction], [target]) == pytest.approx(expected)
-
-
-def test_entity_f1_counts_entities_and_not_sentences():
-    # 1 of 1 in the first, 0 of 1 in the second, which wanted 3; the third has none:
-    # 2 * 1 / (2 + 4). The mean of the sentences would be (1 + 0 + 1) / 3.
-    predictions = ["person : anna", "place : rome", "none"]
-    targets = ["person : anna", "person : bob ; person : ida ; place : oslo", "none"]
-    assert data.entity_f1(predictions, targets) == pytest.approx(1 / 3)
-    assert data.score("toy-ner", predictions, targets) == {"entity_f1": pytest.approx(100 / 3)}
-
-
 @pytest.mark.parametrize("predictions, targets", [([E], [E, E]), ([E, E], [E]), ([], [])])
 def test_predictions_without_their_targets_have_no_score(predictions, targets):
-    with pytest.raises(ValueError, match=f"{len(predictions)} predictions for {len(targets)} targets"):
+    with pytest.raises(ValueError,
+                       match=f"{len(predictions)} predictions for {len(targets)} targets"):
         data.score("cb", predictions, targets)
 
 
 def test_the_majority_is_that_of_the_training_set():
-    train = [Example("", target) for target in (E, N, N)]
+    targets = Counter([E, N, N])
     dev = [Example("", target) for target in (E, N, E, N, C, E)]  # where it is another
-    assert data.majority("cb", train, dev) == pytest.approx(100 * 2 / 6)
+    assert data.majority("cb", targets, dev) == pytest.approx(100 * 2 / 6)
 
 
-# --------------------------------------------------------------- the toy world
+def percent(**values):
+    return pytest.approx({name: 100 * value for name, value in values.items()})
+
+
+def test_of_two_labels_an_illegal_prediction_counts_as_the_other_one():
+    # 1 true positive, 1 false negative, 1 false positive; the last but one is right
+    assert data.score("qqp", ["duplicate", "so", "not_duplicate", "so"],
+                      ["duplicate", "duplicate", "not_duplicate", "not_duplicate"]
+                      ) == percent(f1=0.5, accuracy=0.5)
+
+
+def test_the_positive_class_is_the_one_published():
+    positives = {"qqp": "duplicate", "mrpc": "equivalent", "multirc": "True", "cola": "acceptable"}
+    for name, positive in positives.items():
+        assert data.TASKS[name].labels[-1] == positive
+    targets = ["equivalent", "equivalent", "not_equivalent"]
+    assert data.score("mrpc", ["equivalent"] * 3, targets) == percent(accuracy=2 / 3, f1=0.8)
+
+
+@pytest.mark.parametrize("trained, other, answers, targets, scored_as, score", [
+    # MRPC and QQP call the same thing by two names; QQP's first metric is F1.
+    ("mrpc", "qqp", ["equivalent", "not_equivalent", "equivalent"],
+     ["duplicate", "duplicate", "not_duplicate"], "qqp", 50),
+    ("qqp", "mrpc", ["duplicate", "not_duplicate"], ["equivalent", "not_equivalent"], "mrpc", 100),
+    # Of CB's three, two are RTE's "not_entailment", whichever of them was trained on.
+    ("cb", "rte", ["neutral", "contradiction", "entailment"],
+     ["not_entailment", "not_entailment", "not_entailment"], "rte", 100 * 2 / 3),
+    ("rte", "cb", ["not_entailment", "not_entailment", "entailment"],
+     ["neutral", "contradiction", "entailment"], "rte", 100),
+    ("mnli", "cb", ["neutral", "neutral"], ["neutral", "contradiction"], "cb", 50),
+    # Free text is compared as it is, by the other's metric.
+    ("squad", "record", ["The Rome.", "Oslo"], ["rome", "Paris"], "record", 50),
+])
+def test_answers_to_one_task_are_scored_on_another(
+        trained, other, answers, targets, scored_as, score):
+    name, words = data.common_labels(trained, other)
+    in_words = [[words.get(text, text) for text in texts] for texts in (answers, targets)]
+    assert name == scored_as
+    assert next(iter(data.score(name, *in_words).values())) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("trained, other", [("mrpc", "rte"), ("squad", "boolq"), ("stsb", "squad"),
+                                            ("sst2", "cola")])
+def test_what_asks_something_else_is_refused(trained, other):
+    with pytest.raises(ValueError,
+                       match=f"{trained} answers .*; {other} answers .*: no labels in common"):
+        data.common_labels(trained, other)
+
+
+# --------------------------------------------------------------------- the order of examples
+
+
+def test_an_epoch_visits_every_example_once():
+    assert sorted(data.shuffled(50, 3, 2)) == list(range(50))
+
+
+def test_the_order_depends_on_seed_and_epoch():
+    orders = [data.shuffled(50, *numbers) for numbers in [(0, 0), (1, 0), (0, 1), (1, 11), (11, 1)]]
+    assert len(set(map(tuple, orders))) == 5
+
+
+def test_the_order_is_the_same_in_every_process():
+    # As printed by another one: a run goes on tomorrow where it stopped today.
+    assert data.shuffled(10, seed=0, epoch=0) == (8, 4, 0, 9, 5, 1, 2, 7, 3, 6)
+
+
+#ENCODED
+
+
+# ------------------------------------------------------------ examples as token ids
 
 
 @pytest.fixture(scope="module")
-def toy_cb():
-    return data.load("toy-cb")
-
-
-def test_a_toy_task_has_the_sizes_of_the_table(toy_cb):
-    assert tuple(map(len, toy_cb)) == world.SIZES["cb"] == (250, 500)
-
-
-def test_no_input_of_dev_is_in_training(toy_cb):
-    train, dev = ([example.input for example in split] for split in toy_cb)
-    assert len(set(train + dev)) == 250 + 500
-    assert all(map(world.kept_for_dev, dev)) and not any(map(world.kept_for_dev, train))
-
-
-def test_one_input_in_ten_is_kept_for_dev_by_its_checksum():
-    # CRC-32 is 0 for no text, and 0xCBF43926 = 3421780262 for "123456789", as published.
-    assert world.kept_for_dev("") and not world.kept_for_dev("123456789")
-    assert 70 < sum(world.kept_for_dev(str(i)) for i in range(1000)) < 130
-
-
-def test_labels_of_a_toy_task_are_balanced(toy_cb):
-    # A third each: 83 of 250 and 167 of 500, and three standard deviations are 22 and 32.
-    for split, low, high in zip(toy_cb, (61, 135), (105, 199)):
-        counts = Counter(example.target for example in split)
-        assert set(counts) == {E, N, C} and all(low <= count <= high for count in counts.values())
-
-
-@pytest.mark.parametrize("name", [name for name in data.TASKS if name.startswith("toy-")])
-def test_every_toy_task_gives_its_own_labels(name):
-    targets = [target for _, target in world.examples(name.removeprefix("toy-"), 60, seed=1)]
-    if name == "toy-ner":  # free text: none, or so many pairs
-        for target in targets:
-            assert len(data.entities(target)) == (0 if target == "none" else target.count(";") + 1)
-        assert "none" in targets and len(set(targets)) > 3
-    else:
-        assert set(targets) == set(data.TASKS[name].labels)
-
-
-def test_the_toy_world_is_the_same_in_every_process(toy_cb):
-    # Another process hashes strings otherwise, which is the order of its sets.
-    code = "from toy import world; print(world.examples('cb', 30, seed=0, dev=True))"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                            env=os.environ | {"PYTHONHASHSEED": "12345"}, timeout=60)
-    assert answer.stdout.strip() == str([(e.input, e.target) for e in toy_cb[1][:30]]), answer.stderr
-    assert world.examples("cb", 30, seed=1, dev=True) != world.examples("cb", 30, seed=0, dev=True)
-
-
-def test_a_statement_says_its_slots_in_order():
-    said = Statement("cats", "chased", "dogs", "old", "wet", "oslo", "today", never=True)
-    assert str(said) == "old cats never chased wet dogs in oslo today"
-    assert said.say(place_first=True) == "in oslo old cats never chased wet dogs today"
-
-
-CATS = Statement("cats", "chased", "dogs")
-
-
-@pytest.mark.parametrize("premise, hypothesis, label", [
-    # "cats chased dogs", and what else it says or does not say
-    ({}, {}, E),
-    ({}, {"verb": "pursued"}, E),                                   # a synonym
-    ({"verb": "pursued"}, {}, E),                                   # both ways
-    ({}, {"verb": "avoided"}, C),                                   # the opposite
-    ({}, {"verb": "shunned"}, C),                                   # its synonym
-    ({"verb": "pursued"}, {"verb": "shunned"}, C),
-    ({}, {"verb": "washed"}, N),
-    ({}, {"subject": "animals"}, E),                                # cats are animals,
-    ({"subject": "animals"}, {}, N),                                # animals need not be cats
-    ({}, {"object": "animals"}, E),
-    ({"object": "animals"}, {}, N),
-    ({}, {"subject": "workers"}, N),
-    ({}, {"subject": "dogs", "object": "cats"}, N),                 # who did it to whom
-    # more, less or other words about them
-    ({"subject_adjective": "old"}, {}, E),
-    ({}, {"subject_adjective": "old"}, N),
-    ({"subject_adjective": "old"}, {"subject_adjective": "young"}, C),
-    ({"subject_adjective": "old"}, {"subject_adjective": "wet"}, N),
-    ({"subject_adjective": "old"}, {"object_adjective": "old"}, N),  # of the dogs, not of the cats
-    ({"object_adjective": "big"}, {"object_adjective": "large"}, E),
-    ({"object_adjective": "big"}, {"object_adjective": "tiny"}, C),
-    # one event has one place and one time
-    ({"place": "oslo"}, {}, E),
-    ({}, {"place": "oslo"}, N),
-    ({"place": "oslo"}, {"place": "rome"}, C),
-    ({"time": "today"}, {"time": "monday"}, C),
-    # never
-    ({"never": True}, {}, C),
-    ({}, {"never": True}, C),
-    ({"never": True}, {"never": True}, E),
-    ({"never": True}, {"never": True, "verb": "pursued"}, E),
-    ({"never": True}, {"never": True, "verb": "avoided"}, N),       # perhaps neither
-    ({"never": True}, {"never": True, "subject": "animals"}, N),    # other animals may have
-    ({"never": True, "place": "oslo"}, {"never": True, "place": "rome"}, N),
-    # the worst slot decides
-    ({}, {"subject": "animals", "place": "oslo"}, N),
-    ({}, {"verb": "avoided", "place": "oslo"}, C),
-], ids=lambda value: value if isinstance(value, str) else " ".join(map(str, value.values())) or "cats")
-def test_judge_compares_slot_by_slot(premise, hypothesis, label):
-    assert world.judge(replace(CATS, **premise), replace(CATS, **hypothesis)) == label
-
-
-@pytest.mark.parametrize("module", [data, world])
-def test_examples_in_the_docstrings(module):
-    result = doctest.testmod(module)
-    assert result.attempted > 0 and result.failed == 0
-
-
-# ----------------------------------------------------------------- checkpoints
-
-SMALL = {"config.json": b"{}", "spiece.model": b"vocabulary"}
-WHOLE = SMALL | {"model.safetensors": b"weights"}
-INDEX = json.dumps({"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors",
-                                   "c": "part-1.safetensors"}}).encode()
-SHARDED = SMALL | {"model.safetensors.index.json": INDEX,
-                   "part-1.safetensors": b"a and c", "part-2.safetensors": b"b"}
+def toy():
+    return Tokenizer(world.MODEL / "spiece.model")
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub on this computer: .url, the .files it has, how it .fails, what it was .asked."""
-    hub = types.SimpleNamespace(files={}, fails={}, asked=[], cache=tmp_path / "cache")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            file = self.path.partition("/resolve/main/")[2]
-            hub.asked.append(self.path)
-            fault, content = hub.fails.get(file), hub.files.get(file)
-            if fault == "nonsense":
-                self.wfile.write(b"this is no HTTP\r\n\r\n")
-            elif isinstance(fault, int) or content is None:
-                self.send_error(fault or 404)
-            else:
-                self.send_response(200)
-                if fault == "chunk cut short":
-                    self.send_header("Transfer-Encoding", "chunked")
-                    content = b"ff\r\n" + content
-                else:
-                    length = len(content) + 100 * (fault == "cut short")
-                    self.send_header("Content-Length", str(length))
-                self.end_headers()
-                self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    Handler.protocol_version = "HTTP/1.1"  # before which there are no chunks
-    Handler.timeout = 10
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(data, "PAUSE", 0)  # between attempts
-    monkeypatch.setenv("PANDA_T5_CACHE", str(hub.cache))
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    yield hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def few(monkeypatch):
+    """toy-cb and toy-ner have 24 training examples and 20 dev examples."""
+    for kind in ("cb", "ner"):
+        monkeypatch.setitem(world.SIZES, kind, (24, 20))
 
 
-def names(asked):
-    return [path.rpartition("/")[2] for path in asked]
+def encoded(name, tokenizer, folder=None, **numbers):
+    recipe = {"max_input": 512, "max_dev": 0, "held_out": 0.0} | numbers
+    return data.Encoded(name, tokenizer, types.SimpleNamespace(**recipe), folder)
 
 
-def kept(folder):
-    """What lies in a folder: name -> content."""
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+@pytest.fixture
+def own(tmp_path, monkeypatch, tokenizer):
+    """A function of (train rows, dev rows): a task of one's own with the labels cats and dogs.
+
+    Its vocabulary has the words the, cats, sleep, dogs, with the ids 3, 4, 5 and 6.
+    """
+    task = data.Task(("train.tsv", "dev.tsv"), "{text}", "label", ("cats", "dogs"), ("accuracy",))
+    monkeypatch.setitem(data.TASKS, "own", task)
+
+    def make(train, dev, **numbers):
+        for file, rows in zip(task.files, (train, dev)):
+            write(tmp_path / file, "text\tlabel\n" + "".join(f"{t}\t{l}\n" for t, l in rows))
+        return encoded("own", tokenizer, tmp_path, **numbers)
+    return make
 
 
-def test_a_folder_is_taken_as_it_is(hub, tmp_path):
-    assert data.checkpoint(str(tmp_path), hub.url) == tmp_path
-    assert hub.asked == []
+TRAIN = [("the cats sleep", "cats"), ("dogs", "dogs"), ("the cats", "cats")]
+DEV = [("dogs sleep", "dogs"), ("cats sleep", "cats"), ("the dogs", "dogs"), ("dogs", "dogs")]
 
 
-@pytest.mark.parametrize("name", ["t5-small", "google/t5-base-lm-adapt"])
-def test_a_published_name_is_fetched_once(hub, name):
-    hub.files = WHOLE
-    folder = data.checkpoint(name, hub.url)
-    assert folder == hub.cache / "models" / name and kept(folder) == WHOLE
-    assert hub.asked == [f"/{name}/resolve/main/{file}" for file in WHOLE]
-    hub.asked.clear()
-    assert data.checkpoint(name, hub.url) == folder
-    assert hub.asked == []
+def test_a_task_as_token_ids(own):
+    task = own(TRAIN, DEV)
+    assert [(list(ids), target) for ids, target in task.train] == [
+        ([3, 4, 5, 1], [4, 1]), ([6, 1], [6, 1]), ([3, 4, 1], [4, 1])]
+    assert [list(ids) for ids in task.dev_ids] == [[6, 5, 1], [4, 5, 1], [3, 6, 1], [6, 1]]
+    assert [(e.input, e.target) for e in task.dev] == DEV
+    assert task.labels == [[4, 1], [6, 1]] and task.longest == 2
 
 
-def test_weights_in_shards_are_fetched_by_their_index(hub):
-    hub.files = SHARDED
-    assert kept(data.checkpoint("t5-3b", hub.url)) == SHARDED
-    assert names(hub.asked) == ["config.json", "spiece.model", "model.safetensors",
-                                "model.safetensors.index.json", "part-1.safetensors", "part-2.safetensors"]
-    hub.asked.clear()
-    data.checkpoint("t5-3b", hub.url)
-    assert hub.asked == []
+def test_what_is_cut_and_what_is_unknown_is_said(own, capsys):
+    own(TRAIN, DEV)
+    assert "cut" not in capsys.readouterr().out
+    task = own(TRAIN, DEV, max_input=2)
+    said = "own: 2 of 3 training inputs and 3 of 4 dev inputs cut to 2 tokens"
+    assert said in capsys.readouterr().out
+    assert [len(ids) for ids, _ in task.train] == [2, 2, 2]
+    # One word of three, and each text's eos: 1 of 4. Of 1 in 100, nothing is said.
+    own([("the cats fly", "cats")], DEV)
+    assert "own: 25.0 % of its input tokens are unknown" in capsys.readouterr().out
+    own([("the " * 98 + "fly", "cats")], DEV)
+    assert "unknown" not in capsys.readouterr().out
+    own([("the " * 97 + "fly", "cats")], DEV)  # 1 in 99
+    assert "own: 1.0 % of its input tokens are unknown" in capsys.readouterr().out
 
 
-def test_weights_as_pickle_are_the_last_resort(hub):
-    hub.files = SMALL | {"pytorch_model.bin": b"weights"}
-    assert kept(data.checkpoint("t5-small", hub.url)) == hub.files
-    hub.asked.clear()
-    data.checkpoint("t5-small", hub.url)
-    assert hub.asked == []
+def test_with_nothing_held_out_all_of_dev_is_for_both(few, toy):
+    task = encoded("toy-cb", toy)
+    assert task.choose == task.report == list(range(20))
+    # 1 % of 20 is none.
+    task = encoded("toy-cb", toy, held_out=0.01)
+    assert task.choose == task.report == list(range(20))
 
 
-def test_only_what_is_missing_is_fetched_again(hub):
-    hub.files, hub.fails = SHARDED, {"part-2.safetensors": "cut short"}
-    with pytest.raises(ValueError, match="part-2"):
-        data.checkpoint("t5-3b", hub.url)
-    hub.fails = {}
-    hub.asked.clear()
-    assert kept(data.checkpoint("t5-3b", hub.url)) == SHARDED
-    assert names(hub.asked) == ["part-2.safetensors"]
+def test_three_quarters_of_dev_are_held_out_for_the_report(few, toy):
+    task = encoded("toy-cb", toy, held_out=0.75)
+    assert (len(task.choose), len(task.report)) == (5, 15)
+    assert sorted(task.choose + task.report) == list(range(20))  # each in one of the two
+    # Dealt out, as a file may be sorted by its labels; the same cards in every process.
+    assert task.choose == [3, 6, 8, 15, 19]
+    assert task.report == sorted(task.report)
 
 
-def test_weights_in_none_of_the_forms_are_an_error(hub):
-    hub.files = SMALL
-    with pytest.raises(ValueError, match="404"):
-        data.checkpoint("t5-small", hub.url)
-    assert names(hub.asked)[2:] == ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
+def test_fewer_of_dev_are_evenly_spaced(few, toy):
+    whole, some = (encoded("toy-cb", toy, max_dev=count) for count in (0, 5))
+    assert some.dev == whole.dev[::4] and len(some.dev_ids) == 5
+    assert some.report == list(range(5))
+    assert len(encoded("toy-cb", toy, max_dev=50).dev) == 20  # more than there are
 
 
-def test_a_failing_hub_is_not_one_without_the_file(hub):
-    # 503 is not 404: the next form is not tried, there may be a better answer tomorrow.
-    hub.files, hub.fails = SMALL | {"pytorch_model.bin": b"old"}, {"model.safetensors": 503}
-    with pytest.raises(ValueError, match="503"):
-        data.checkpoint("t5-small", hub.url)
-    assert names(hub.asked)[-1] == "model.safetensors"
+def test_steps_walk_through_shuffled_epochs(few, toy):
+    task = encoded("toy-cb", toy)
+    steps = [task.step(seed=5, step=i, batch=10) for i in range(5)]
+    assert [len(step) for step in steps] == [10] * 5
+    # 50 examples: two epochs of 24 in two orders, and the beginning of a third.
+    walk = tuple(place for step in steps for place in step)
+    assert walk[:24] == data.shuffled(24, 5, 0) and walk[24:48] == data.shuffled(24, 5, 1)
+    assert walk[48:] == data.shuffled(24, 5, 2)[:2]
+    assert task.step(seed=6, step=0, batch=10) != steps[0]
+    # A batch larger than the training set meets examples again.
+    assert Counter(task.step(5, 0, 48)) == dict.fromkeys(range(24), 2)
 
 
-def assert_says_what_to_do(message, hub, name):
-    """The error names where the files were sought, where to put them, and the other way."""
-    assert f"{hub.url}/{name}" in message
-    assert str(hub.cache / "models" / name) in message
-    assert "config.json, spiece.model and model.safetensors" in message and "--model" in message
+def test_a_label_that_the_vocabulary_cannot_write_is_refused_by_name(
+        few, toy, tokenizer, monkeypatch):
+    def labelled(*labels):
+        monkeypatch.setitem(data.TASKS, "toy-cb", replace(data.TASKS["toy-cb"], labels=labels))
+
+    labelled("cats", "dogs", "birds")  # the last is no word of the vocabulary of four
+    with pytest.raises(ValueError, match="toy-cb: .* vocabulary cannot write 'birds'.*--model"):
+        encoded("toy-cb", tokenizer)
+    # Two labels that are the same pieces; which of them was meant, nobody could tell.
+    labelled("dogs", "cats", " cats")
+    with pytest.raises(ValueError, match="toy-cb: this model's vocabulary cannot write 'cats' so "
+                                         "that it differs.*--model"):
+        encoded("toy-cb", toy)
 
 
-@pytest.mark.parametrize("file", WHOLE)
-@pytest.mark.parametrize("fault", [
-    "cut short",
-    "chunk cut short", "nonsense"])
-def test_a_broken_download_is_not_used_and_says_what_to_do(hub, fault, file):
-    hub.files, hub.fails = WHOLE, {file: fault}
-    with pytest.raises(ValueError) as error:
-        data.checkpoint("t5-small", hub.url)
-    assert_says_what_to_do(str(error.value), hub, "t5-small")
-    whole = {name: content for name, content in kept(hub.cache).items() if not name.endswith(".part")}
-    assert whole == {name: WHOLE[name] for name in list(WHOLE)[:list(WHOLE).index(file)]}
+def test_an_answer_is_the_likeliest_label_or_a_text(few, toy):
+    labels, text = encoded("toy-cb", toy), encoded("toy-ner", toy)
+    answers = [torch.tensor([-3.0, -2.0, -1.0]), torch.tensor([-0.1, -2.0, -5.0])]
+    assert labels.texts(answers) == [C, E]  # of entailment, neutral, contradiction
+    ids, most = labels.kind("cpu")
+    assert ids.tolist() == labels.labels and most is None  # one piece and eos each: no padding
+    assert text.texts([(toy.encode("place : oslo"), -0.5), ([1], None)]) == ["place : oslo", ""]
+    # The longest answer of the training set, eos counted
+    assert text.kind("cpu") == (None, max(len(target) for _, target in text.train))
+    assert text.labels == []
 
 
-def test_a_hub_out_of_reach_says_what_to_do(hub):
-    with socket.socket() as taken:  # a port on which nobody listens
-        taken.bind(("127.0.0.1", 0))
-        hub.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ValueError) as error:
-            data.checkpoint("google/t5-base-lm-adapt", hub.url)
-    assert_says_what_to_do(str(error.value), hub, "google/t5-base-lm-adapt")
-    assert kept(hub.cache) == {}
+def test_what_is_scored_is_what_was_asked(own):
+    task = own(TRAIN, DEV)
+    assert task.score(["dogs", "cats", "dogs", "cats"], range(4)) == 75
+    assert task.score(["dogs", "dogs"], [1, 2]) == 50
+    assert task.score(["dogs", "dogs"], [2, 3]) == 100
 
 
-def test_an_index_that_is_none_is_named(hub):
-    # A page in place of the file, as networks that ask for a password give it.
-    hub.files = SHARDED | {"model.safetensors.index.json": b"<html>"}
-    with pytest.raises(ValueError, match="model.safetensors.index.json"):
-        data.checkpoint("t5-3b", hub.url)
+def test_the_majority_is_scored_on_the_reported_part(own):
+    task = own(TRAIN, DEV)
+    assert task.targets == {"cats": 2, "dogs": 1}
+    assert task.majority == 25  # the one "cats" of dev's four
+    task = own(TRAIN, DEV, held_out=0.5)
+    assert len(task.report) == 2
+    assert task.majority == 50 * [DEV[i][1] for i in task.report].count("cats")
+    task = own(TRAIN, DEV[:1], held_out=0.0)
+    assert task.majority == 0
 
 
-def test_an_index_cannot_write_outside_its_folder(hub):
-    index = json.dumps({"weight_map": {"a": "../outside"}}).encode()
-    hub.files = SMALL | {"model.safetensors.index.json": index, "../outside": b"anything"}
-    with pytest.raises(ValueError, match="outside"):
-        data.checkpoint("t5-3b", hub.url)
-    assert "outside" not in kept(hub.cache)
+def test_its_fingerprint_is_that_of_the_examples_as_they_are_read(own):
+    task = own(TRAIN, DEV)
+    assert own(TRAIN, DEV, held_out=0.5).fingerprint == task.fingerprint
+    others = [own(TRAIN[:2], DEV), own(TRAIN[::-1], DEV), own(TRAIN, DEV[:3]),
+              own(TRAIN, [("dogs sleep", "cats"), *DEV[1:]]),  # another target
+              own(TRAIN, DEV, max_input=3)]
+    assert len({task.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
-def test_a_download_is_as_readable_as_any_file(hub, tmp_path):
-    hub.files = WHOLE
-    folder = data.checkpoint("t5-small", hub.url)
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder / "config.json",
-                                                            write(tmp_path / "plain", ""))]
-    assert modes[0] == modes[1]
-
-
-@pytest.mark.parametrize("name, near", [
-    ("t5-smal", "did you mean t5-small"), ("T5-large", "did you mean t5-large"),
-    ("./t5-small", "did you mean t5-small"),
-    ("bert", "known: t5-11b"), ("/no/folder", "known: t5-11b"), ("runs/toy/t5", "known: t5-11b")])
-def test_a_bad_name_suggests_near_ones_and_asks_nobody(hub, name, near):
-    with pytest.raises(ValueError, match=f"'{name}' is neither a folder nor .*{near}"):
-        data.checkpoint(name, hub.url)
-    assert hub.asked == []
-
-
-def test_downloads_lie_where_the_environment_says(monkeypatch, tmp_path):
-    for name in ("PANDA_T5_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.cache_folder() == tmp_path / ".cache" / "panda-t5"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert data.cache_folder() == tmp_path / "xdg" / "panda-t5"
-    monkeypatch.setenv("PANDA_T5_CACHE", str(tmp_path / "mine"))
-    assert data.cache_folder() == tmp_path / "mine"
-
-
-# --------------------------------------------------------------- the command line
+# ---------------------------------------------------------------------- the command line
 
 
 def command(*arguments, folder):
@@ -778,8 +483,8 @@ def test_the_command_lists_the_tasks(tmp_path):
 def test_the_command_shows_examples_as_the_model_sees_them(tmp_path, vocabulary):
     # Each word, known or not, is a token here, and eos is one more.
     row = {"premise": "the cats sleep", "hypothesis": "dogs sleep", "label": "neutral"}
-    write(tmp_path / "superglue/CB/train.jsonl", jsonl([CB_ROWS[1], row, row]))
-    write(tmp_path / "superglue/CB/val.jsonl", jsonl([row, CB_ROWS[1], CB_ROWS[1], CB_ROWS[2]]))
+    write(tmp_path / "superglue/CB/train.jsonl", jsonl(CB_ROWS[1], row, row))
+    write(tmp_path / "superglue/CB/val.jsonl", jsonl(row, CB_ROWS[1], CB_ROWS[1], CB_ROWS[2]))
     answer = command("cb", "--data", ".", "--model", vocabulary.parent, folder=tmp_path)
     assert answer.returncode == 0 and answer.stderr.count("the published file has") == 2
     lines = answer.stdout.splitlines()

@@ -20,8 +20,8 @@ import sentencepiece
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anywhere
-import data
 import model
+from plumbing.tokenizer import EXTRA_IDS, Tokenizer
 from toy import world
 
 HERE = Path(__file__).resolve().parent
@@ -99,7 +99,7 @@ def batch_loss(t5, rows, device):
     total = 0.0
     for i in range(0, len(rows), len(rows) // 4):
         part = rows[i:i + len(rows) // 4]
-        source, target = (data.pad([row[side] for row in part], device) for side in (0, 1))
+        source, target = (model.pad([row[side] for row in part], device) for side in (0, 1))
         mask = source != model.PAD
         logits = t5.decode(model.shift_right(target), t5.encode(t5.embed(source), mask), mask)
         tokens = (target != model.PAD).sum(1)
@@ -116,7 +116,7 @@ def accuracies(t5, tokenizer, device, count=500):
     for title, name, task in [("nli as pretrained", "nli", world.written)] + [
             (name, name, None) for name in world.TASKS]:
         pairs = world.examples(name, count, seed=1, dev=True, task=task)
-        source = data.pad([tokenizer.encode(f"{name} {text}") for text, _ in pairs], device)
+        source = model.pad([tokenizer.encode(f"{name} {text}") for text, _ in pairs], device)
         mask = source != model.PAD
         ids = t5.generate(t5.encode(t5.embed(source), mask), mask, 24).tolist()
         answers = [tokenizer.decode(row) for row in ids]
@@ -147,8 +147,8 @@ def main():
         train_tokenizer(args.out, args.seed)
     elif not (args.out / "spiece.model").exists():
         shutil.copy(HERE / "t5" / "spiece.model", args.out)
-    tokenizer = data.Tokenizer(args.out / "spiece.model")
-    t5 = model.initialise(model.Config(tokenizer.pieces + data.EXTRA_IDS, **SIZES), args.seed)
+    tokenizer = Tokenizer(args.out / "spiece.model")
+    t5 = model.initialise(model.Config(tokenizer.pieces + EXTRA_IDS, **SIZES), args.seed)
     t5.to(args.device)
     # T5 was trained with steps in proportion to each tensor's own size (Adafactor's
     # parameter scaling). The same with Adam: without it the embedding, which starts at

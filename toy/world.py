@@ -19,6 +19,10 @@ import random
 import re
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+MODEL = Path(__file__).resolve().parent / "t5"  # the T5 that was pretrained on this world
+PROMPTS = MODEL.with_name("prompts")  # trained source prompts
 
 KINDS = {
     "animals": "cats dogs horses birds lions wolves".split(),

@@ -1,12 +1,13 @@
-"""data.py: downloads that are whole, or broken off, altered, raced for, killed.
+"""plumbing/download.py: files of tasks that are whole, or broken off, altered, raced for, killed.
 
-    python -m pytest tests/test_downloads.py    # seconds, nothing to download
+    python -m pytest tests/test_download.py    # seconds, nothing to download
 
 Oracle: a server on this computer that misbehaves on request; all files are invented, so
 what should arrive is known byte by byte, and the server notes what it was asked.
 """
 
 import collections
+import doctest
 import hashlib
 import http.server
 import io
@@ -26,6 +27,7 @@ from pathlib import Path
 import pytest
 
 import data
+from plumbing import download
 
 CONTENT = random.Random(0).randbytes(300_000)
 HALF = len(CONTENT) // 2
@@ -53,13 +55,13 @@ def zipped(members):
 
 
 def cb_files():
-    return {name: json.dumps({"premise": premise, "hypothesis": "so it is", "label": "neutral"}) + "\n"
-            for name, premise in CB.items()}
+    row = {"hypothesis": "so it is", "label": "neutral"}
+    return {name: json.dumps({"premise": premise} | row) + "\n" for name, premise in CB.items()}
 
 
 @pytest.fixture
 def web(tmp_path, monkeypatch):
-    """A server: its .files and their .etag, what it was .asked, and the .faults of the next answers.
+    """A server: its .files, their .etag, what it was .asked, the .faults of the next answers.
 
     A fault is a dict: status (that error), cut (bytes of the body, then it closes), stall (as
     cut, but it stays silent), pause (seconds between eight pieces), add (to Content-Length),
@@ -121,8 +123,8 @@ def web(tmp_path, monkeypatch):
     for name in ("PANDA_T5_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(data, "PAUSE", 0)
-    monkeypatch.setattr(data, "TIMEOUT", 5)
+    monkeypatch.setattr(download, "PAUSE", 0)
+    monkeypatch.setattr(download, "TIMEOUT", 5)
     yield web
     web.go.set()
     server.shutdown()
@@ -131,7 +133,7 @@ def web(tmp_path, monkeypatch):
 
 
 def fetch(web, size=len(CONTENT), sha256=sha(CONTENT), file=URL_FILE):
-    data.fetch(f"{web.url}/{file}", web.path, size, sha256)
+    download.fetch(f"{web.url}/{file}", web.path, size, sha256)
 
 
 def kept(folder):
@@ -143,13 +145,13 @@ def kept(folder):
 def publish(web, monkeypatch, archive, key="superglue/CB"):
     """Let the server have this archive, in place of the published one."""
     web.files["CB.zip"] = archive
-    monkeypatch.setitem(data.ARCHIVES, key, (f"{web.url}/CB.zip", len(archive), sha(archive)))
+    monkeypatch.setitem(download.ARCHIVES, key, (f"{web.url}/CB.zip", len(archive), sha(archive)))
 
 
 def left_by_a_break(web, monkeypatch, **checks):
     """Half of the file arrives, then the call ends in an error."""
     with monkeypatch.context() as patch:
-        patch.setattr(data, "TRIES", 1)
+        patch.setattr(download, "TRIES", 1)
         web.faults.append({"cut": HALF})
         with pytest.raises(OSError, match=f"{HALF} of {len(CONTENT)} bytes"):
             fetch(web, **checks)
@@ -166,13 +168,19 @@ def assert_whole(web, content=CONTENT):
 UNCHECKED = {"size": None, "sha256": None}  # as for weights
 
 
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(download)
+    assert result.attempted > 0 and result.failed == 0
+
+
 # ------------------------------------------------------------------ what is fetched
 
 
 def test_an_archive_is_fetched_and_unpacked_once(web, monkeypatch):
     publish(web, monkeypatch, zipped(cb_files()))
     train, dev = data.load("cb", cache=web.cache)
-    assert [e.input for e in train + dev] == [f"hypothesis: so it is premise: {p}" for p in CB.values()]
+    inputs = [f"hypothesis: so it is premise: {premise}" for premise in CB.values()]
+    assert [e.input for e in train + dev] == inputs
     assert web.asked == ["CB.zip"]
     assert kept(web.cache / "data") == {
         "archives/superglue/CB.zip": web.files["CB.zip"],
@@ -184,7 +192,8 @@ def test_an_archive_is_fetched_and_unpacked_once(web, monkeypatch):
 def test_the_folder_is_the_argument_or_ones_own_or_the_users(web, monkeypatch, tmp_path):
     publish(web, monkeypatch, zipped(cb_files()))
     places = [(None, tmp_path / "home" / ".cache" / "panda-t5")]
-    for name, place in ("XDG_CACHE_HOME", "xdg/panda-t5"), ("PANDA_T5_CACHE", "own"), (None, "argument"):
+    for name, place in (("XDG_CACHE_HOME", "xdg/panda-t5"), ("PANDA_T5_CACHE", "own"),
+                        (None, "argument")):
         places.append((name, tmp_path / place))
     for name, place in places:
         if name:
@@ -199,23 +208,27 @@ def test_plain_files_are_fetched_to_their_place(web, monkeypatch):
            '{"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}]}]}]}'
     for file in data.TASKS["squad"].files:
         web.files[file] = pair.encode()
-        monkeypatch.setitem(data.ARCHIVES, file, (f"{web.url}/{file}", len(pair), sha(pair.encode())))
+        monkeypatch.setitem(download.ARCHIVES, file,
+                            (f"{web.url}/{file}", len(pair), sha(pair.encode())))
     for _ in range(2):
-        assert [e.target for split in data.load("squad", cache=web.cache) for e in split] == ["Ann", "Ann"]
+        train, dev = data.load("squad", cache=web.cache)
+        assert [e.target for e in train + dev] == ["Ann", "Ann"]
     assert tuple(web.asked) == data.TASKS["squad"].files
     assert kept(web.cache / "data") == {file: pair.encode() for file in data.TASKS["squad"].files}
 
 
 def test_standard_error_has_size_and_speed(web, capsys):
     fetch(web)
-    assert re.search(r"^some.bin: 0\.3 of 0\.3 MB, 100 %, \d+\.\d MB/s", capsys.readouterr().err, re.M)
+    said = capsys.readouterr().err
+    assert re.search(r"^some.bin: 0\.3 of 0\.3 MB, 100 %, \d+\.\d MB/s", said, re.M)
 
 
 def test_licensed_files_are_asked_of_nobody(web, monkeypatch):
-    monkeypatch.setattr(data.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked"))
     with pytest.raises(ValueError) as error:
         data.load("conll03", cache=web.cache)
-    for part in "conll03/eng.train and conll03/eng.testa", "https://www.clips", "Reuters", "NIST", "--data":
+    for part in ("conll03/eng.train and conll03/eng.testa", "https://www.clips", "Reuters", "NIST",
+                 "--data"):
         assert part in str(error.value)
 
 
@@ -230,7 +243,8 @@ def test_a_break_is_resumed_in_the_same_call(web, checks):
     assert_whole(web)
 
 
-@pytest.mark.parametrize("etag, checks", [('"one"', {}), (None, {}), ('W/"one"', {}), ('"one"', UNCHECKED)])
+@pytest.mark.parametrize("etag, checks", [('"one"', {}), (None, {}), ('W/"one"', {}),
+                                          ('"one"', UNCHECKED)])
 def test_the_next_call_transfers_only_the_rest(web, monkeypatch, etag, checks):
     web.etag = etag
     left_by_a_break(web, monkeypatch, **checks)
@@ -300,7 +314,7 @@ def test_another_range_than_asked_for_is_never_joined_to_what_is_there(web, monk
 
 def test_a_part_of_the_rest_is_not_the_whole(web, monkeypatch):
     left_by_a_break(web, monkeypatch, **UNCHECKED)
-    monkeypatch.setattr(data, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     web.faults.append({"said": f"bytes {HALF}-250000/300000", "content": CONTENT[:250_001]})
     with pytest.raises(OSError):
         fetch(web, **UNCHECKED)
@@ -310,7 +324,7 @@ def test_a_part_of_the_rest_is_not_the_whole(web, monkeypatch):
 def test_halves_of_two_versions_are_never_joined(web, monkeypatch):
     left_by_a_break(web, monkeypatch, **UNCHECKED)
     web.etag, web.files[URL_FILE] = '"two"', CONTENT[::-1]
-    web.faults.extend(data.TRIES * [{"stubborn": True}])
+    web.faults.extend(download.TRIES * [{"stubborn": True}])
     try:
         fetch(web, **UNCHECKED)
     except OSError:
@@ -323,7 +337,7 @@ def test_halves_of_two_versions_are_never_joined(web, monkeypatch):
 
 
 def test_fewer_bytes_than_announced_are_an_error(web):
-    web.faults.extend(data.TRIES * [{"add": 100}])
+    web.faults.extend(download.TRIES * [{"add": 100}])
     with pytest.raises(OSError):
         fetch(web, **UNCHECKED)
     assert not web.path.exists()
@@ -364,7 +378,7 @@ def test_a_part_that_has_it_all_does_not_get_in_the_way(web, extra):
 
 
 def test_an_error_leaves_only_what_the_next_call_goes_on_from(web):
-    web.faults.extend(data.TRIES * [{"cut": 0}])
+    web.faults.extend(download.TRIES * [{"cut": 0}])
     with pytest.raises(OSError):
         fetch(web)
     assert kept(web.path.parent) == {}
@@ -372,7 +386,7 @@ def test_an_error_leaves_only_what_the_next_call_goes_on_from(web):
 
 @pytest.mark.parametrize("status, times", [(404, 1), (403, 1), (503, 4), (429, 4)])
 def test_what_may_pass_is_tried_again(web, monkeypatch, status, times):
-    monkeypatch.setattr(data, "TRIES", 4)
+    monkeypatch.setattr(download, "TRIES", 4)
     web.faults.extend(9 * [{"status": status}])
     with pytest.raises(OSError, match=str(status)):
         fetch(web)
@@ -387,7 +401,7 @@ def test_a_redirection_is_followed_with_the_range(web):
 
 
 def test_slow_is_not_silent(web, monkeypatch):
-    monkeypatch.setattr(data, "TIMEOUT", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
     web.faults.append({"pause": 0.06})  # in all longer than TIMEOUT
     fetch(web)
     assert len(web.asked) == 1
@@ -396,8 +410,8 @@ def test_slow_is_not_silent(web, monkeypatch):
 
 @pytest.mark.parametrize("arrived", [0, HALF])
 def test_silence_is_an_error(web, monkeypatch, arrived):
-    monkeypatch.setattr(data, "TIMEOUT", 0.2)
-    monkeypatch.setattr(data, "TRIES", 2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TRIES", 2)
     web.faults.extend(2 * [{"stall": arrived}])
     with pytest.raises(OSError, match="timed out"):
         fetch(web)
@@ -408,7 +422,7 @@ def test_without_a_network_one_line_says_what_to_do(web, monkeypatch):
     with socket.socket() as taken:  # a port on which nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/CB.zip"
-        monkeypatch.setitem(data.ARCHIVES, "superglue/CB", (url, 9, "0" * 64))
+        monkeypatch.setitem(download.ARCHIVES, "superglue/CB", (url, 9, "0" * 64))
         with pytest.raises(ValueError) as error:
             data.load("cb", cache=web.cache)
     message = str(error.value)
@@ -435,7 +449,8 @@ def test_an_archive_cannot_write_outside_its_folder(web, monkeypatch, tmp_path):
 
 
 def test_an_archive_without_the_file_names_it(web, monkeypatch):
-    publish(web, monkeypatch, zipped({"CB/train.jsonl": cb_files()["CB/train.jsonl"], "val.jsonl": "x"}))
+    publish(web, monkeypatch, zipped({"CB/train.jsonl": cb_files()["CB/train.jsonl"],
+                                      "val.jsonl": "x"}))
     with pytest.raises(ValueError, match="CB.zip holds no CB/val.jsonl"):
         data.load("cb", cache=web.cache)
 
@@ -457,7 +472,7 @@ def test_an_archive_put_there_by_hand_is_checked(web, monkeypatch, good):
 
 # ------------------------------------------------------------------------ processes
 
-# data.py needs torch, whose import takes seconds: so the others are forks of this process.
+# Forks of this process, which has the server's address and the short waits.
 def fork(web):
     """A process that fetches the file; its exit status is 0 if that went well."""
     process = multiprocessing.get_context("fork").Process(target=fetch, args=(web,))
@@ -489,3 +504,36 @@ def test_a_killed_download_is_resumed(web):
     fetch(web)
     assert web.ranges == [None, f"bytes={have}-"]
     assert_whole(web)
+
+
+# ------------------------------------------------------------------ where files are from
+
+
+REAL = [name for name, task in data.TASKS.items() if task.files]
+
+
+def test_archives_are_named_by_address_size_and_checksum():
+    for url, size, sha256 in download.ARCHIVES.values():
+        assert url.startswith("https://") and re.fullmatch("[0-9a-f]{64}", sha256)
+        assert size is None or size > 0
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_file_is_fetched_or_obtained_by_hand(name):
+    for file in data.TASKS[name].files:
+        fetched = file in download.ARCHIVES or file.rpartition("/")[0] in download.ARCHIVES
+        assert fetched != (file.split("/")[0] in download.BY_HAND)
+
+
+@pytest.mark.parametrize("name, where", [
+    ("conll03", "Reuters"), ("conll04", "spert"), ("conll05", "LDC99T42"),
+    ("conll12", "LDC2013T19"),
+    ("ontonotes", "LDC2013T19")])
+@pytest.mark.parametrize("given", [True, False])
+def test_files_that_cannot_be_fetched_are_named_with_where_they_are_obtained(
+        tmp_path, name, where, given):
+    with pytest.raises(ValueError) as error:
+        data.load(name, *([tmp_path] if given else [None, tmp_path]))
+    train, dev = data.TASKS[name].files
+    assert f"{train} is missing: {name} reads {train} and {dev} " in str(error.value)
+    assert where in str(error.value) and ("--data FOLDER" in str(error.value)) == (not given)

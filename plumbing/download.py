@@ -1,0 +1,329 @@
+"""Files from the network, once, whole, and only if they are what was published.
+
+    obtain("superglue/CB/train.jsonl", root)    a file of a task, out of its publisher's archive
+    checkpoint("t5-small")                      the folder of a published T5
+
+What has arrived of a broken transfer waits in a .part file, and the next call goes on there.
+Processes that want the same file wait for each other (fcntl: Linux and macOS).
+"""
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+FAIR = "https://dl.fbaipublicfiles.com/"
+SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
+HUB = "https://huggingface.co"
+SHORT_NAMES = {f"t5-{size}" for size in ("small", "base", "large", "3b", "11b")}
+TIMEOUT, TRIES, PAUSE = 60, 4, 2  # seconds without a byte; attempts; seconds before the second one
+
+# A folder of the data folder, or one file of it -> (the zip with its files, or the file
+# itself; bytes; SHA-256). The publishers' files of 2026-11.
+ARCHIVES = {
+    "superglue/BoolQ": (FAIR + "glue/superglue/data/v2/BoolQ.zip", 4118001,
+                        "853fbe7922f70c59629f06a39e8d9ca440c3d740e760fd3b87a5ddf3dcba2436"),
+    "superglue/CB": (FAIR + "glue/superglue/data/v2/CB.zip", 75482,
+                     "8d641383298d54554066ba1c93f56ae7410af75df621b90c63028806bbbbb535"),
+    "superglue/COPA": (FAIR + "glue/superglue/data/v2/COPA.zip", 43986,
+                       "405906cddac74bc1e1ce8220f1107d1025b66a25ef10149d91b10bb30651125f"),
+    "superglue/MultiRC": (FAIR + "glue/superglue/data/v2/MultiRC.zip", 1116225,
+                          "b3cd440856e72eb166b2edcd37b798455f1ebd51f2c3de64c0c2a4e1971d2737"),
+    "superglue/ReCoRD": (FAIR + "glue/superglue/data/v2/ReCoRD.zip", 51757880,
+                         "30c7b651ab21b8bf8fab986495cd1084333010e040548f861b839eec0044ac18"),
+    "superglue/RTE": (FAIR + "glue/superglue/data/v2/RTE.zip", 750920,
+                      "6310aab3f000424c9d0318a1ff20692e07c7f4aa15e8f17a5972ea0a35c398b9"),
+    "superglue/WSC": (FAIR + "glue/superglue/data/v2/WSC.zip", 32751,
+                      "2ed6dfa94556b4a128ff0441efe365b2e883124e7e6aa00fb8d3a6cb1fd520a9"),
+    "superglue/WiC": (FAIR + "glue/superglue/data/v2/WiC.zip", 396213,
+                      "ee7e67f4ae9eafbf533780faa198e62167f3cda54256cdf261877be3c0e90900"),
+    "glue/CoLA": (FAIR + "glue/data/CoLA.zip", 376971,
+                  "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
+    "glue/SST-2": (FAIR + "glue/data/SST-2.zip", 7439277,
+                   "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"),
+    "glue/STS-B": (FAIR + "glue/data/STS-B.zip", 802872,
+                   "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
+    "glue/QQP": (FAIR + "glue/data/QQP-clean.zip", None,
+                 "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0"),
+    "glue/MNLI": (FAIR + "glue/data/MNLI.zip", 312783507,
+                  "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633"),
+    "glue/QNLI": (FAIR + "glue/data/QNLIv2.zip", 10627589,
+                  "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5"),
+    "glue/MRPC/msr_paraphrase_train.txt": (
+        FAIR + "senteval/senteval_data/msr_paraphrase_train.txt", 1047044,
+        "60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89"),
+    "glue/MRPC/mrpc_dev_ids.tsv": (
+        FAIR + "glue/data/mrpc_dev_ids.tsv", 6222,
+        "971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7"),
+    "squad/train-v1.1.json": (SQUAD + "train-v1.1.json", 30288272,
+                              "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955"),
+    "squad/dev-v1.1.json": (SQUAD + "dev-v1.1.json", 4854279,
+                            "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9"),
+}
+# What cannot be fetched: a folder of the data folder -> where its files are obtained.
+BY_HAND = {
+    "conll03": "the annotation is at https://www.clips.uantwerpen.be/conll2003/ner/, its texts "
+               "(Reuters Corpus, Volume 1) are licensed by NIST",
+    "conll04": "scripts/fetch_datasets.sh of https://github.com/lavis-nlp/spert downloads them",
+    "conll05": "words/* and props/* in each of the two; the annotation is at "
+               "https://www.cs.upc.edu/~srlconll/, its texts (Penn Treebank, LDC99T42) are "
+               "licensed by the LDC",
+    "conll12": "*gold_conll files at any depth of the two; the annotation is at "
+               "https://conll.cemantix.org/2012/, its texts (OntoNotes 5.0, LDC2013T19) are "
+               "licensed by the LDC",
+    "ontonotes": "*gold_conll files at any depth of the two, the same as those of conll12 "
+                 "(OntoNotes 5.0, LDC2013T19, licensed by the LDC)",
+}
+
+
+def cache_folder(cache=None):
+    """Where downloads are kept: `cache`, or $PANDA_T5_CACHE, or the user's cache folder (XDG)."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(cache or os.environ.get("PANDA_T5_CACHE") or home / "panda-t5")
+
+
+class NotTheFile(OSError):
+    """What has arrived is not, and cannot become, what was asked for."""
+
+
+@contextlib.contextmanager
+def locked(path):
+    """The open file `path`, made if need be, once no other process has it."""
+    while True:
+        file = open(path, "ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that fetches {path.stem}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Whoever had it may have renamed or removed it: then this is not the file of that name.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()
+    with file:
+        yield file
+
+
+def receive(url, file, whole):
+    """Add what is missing of `url` to the open file. `whole`: its checksum is known.
+
+    Goes on where the file ends, if the server can and what it has is surely still the
+    same: it names its version (ETag), or there is a checksum to see it by.
+    """
+    tag = Path(f"{file.name}.etag")
+    have, known = file.tell(), tag.read_text() if tag.exists() else None
+    if have and not (known or whole):
+        have = 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and known:
+        headers["If-Range"] = known
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length and length.isdigit() else None
+        if response.status == 206:
+            given, version = (response.headers.get(name) for name in ("Content-Range", "ETag"))
+            first, _, total = content_range(given or "")
+            if first != have or (None not in (known, version) and known != version):
+                raise NotTheFile(f"{url}: asked to go on from byte {have} of version {known}, got "
+                                 f"{given} of {version}")
+        else:
+            have = 0
+        file.truncate(have)
+        file.seek(have)  # which truncate leaves where it was
+        # None, or one that promises too little.
+        if response.headers.get("ETag", "W/").startswith("W/"):
+            tag.unlink(missing_ok=True)
+        else:
+            tag.write_text(response.headers["ETag"])
+        began = said = time.time()
+        got = have
+        while block := response.read(1 << 16):
+            file.write(block)
+            got += len(block)
+            if time.time() - said > (0.5 if sys.stderr.isatty() else 10):
+                said = time.time()
+                print_progress(url, got, total, (got - have) / (said - began))
+        file.flush()
+    print_progress(url, got, total, (got - have) / max(time.time() - began, 1e-3), end="\n")
+    if total is not None and got != total:
+        raise OSError(f"{url}: {got} of {total} bytes arrived")
+
+
+def content_range(text):
+    """First byte, last byte, bytes in all.
+
+    >>> content_range("bytes 100-299/300")
+    (100, 299, 300)
+    """
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text)
+    if not found:
+        raise NotTheFile(f"the server answers a range with {text!r}")
+    return tuple(map(int, found.groups()))
+
+
+def print_progress(url, got, total, speed, end=None):
+    share = f" of {total / 1e6:.1f} MB, {100 * got / total:.0f} %" if total else " MB"
+    end = end or ("\r" if sys.stderr.isatty() else "\n")
+    print(f"{url.rsplit('/', 1)[-1]}: {got / 1e6:.1f}{share}, {speed / 1e6:.1f} MB/s  ", end=end,
+          file=sys.stderr, flush=True)
+
+
+def verify(path, size, sha256):
+    """Raise NotTheFile if a file has not this size and checksum (None: any)."""
+    if size is not None and path.stat().st_size != size:
+        raise NotTheFile(f"{path} has {path.stat().st_size} bytes, wanted {size}")
+    if sha256 is not None:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise NotTheFile(f"{path} is not the published file: SHA-256 {found}, wanted {sha256}")
+
+
+def fetch(url, path, size=None, sha256=None):
+    """Download `url` to `path`, whole or not at all; does nothing if it is there.
+
+    A broken transfer is tried again and goes on where it stopped, also in the next
+    call: what has arrived waits in `path`.part. Processes that want the same file wait
+    for each other. Raises OSError if it cannot be had, or is not what was asked for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with locked(part) as file:
+        try:
+            for attempt in range(TRIES):
+                if path.exists():  # another process was faster
+                    return
+                resumed = file.tell() > 0
+                try:
+                    print(f"fetching {url}", file=sys.stderr)
+                    receive(url, file, sha256 is not None)
+                    verify(part, size, sha256)
+                    os.replace(part, path)
+                    Path(f"{part}.etag").unlink(missing_ok=True)
+                    return
+                except (OSError, http.client.HTTPException) as error:
+                    code = getattr(error, "code", None)  # of an answer that is an HTTP error
+                    useless = isinstance(error, NotTheFile) or code == 416
+                    if useless:
+                        file.truncate(0)
+                        file.seek(0)
+                    refused = code and code < 500 and code not in (408, 416, 429)
+                    # What was gone on from may be to blame; what came whole is what they have.
+                    final = refused or (useless and not resumed)
+                    if final or attempt + 1 == TRIES:
+                        if isinstance(error, OSError):
+                            raise
+                        raise OSError(f"{url}: {error!r}") from None
+                    print(f"{error!r}; trying again", file=sys.stderr)
+                    time.sleep(PAUSE * 2 ** attempt)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if not part.stat().st_size:
+                    Path(f"{part}.etag").unlink(missing_ok=True)
+                    part.unlink()
+
+
+def archive_of(file):
+    """The key in ARCHIVES of what a file comes from: itself, or its folder; None if not there."""
+    return next((key for key in (file, file.rpartition("/")[0]) if key in ARCHIVES), None)
+
+
+def obtain(file, root):
+    """Fetch one file of the data folder, by itself or with its archive.
+
+    Only the named members are taken out, to the names of the table: nothing that an
+    archive says can lead out of the folder.
+    """
+    key = archive_of(file)
+    url, size, sha256 = ARCHIVES[key]
+    target = root / file
+    path = target if key == file else root / "archives" / f"{key}.zip"
+    try:
+        fetch(url, path, size, sha256)
+        if path != target:
+            verify(path, size, sha256)  # it may have been put there by hand
+    except OSError as error:
+        raise ValueError(f"{url} could not be had ({error}). By hand: put that file at {path}, or "
+                         f"give a folder with {file} in it as --data FOLDER") from None
+    if path == target:
+        return
+    with zipfile.ZipFile(path) as archive:
+        member = "/".join(target.parts[-2:])
+        if member not in archive.namelist():
+            raise ValueError(f"{path} holds no {member}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.new")
+        try:
+            with archive.open(member) as source, open(partial, "wb") as copy:
+                while block := source.read(1 << 20):
+                    copy.write(block)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def checkpoint(name, hub=HUB, cache=None, weights=True):
+    """The folder of a T5: a folder as it is, or a published name fetched once.
+
+    Names: t5-small … t5-11b, or owner/repository as in google/t5-base-lm-adapt.
+    weights=False: only its vocabulary is needed.
+    Raises ValueError that says which files to put where if there is no network.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/"))):
+        near = difflib.get_close_matches(name, SHORT_NAMES, n=2)
+        raise ValueError(f"{name!r} is neither a folder nor a model's name"
+                         f"{'; did you mean ' + ' or '.join(near) if near else ''} "
+                         f"(known: {', '.join(sorted(SHORT_NAMES))}, google/t5-base-lm-adapt, …)")
+    folder = cache_folder(cache) / "models" / name
+    forms = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+    def get(file):
+        if not (folder / file).exists():
+            fetch(f"{hub}/{name}/resolve/main/{file}", folder / file)
+
+    try:
+        for file in ("config.json", "spiece.model") if weights else ("spiece.model",):
+            get(file)
+        if weights and not any((folder / file).exists() for file in forms):
+            for file in forms:  # the first form that is published
+                try:
+                    get(file)
+                    break
+                except urllib.error.HTTPError as error:
+                    if error.code != 404 or file == forms[-1]:
+                        raise
+        index = folder / "model.safetensors.index.json"
+        if weights and index.exists():
+            try:
+                shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise ValueError(f"{index} is no index of weights; delete it and try "
+                                 "again") from None
+            for file in shards:
+                if Path(file).name != file:
+                    raise ValueError(f"{index} names {file!r}, which is no plain file name")
+                get(file)
+    except OSError as error:
+        if not weights:
+            raise ValueError(f"the vocabulary of {name} could not be fetched from {hub}/{name} "
+                             f"({error}). By hand: give a folder with its spiece.model in it as "
+                             "--model") from None
+        raise ValueError(f"{name} could not be fetched from {hub}/{name} ({error}). By hand: put "
+                         "its config.json, spiece.model and model.safetensors (or "
+                         f"pytorch_model.bin) into {folder}, or give their folder as "
+                         "--model") from None
+    return folder

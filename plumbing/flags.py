@@ -1,0 +1,192 @@
+"""Flags said as data: the fields of a dataclass, each with its help, its source and its range.
+
+    @dataclass(frozen=True)
+    class Recipe:
+        lr: float = option(0.3, "learning rate (Lester et al. 2021: 0.3)", above=0)
+
+    add_options(parser, Recipe)                     --lr, with help and default
+    recipe, said = chosen(Recipe, args, folder)     a flag, else the folder's recipe.json, else 0.3
+
+A model folder may hold a recipe.json, name -> value: what suits this model, where that is not the
+default. Beside the fields it may name the tasks of a run without --source and --target.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
+
+
+def option(default, text, at_least=None, above=None, below=None, choices=(), free=None,
+           decides=("prompt",)):
+    """A dataclass field that is a flag.
+
+    free      value -> whether it is good beside the choices
+    decides   whose results it decides by itself: see states.decided_by
+    """
+    return dataclasses.field(default=default, metadata={
+        "help": text, "at_least": at_least, "above": above, "below": below, "choices": choices,
+        "free": free, "decides": decides})
+
+
+def check(name, value, at_least=None, above=None, below=None, choices=(), free=None, **_):
+    """Raise ValueError that names the flag, its value and what is wanted, if that is not good."""
+    flag = f"--{name.replace('_', '-')}"
+    if choices:
+        if value not in choices and not (free and free(value)):
+            raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}")
+        return
+    good = ((at_least is None or value >= at_least) and (above is None or value > above)
+            and (below is None or value < below) and math.isfinite(value))
+    if not good:
+        limits = (f"{at_least} or more" if at_least is not None and below is None else
+                  f"from {at_least} to below {below}" if at_least is not None else f"above {above}")
+        raise ValueError(f"{flag} is {value}, wanted {limits}")
+
+
+def add_options(parser, recipe):
+    """A flag for each field. Its value is None where it was not given."""
+    for field in dataclasses.fields(recipe):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default),
+                            help=f"{field.metadata['help']} (default: {field.default})"
+                            .replace("%", "%%"))
+
+
+def read_recipe(folder, recipe):
+    """What the recipe.json of a model folder says, {} if there is none. Raises ValueError."""
+    path = Path(folder) / "recipe.json"
+    if not path.exists():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(recipe)}
+    kinds |= dict.fromkeys(COMMAND, str)
+    for name, value in said.items() if isinstance(said, dict) else [("it", said)]:
+        if name not in kinds or type(value) is not kinds[name]:
+            raise ValueError(f"{path}: {name} is {value!r}, wanted an object of "
+                             + ", ".join(f"{n} ({k.__name__})" for n, k in kinds.items()))
+    return said
+
+
+def chosen(recipe, args, folder):
+    """(the recipe, a sentence that says what of it came from where). Raises ValueError."""
+    fields = dataclasses.fields(recipe)
+    given = {f.name: getattr(args, f.name) for f in fields if getattr(args, f.name) is not None}
+    models = {name: value for name, value in read_recipe(folder, recipe).items()
+              if name not in COMMAND}
+    made = recipe(**models | given)
+    for field in fields:
+        check(field.name, getattr(made, field.name), **field.metadata)
+    parts = [("flags", given)] if given else []
+    if models:
+        parts.append((f"{folder}/recipe.json", {n: v for n, v in models.items() if n not in given}))
+    said = [f"{where}: {', '.join(f'{name} {value}' for name, value in values.items())}"
+            for where, values in parts if values]
+    said.append("the rest by default" if said else "all of it by default")
+    return made, "recipe: " + "; ".join(said)
+
+
+def train_parser(description, recipe, approaches):
+    """The flags of train.py: what is run, on what, where; and those of the recipe."""
+    parser = argparse.ArgumentParser(description=description)
+    add = parser.add_argument
+    add("--source", help="source tasks, comma-separated (default: what the model's recipe names)")
+    add("--target", help="target tasks, comma-separated (default: what the model's recipe names)")
+    add("--model", help="t5-small … t5-11b, owner/name on the hub, or a folder (default: the toy "
+        "T5, if all tasks are the toy world's)")
+    add("--data", help="folder with the official files of the tasks, as `python data.py` lists "
+        "them (default: fetched once into the cache)")
+    add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or your cache folder)")
+    add("--approach", help=f"comma-separated, of {', '.join(approaches)}; prompt always runs, "
+        "panda brings pot, controls are prompt_2x and panda_self (default: "
+        "prompt,pot,panda,controls)")
+    add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
+    add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
+    add("--out", default="runs", help="folder for all that is written (default: runs)")
+    add("--device", help="cpu, cuda, … (default: cuda if there is one)")
+    add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
+        "(default: bf16 on a GPU that has it, else fp32)")
+    add("--tokens", type=int, default=8192, help="positions, prompt and padding counted, in one "
+        "forward pass, for memory; changes no result unless there is dropout (default: 8192)")
+    add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
+        "same command stopped, and read what it has trained (default: yes)")
+    add_options(parser, recipe)
+    return parser
+
+
+def of_train(argv, description, recipe, approaches, find_task, toy_model):
+    """The flags of train.py, checked, with lists of names, and `recipe` and `said` of `chosen`.
+
+    find_task: name -> its task, which has no files if it is generated; toy_model: the folder of
+    the T5 that generated tasks have. Raises ValueError.
+    """
+    args = train_parser(description, recipe, approaches).parse_args(argv)
+    check("seeds", args.seeds, at_least=1)
+    check("tokens", args.tokens, at_least=1)
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ValueError(f"--out {args.out} is a file, wanted a folder")
+    args.approach = names(args.approach or "prompt,pot,panda,controls")
+    for name in args.approach:
+        check("approach", name, choices=approaches)
+    given = [find_task(name) for name in names(f"{args.source or ''},{args.target or ''}")]
+    if args.model is None and any(task.files for task in given):
+        raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
+                         "t5-small, say, or a folder")
+    args.model = args.model or toy_model
+    of_model = read_recipe(args.model, recipe)
+    args.recipe, args.said = chosen(recipe, args, args.model)
+    with_source = bool({"pot", "panda"} & set(args.approach))
+    if args.source and not with_source:
+        raise ValueError(f"--source {args.source}: only pot and panda have one, not --approach "
+                         f"{','.join(args.approach)}")
+    for flag, wanted in (("target", True), ("source", with_source)):
+        found = names(getattr(args, flag) or (of_model.get(flag, "") if wanted else ""))
+        setattr(args, flag, found)
+        if wanted and not found:
+            more = ", the tasks to transfer from, or --approach prompt"
+            raise ValueError(f"give --{flag}{more if flag == 'source' else ''}")
+        if len({*found}) < len(found):
+            raise ValueError(f"--{flag} {','.join(found)} names a task twice")
+    if args.source and [args.source] == [[name] for name in args.target]:
+        raise ValueError(f"{args.source[0]} cannot be its own source: give another --source, or "
+                         "--approach prompt")
+    return args
+
+
+def planned_rows(args):
+    """How many rows the command will train on, for the time left."""
+    wanted, recipe, runs = set(args.approach), args.recipe, 0
+    for target in args.target:
+        sources = len(set(args.source) - {target})
+        runs += args.seeds * (1 + sources * (1 + ("panda" in wanted)) + ("finetune" in wanted)
+                              + 3 * ("controls" in wanted))  # prompt_2x counts twice
+    return (runs * recipe.steps + len(args.source) * recipe.source_steps) * recipe.batch
+
+
+def names(text):
+    """The names in a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def run(main, program):
+    """Run a command: a ValueError is one line and status 2, a reader that left (`| head`) 1."""
+    try:
+        main()
+        sys.stdout.flush()
+    except ValueError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped; a training goes on from its last state with the same command",
+              file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,172 @@
+"""What a command leaves on disk: whole files, a log, names for results; and the time left.
+
+    <out>/log.jsonl                a line for each evaluation
+    <out>/passes/<key>/last.pt     a pass that is not finished: all that is needed to go on
+    <out>/trained/<task>-<seed>-<key>/    what became of one run
+
+A key is a checksum of all that decides a result. So a result is found again by whoever asks for
+the same thing, and a changed recipe never goes on from an old state.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+
+def write_whole(path, write):
+    """Call write(temporary path), then give the file its name: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        write(Path(scratch) / path.name)
+        os.replace(Path(scratch) / path.name, path)
+
+
+@contextlib.contextmanager
+def whole_folder(folder):
+    """A new folder to write into, which gets its name at the end: whole or not at all."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            os.rename(folder, Path(scratch) / "old")
+        os.rename(new, folder)
+
+
+def write_json(path, value):
+    write_whole(path, lambda new: new.write_text(json.dumps(value, indent=2) + "\n"))
+
+
+def checksum(tensor):
+    """Of a tensor's numbers in fp32: equal for equal ones."""
+    numbers = tensor.detach().float().cpu().contiguous().numpy()
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
+
+
+def key_of(decided_by):
+    """A short name for what decides a result: a dict that JSON can hold."""
+    return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Home:
+    """The folder that a command writes to, and how much of its work is done.
+
+    resume=False: nothing that is there is read.
+    """
+
+    def __init__(self, out, resume=True):
+        self.out, self.resume = Path(out), resume
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
+
+    def log(self, **entry):
+        with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
+
+    def trained(self, task, seed, decided_by):
+        """The folder of what became of one run."""
+        return self.out / "trained" / f"{task}-{seed}-{key_of(decided_by)}"
+
+    def unfinished(self, keys):
+        """The file for the state of a pass of the runs with these keys."""
+        return self.out / "passes" / key_of(keys) / "last.pt"
+
+    def found(self, folder, file, decided_by, shipped=None):
+        """(folder, what stands in this file of it) of what was decided by just this, or Nones.
+
+        shipped: another folder, of the project, to look into; it is read without resume, too.
+        """
+        for place in ([folder] if self.resume else []) + ([shipped] if shipped else []):
+            if (place / file).exists():
+                said = json.loads((place / file).read_text(encoding="utf-8"))
+                before = said.get("decided_by", {})
+                if before == decided_by:
+                    return place, said
+                other = [f"{name} {before.get(name)}, wanted {value}"
+                         for name, value in decided_by.items() if before.get(name) != value]
+                print(f"{place} was made otherwise, not read: {'; '.join(other)}", flush=True)
+        return None, None
+
+    def read_instead(self, title, runs, batch):
+        """Say that these runs were trained before, and count their rows as done."""
+        if runs:
+            print(f"{title}: {len(runs)} trained before, read", flush=True)
+            self.done += sum(run.steps for run in runs) * batch
+
+    def forget(self, path):
+        """The state of a pass that is finished."""
+        shutil.rmtree(path.parent)
+
+    def link(self, folder, name):
+        """The files of a folder under another name as well, without a second copy if it can be."""
+        with whole_folder(self.out / name) as new:
+            for file in folder.iterdir():
+                try:
+                    os.link(file, new / file.name)
+                except OSError:  # another file system, or one without links
+                    shutil.copy(file, new / file.name)
+
+    def eta(self):
+        """Minutes and seconds to go, from the rows trained so far."""
+        if not self.done:
+            return "?"
+        left = (time.time() - self.begun) * max(0.0, self.planned / self.done - 1)
+        return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+def decided_by(kind, shop, task, runs, dropout):
+    """Of each run of a pass, all that decides what becomes of it, and nothing else.
+
+    kind: "prompt" or "finetune", whose numbers of the recipe count. Not here: a run's name;
+    lambda and the metric, whose part is in the weight of the teacher; what else is in the pass.
+    With dropout that matters after all, since what is dropped falls on a whole part of the
+    pass: then the runs beside it and the cut are told, too.
+    """
+    def numbers(who):
+        return {field.name: getattr(shop.recipe, field.name)
+                for field in dataclasses.fields(shop.recipe) if who in field.metadata["decides"]}
+
+    made = []
+    for run in runs:
+        by = {"model": shop.fingerprint, "dtype": shop.dtype, "task": task.name,
+              "examples": task.fingerprint, "seed": run.seed, "steps": run.steps} | numbers(kind)
+        if run.start is not None:
+            by["start"] = checksum(run.start)
+        if run.weight > 0:
+            by |= {"teacher": checksum(run.teacher), "weight": run.weight} | numbers("student")
+        made.append(by)
+    if dropout:
+        made = [by | {"beside": key_of([made, shop.tokens])} for by in made]
+    return made
+
+
+def memory_of(trained, optimizer):
+    """Bytes of a module's weights, of gradients as large, and of the optimiser's state."""
+    tensors = [t for p in trained.parameters() for t in (p, p, *optimizer.state[p].values())]
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+
+
+def check_finite(title, numbers, step, path):
+    """Raise ValueError if a loss, or the sum of what is trained, is not finite."""
+    if not all(map(math.isfinite, numbers)):
+        last = f"the last good state is {path}" if path.exists() else "no state was written yet"
+        raise ValueError(f"{title}: a loss or a trained number is not finite at step {step}; "
+                         f"{last}; a smaller learning rate may help")
+
+
+def copy(folder, new, names):
+    """Copy those of a folder's files that are there."""
+    for name in names:
+        if (folder / name).exists():
+            shutil.copy(folder / name, new / name)

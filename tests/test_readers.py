@@ -1,0 +1,324 @@
+"""plumbing/readers.py: the official file formats, and what becomes of an odd row.
+
+    python -m pytest tests/test_readers.py    # seconds, nothing to download
+
+Rows as they should be are in rows.py, and test_data.py reads them.
+
+Oracle: invented rows in the official formats, with the strings they should become
+written out, or with what is said of them.
+"""
+
+import doctest
+import gzip
+import json
+import re
+from collections import Counter
+
+import pytest
+
+import data
+from data import Example
+from plumbing import readers
+from rows import (BOOLQ, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, STSB, STSB_ROW, WSC,
+                  conll04, conll12, examples_of, jsonl, multirc, read, record, squad, table, tsv,
+                  write)
+
+
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(readers)
+    assert result.attempted > 0 and result.failed == 0
+
+
+# --------------------------------------------------------------- lines, cells and spaces
+
+
+def test_a_quotation_mark_is_a_character_like_any_other(tmp_path):
+    # Read as quoting, the first field would swallow the tab, the line end and the next row.
+    rows = [MNLI_ROW | {"sentence1": '"Two boats left.'},
+            MNLI_ROW | {"sentence2": 'A "boat" left.'}]
+    examples = examples_of(tmp_path, "mnli", table(MNLI_TRAIN, rows))
+    assert [example.input for example in examples] == [
+        'hypothesis: Boats left. premise: "Two boats left.',
+        'hypothesis: A "boat" left. premise: Two boats left.']
+
+
+def test_rows_without_a_gold_label_are_left_out(tmp_path):
+    rows = [MNLI_ROW | {"gold_label": "-"}, MNLI_ROW, MNLI_ROW | {"gold_label": "-"}]
+    examples, notes = read(tmp_path, "mnli", table(MNLI_TRAIN, rows))
+    assert len(examples) == 1 and notes == {"skipped: no gold label": 2}
+
+
+INCOMPLETE = {  # task, a good row and one with something missing, what is said of it
+    "blank text": ("mnli", table(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"sentence1": " "}]),
+                   "no sentence1"),
+    "cut before the label": ("mnli", table(MNLI_TRAIN, [MNLI_ROW]) + "1\tcut\tshort\n",
+                             "fewer columns than the header"),
+    # The label is there, but which of the columns are the texts is anybody's guess.
+    "cut before the text": ("mnli", table(MULTINLI, [MNLI_ROW]) + "neutral\tcut short\n",
+                            "fewer columns than the header"),
+}
+
+
+@pytest.mark.parametrize("what", INCOMPLETE)
+def test_an_incomplete_row_is_skipped_and_counted(tmp_path, what, capsys):
+    name, text, why = INCOMPLETE[what]
+    examples, notes = read(tmp_path, name, text)
+    assert len(examples) == 1 and notes == {f"skipped: {why}": 1}
+
+
+def test_columns_are_found_by_name_behind_a_byte_order_mark(tmp_path):
+    # The mark would otherwise be part of the first column's name.
+    examples = examples_of(tmp_path, "mnli", "\ufeff" + table(MULTINLI, [MNLI_ROW]))
+    assert examples == [Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
+    assert len(examples_of(tmp_path, "cb", "\ufeff" + jsonl(*CB_ROWS))) == 3
+
+
+def test_line_ends_of_windows(tmp_path):
+    rows = [MNLI_ROW, MNLI_ROW | {"gold_label": "neutral"}]
+    for columns in (MNLI_TRAIN, MULTINLI):  # the label as the last column, and not
+        examples = examples_of(tmp_path, "mnli", table(columns, rows, end="\r\n"))
+        assert [example.target for example in examples] == ["entailment", "neutral"]
+    windows = examples_of(tmp_path, "cb", jsonl(*CB_ROWS, end="\r\n"))
+    assert windows == examples_of(tmp_path, "cb", jsonl(*CB_ROWS))
+
+
+@pytest.mark.parametrize("space", ["  ", "\u00a0", "\u2028", "\u0085", "\x0b"])
+def test_only_a_line_end_ends_a_row_and_other_spaces_become_one(tmp_path, space):
+    row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
+    expected = [Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
+    assert examples_of(tmp_path, "mnli", table(MNLI_TRAIN, [row])) == expected
+    row = {"premise": row["sentence1"], "hypothesis": "Boats left.", "label": "entailment"}
+    # written raw where JSON allows it; it does not allow \x0b
+    line = json.dumps(row, ensure_ascii=space == "\x0b") + "\n"
+    assert examples_of(tmp_path, "cb", line) == expected
+
+
+def test_braces_in_a_row_are_no_template(tmp_path):
+    row = CB_ROWS[0] | {"hypothesis": "{premise} {0} {"}
+    assert examples_of(tmp_path, "cb", jsonl(row))[0].input == \
+        "hypothesis: {premise} {0} { premise: Mia said the kettle was on."
+
+
+def bad_row(text):
+    """A file whose second row is this line."""
+    return jsonl(CB_ROWS[0]) + text + "\n"
+
+
+BAD_ROWS = {  # task, content of the file, what the error says; the header of a tsv is line 1
+    "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
+              "val.jsonl, line 2: .*'maybe'.*neutral"),
+    "label of other tasks": ("rte", jsonl(CB_ROWS[0]),
+                             "val.jsonl, line 1: .*'neutral'.*not_entailment"),
+    "bad json": ("cb", bad_row('{"premise": "cut'), "val.jsonl, line 2: not JSON"),
+    "json list for text": ("cb", bad_row('{"premise": ["p"], "hypothesis": "h", '
+                                         '"label": "neutral"}'),
+                           "val.jsonl, line 2: .*premise"),
+    "json list for row": ("cb", bad_row('["p", "h", "neutral"]'), "val.jsonl, line 2: "),
+    "not utf-8": ("cb", jsonl(*CB_ROWS).encode() + b"\xff\n", "val.jsonl.*(utf|UTF)-8"),
+    "no rows": ("cb", "", "val.jsonl"),
+    "tsv label": ("mnli", table(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"gold_label": "n/a"}]),
+                  "dev_matched.tsv, line 3: .*'n/a'"),
+    "tsv label after an empty line": ("mnli", table(MULTINLI, []) + "\nmaybe\tp\th\tid\n",
+                                      "dev_matched.tsv, line 3: .*'maybe'"),
+    "tsv without a column": ("mnli", table(MNLI_TRAIN[:9] + MNLI_TRAIN[10:], [MNLI_ROW]),
+                             "dev_matched.tsv has no usable row; 1 skipped: no sentence2"),
+    "tsv with a tab too many": (
+        "mnli", table(MULTINLI, [MNLI_ROW | {"sentence1": "Two\tboats left."}]),
+        "dev_matched.tsv, line 2: "),
+    "tsv of long rows": ("mnli", table(MULTINLI, [MNLI_ROW | {"sentence1": "a" * 140_000,
+                                                              "gold_label": "no"}]),
+                         "dev_matched.tsv, line 2: "),
+}
+
+
+@pytest.mark.parametrize("what", BAD_ROWS)
+def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, what):
+    name, text, message = BAD_ROWS[what]
+    with pytest.raises(ValueError, match=message):
+        examples_of(tmp_path, name, text)
+
+
+def test_a_header_that_is_none_is_told_by_its_columns(tmp_path):
+    path = write(tmp_path / "train.tsv", "it rains\tentailment\nit snows\tentailment\n")
+    with pytest.raises(ValueError, match="no usable row; 1 skipped: no label; its columns are "
+                                         "it rains, entailment"):
+        data.read_split(data.TASKS["rte"], path)
+
+
+# ------------------------------------------------------------------------------ odd rows
+
+
+def target(row=WSC, **changes):
+    return row | {"target": row["target"] | changes}
+
+
+SST2 = "sentence | label"
+KEPT = "kept | 1"
+FEW = "skipped: fewer columns than the header"
+MOVED = "fixed: pronoun not at its index, the nearest one taken"
+SHE = "Ada thanked Eve because *she* had helped ."
+# what -> task, content of the dev file, its (input, target) pairs without the template's first
+# word, its notes
+ODD = {
+    "quotes in tsv": ("sst2", tsv(SST2, '"so | 1', 'a "so" | 0'),
+                      [('"so', "positive"), ('a "so"', "negative")], {}),
+    "windows": ("sst2", tsv(SST2, KEPT, "so | 0", end="\r\n"),
+                [("kept", "positive"), ("so", "negative")], {}),
+    "few columns": ("sst2", tsv(SST2, "1", KEPT, "0"), [("kept", "positive")], {FEW: 2}),
+    "empty text": ("sst2", "sentence\tlabel\n\t1\n \t0\nkept\t1\n", [("kept", "positive")],
+                   {"skipped: no sentence": 2}),
+    "empty label": ("sst2", "sentence\tlabel\nno\t\nkept\t1\n", [("kept", "positive")],
+                    {"skipped: no label": 1}),
+    "null label": ("boolq", jsonl(BOOLQ | {"label": None}, BOOLQ),
+                   [("Tin -- Tin is a soft metal. question: is tin a metal", "True")],
+                   {"skipped: no label": 1}),
+    "null text": ("boolq", jsonl(BOOLQ, BOOLQ | {"passage": None}),
+                  [("Tin -- Tin is a soft metal. question: is tin a metal", "True")],
+                  {"skipped: no passage": 1}),
+    "empty answer": ("multirc", jsonl(multirc("It rained.", ("What fell?", [("", 0)]))),
+                     [("What fell? answer: paragraph: It rained.", "False")], {}),
+    "less-than sign": ("multirc", jsonl(multirc("Say 1 < 2 > 0.", ("Is it?", [("Yes", 1)]))),
+                       [("Is it? answer: Yes paragraph: Say 1 < 2 > 0.", "True")], {}),
+    "no score": ("stsb", tsv(STSB, STSB_ROW, STSB_ROW + "5.000"),
+                 [("A dog runs. sentence2: A cat runs.", "5.0")], {"skipped: no rounded": 1}),
+    "no answer": ("squad", squad("In Ely.", ("Who?", []), ("Where?", ["Ely"])),
+                  [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 1}),
+    "no gold": ("record", jsonl(record("Ada sat.", ["Ada"], ("@placeholder ran.", []),
+                                       ("@placeholder.", ["Ada"]))),
+                [("@placeholder. entities: Ada passage: Ada sat.", "Ada")],
+                {"skipped: no answer": 1}),
+    "IOB2": ("conll03", "Ada x x B-PER\nLee x x I-PER\nEve x x B-PER\nEly x x B-LOC\nsat x x O\n",
+             [("Ada Lee Eve Ely sat", "person : Ada Lee ; person : Eve ; location : Ely")], {}),
+    "IOB1": ("conll03", "Ada x x I-PER\nEve x x B-PER\nEly x x I-LOC\n",
+             [("Ada Eve Ely", "person : Ada ; person : Eve ; location : Ely")], {}),
+    "escaped brackets": ("ontonotes", {"a_gold_conll": conll12("-LRB- *", "Ely (GPE)", "-RRB- *",
+                                                               "/. *")},
+                         [("( Ely ) .", "country or city : Ely")], {}),
+    "nested": ("conll12", {"a_gold_conll": conll12("He * (A1(A0*)", "ran * (V*)", "off * *)")},
+               [("ran sentence: He ran off", "A0 : He ; A1 : He ran off")], {}),
+    "packed": ("conll05", {"words/s.24.words.gz": gzip.compress(b"It\n-LRB-\nran\n"),
+                           "props/s.24.props.gz": gzip.compress(b"- (A0*)\n- *\nrun (V*)\n")},
+               [("ran sentence: It ( ran", "A0 : It")], {}),
+    "moved pronoun": ("wsc", jsonl(target(span2_index=6)), [(SHE, "Eve")], {MOVED: 1}),
+    "nearest pronoun": ("wsc", jsonl(target(WSC | {"text": "Eve knew she ran as she did"},
+                                            span2_index=6)),
+                        [("Eve knew she ran as *she* did", "Eve")], {MOVED: 1}),
+    "pronoun and comma": ("wsc", jsonl(target(WSC | {"text": "Ada, as Eve knew, \"she\", ran"})),
+                          [('Ada, as Eve knew, "*she*", ran', "Eve")], {}),
+    "part of a word": ("wsc", jsonl(target(WSC | {"text": "She shed what sheep she had"},
+                                           span2_index=4)),
+                       [("She shed what sheep *she* had", "Eve")], {}),
+    "other document": ("conll03", "Ada x x I-PER\n-DOCSTART- -X- O O\nLee x x I-PER\n",
+                       [("Ada", "person : Ada"), ("Lee", "person : Lee")], {}),
+}
+FIRST = {"boolq": "passage: ", "multirc": "question: ", "stsb": "sentence1: ",
+         "squad": "question: ",
+         "record": "query: ", "conll12": "predicate: ", "conll05": "predicate: ", "wsc": ""}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_row(tmp_path, what):
+    name, content, pairs, notes = ODD[what]
+    examples, found = read(tmp_path, name, content)
+    assert [(e.input, e.target) for e in examples] == [
+        (FIRST.get(name, "sentence: ") + text, target) for text, target in pairs]
+    assert found == Counter(notes)
+
+
+def test_in_training_wsc_learns_only_from_true_referents(tmp_path, capsys):
+    for file in data.TASKS["wsc"].files:
+        write(tmp_path / file, jsonl(WSC | {"label": False}, WSC))
+    train, dev = data.load("wsc", tmp_path)
+    assert train == [Example(SHE, "Eve", ("True",))] and len(dev) == 2
+    assert capsys.readouterr().err.startswith(
+        f"wsc: 1 rows of {tmp_path / 'superglue/WSC/train.jsonl'} skipped: labelled false, names "
+        "no referent\nwsc: 1 examples")
+
+
+def test_a_short_row_of_mrpc_is_counted(tmp_path):
+    write(tmp_path / "glue/MRPC/mrpc_dev_ids.tsv", "12\t22\n")
+    examples, notes = read(tmp_path, "mrpc", tsv(*MRPC, "1 | 14"), train=True)
+    assert len(examples) == 3 and notes == {FEW: 1}
+
+
+@pytest.mark.parametrize("end, passage", [
+    (".", "Ely. Six."), ("?", "Ely? Six."), ('"', 'Ely" Six.'), ("", "Ely. Six."),
+    (",", "Ely,. Six.")])
+def test_summary_lines_of_record_become_sentences(tmp_path, end, passage):
+    row = record(f"Ely{end}\n@highlight\nSix.", ["Ely"], ("@placeholder.", ["Ely"]))
+    assert read(tmp_path, "record", jsonl(row))[0][0].input.endswith(f"passage: {passage}")
+
+
+@pytest.mark.parametrize("score, text", [
+    ("0.000", "0.0"), ("0.090", "0.0"), ("0.111", "0.2"), ("1.250", "1.2"), ("2.750", "2.8"),
+    ("3.800", "3.8"), ("4.891", "4.8"), ("4.917", "5.0"), ("5", "5.0"), ("0.700", "0.8"),
+    ("1.500", "1.6"), ("3.500", "3.6"),
+    # Exact halves, in fp32: T5's preprocessor (tf.round) takes the even one
+    ("0.500", "0.4"), ("2.500", "2.4"), ("3.700", "3.6"), ("4.500", "4.4"), ("4.900", "4.8")])
+def test_scores_of_stsb_are_learned_to_the_nearest_fifth(tmp_path, score, text):
+    (example,), _ = read(tmp_path, "stsb", tsv(STSB, STSB_ROW + score))
+    assert (example.target, example.golds) == (text, (score,))
+
+
+# ------------------------------------------------------------------- what cannot be read
+
+
+def conll05(words, props):
+    return {"words/s.words": words, "props/s.props": props}
+
+
+# what -> task, content of the dev file, what the error says
+BAD = {
+    "header in cola": ("cola", tsv("source | label | mark | sentence", "x | 1 |  | A."),
+                       "dev.tsv, line 1: .*'label'"),
+    "tab too many": ("sst2", tsv(SST2, "a | b | 1"), "dev.tsv, line 2: 3 columns, wanted 2"),
+    "label in words": ("sst2", tsv(SST2, KEPT, "so | positive"),
+                       "dev.tsv, line 3: .*'positive'.*0, 1"),
+    "all skipped": ("sst2", tsv(SST2, "1", "0", "no | "),
+                    "dev.tsv has no usable row; 2 skipped: fewer.*; 1 skipped: no label"),
+    "only a header": ("sst2", tsv(SST2), "dev.tsv has no usable row"),
+    "no pronoun": ("wsc", jsonl(WSC, target(span2_text="him")), "val.jsonl, line 2: .*'him'"),
+    "no target": ("wsc", jsonl(WSC, {"text": "A.", "label": True}),
+                  "val.jsonl, line 2: .*'target'"),
+    "high score": ("stsb", tsv(STSB, STSB_ROW + "5.001"), "dev.tsv, line 2: .*5.001"),
+    "low score": ("stsb", tsv(STSB, STSB_ROW + "-0.2"), "dev.tsv, line 2: .*-0.2"),
+    "score in words": ("stsb", tsv(STSB, STSB_ROW + "high"), "dev.tsv, line 2: .*high"),
+    "multirc label": ("multirc", jsonl(multirc("It.", ("Who?", [("He", 2)]))),
+                      "val.jsonl, line 1: label 2"),
+    "cut json": ("squad", squad("In Ely.", ("Where?", ["Ely"]))[:-1], "dev-v1.1.json"),
+    "other json": ("conll04", json.dumps([conll04("Ada sat"), {"text": "Ely"}]),
+                   "conll04_dev.json, sentence"),
+    "no gold_conll": ("ontonotes", {"a.conll": conll12(*PLAIN)},
+                      "development holds no .gold_conll"),
+    "no words": ("conll05", {"props/s.props": "-\n"}, "words holds no file"),
+    "left out": ("ontonotes", {"a_gold_conll": conll12("[WORD] *")},
+                 "a_gold_conll, .* line 3: .*join"),
+    "lengths": ("conll05", conll05("Ada\nsat\n", "sit (V*)\n"),
+                "s.words, the last sentence: 2 words, 1 rows"),
+    "sentences": ("conll05", conll05("Ada\n\nsat\n", "sit (V*)\n"), "s.words"),
+    "never closed": ("conll05", conll05("Ada\nsat\n", "- (A0*\nsit (V*)\n"),
+                     "s.words.*'A0' is never closed"),
+    "never opened": ("conll12", {"a_gold_conll": conll12("Ada * *)", "sat * (V*)")},
+                     "a_gold_conll.*never opened"),
+    "entity not closed": ("ontonotes", {"a_gold_conll": conll12("Ada (GPE*")},
+                          "a_gold_conll.*never closed"),
+    "no verb": ("conll12", {"a_gold_conll": conll12("Ada * (A0*)")}, "a_gold_conll.*V"),
+    # One line has a column fewer: a predicate must not be lost without a word
+    "ragged props": ("conll05", conll05("Ada\nsat\nran\n", "- * *\nsit (V*) *\nrun *\n"),
+                     "s.(words|props)"),
+    "ragged gold_conll": ("conll12", {"a_gold_conll": conll12("Ada * * *", "sat * (V*) *",
+                                                              "ran * *")},
+                          "a_gold_conll"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_cannot_be_read_is_named_by_its_place(tmp_path, what):
+    name, content, message = BAD[what]
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*{message}"):
+        read(tmp_path, name, content)
+
+
+def test_words_without_their_props_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="s.props"):
+        read(tmp_path, "conll05", {"words/s.words": "Ada\n"})

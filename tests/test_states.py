@@ -1,0 +1,398 @@
+"""What a command leaves on disk: whole files, states to go on from, names for what is decided.
+
+    python -m pytest tests/test_states.py
+
+Oracle: a run that was not interrupted, and a table of what each flag may change.
+"""
+
+import contextlib
+import dataclasses
+import doctest
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+import distill
+import model
+import prompt
+import train
+import transferability
+from plumbing import states
+from toy import world
+from workbench import FAST, encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
+
+pytestmark = pytest.mark.usefixtures("few")
+
+
+# ------------------------------------------------------------------------- files
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "file.json"
+    states.write_json(path, {"a": 1})
+
+    def breaks(new):
+        new.write_text("hal")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        states.write_whole(path, breaks)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]  # nothing lies about
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    for content in ("1", "2"):  # the second takes the place of the first
+        with states.whole_folder(tmp_path / "folder") as new:
+            (new / f"{content}.txt").write_text(content)
+    with pytest.raises(KeyboardInterrupt):
+        with states.whole_folder(tmp_path / "folder") as new:
+            (new / "3.txt").write_text("3")
+            raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "2.txt"]
+
+
+def test_equal_numbers_have_equal_checksums_whatever_holds_them():
+    numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    same_numbers = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).t()  # not contiguous
+    for other in (same_numbers, numbers.bfloat16(), numbers.clone().requires_grad_(True)):
+        assert states.checksum(other) == states.checksum(numbers)
+    assert states.checksum(numbers + 1e-6) != states.checksum(numbers)
+
+
+def test_a_key_does_not_depend_on_the_order():
+    assert states.key_of({"a": 1, "b": 2.0}) == states.key_of({"b": 2.0, "a": 1})
+    assert states.key_of({"a": 1}) != states.key_of({"a": 2}) != states.key_of({"b": 2})
+
+
+def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_path, capsys):
+    home, wanted = states.Home(tmp_path), {"steps": 4, "lr": 0.1}
+    folder = home.trained("cb", 3, wanted)
+    assert folder.name == f"cb-3-{states.key_of(wanted)}" and folder.parent == tmp_path / "trained"
+    assert home.found(folder, "prompt.json", wanted) == (None, None)
+    states.write_json(folder / "prompt.json", {"score": 7, "decided_by": wanted})
+    assert home.found(folder, "prompt.json", wanted) == (folder, {"score": 7, "decided_by": wanted})
+    assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}) == (None, None)
+    assert capsys.readouterr().out == f"{folder} was made otherwise, not read: steps 4, wanted 5\n"
+    # Without resume only what the project ships is read.
+    fresh, shipped = states.Home(tmp_path, resume=False), tmp_path / "shipped"
+    assert fresh.found(folder, "prompt.json", wanted, shipped) == (None, None)
+    shutil.copytree(folder, shipped)
+    assert fresh.found(folder, "prompt.json", wanted, shipped)[0] == shipped
+    assert home.found(folder, "prompt.json", wanted, shipped)[0] == folder
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_is_no_second_copy_where_it_can_be(links, tmp_path, monkeypatch):
+    home = states.Home(tmp_path)
+    states.write_json(tmp_path / "first" / "a.json", 1)
+
+    def refuse(*_):
+        raise OSError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "people" / "name").mkdir(parents=True)
+    (tmp_path / "people" / "name" / "old.json").write_text("2")  # of an earlier command
+    home.link(tmp_path / "first", "people/name")
+    assert [file.name for file in (tmp_path / "people" / "name").iterdir()] == ["a.json"]
+    new, first = tmp_path / "people" / "name" / "a.json", tmp_path / "first" / "a.json"
+    assert new.read_text() == "1\n" and os.path.samefile(new, first) == links
+    # Written again, the first changes alone.
+    states.write_json(tmp_path / "first" / "a.json", 3)
+    assert new.read_text() == "1\n"
+
+
+def test_time_to_go_is_told_from_the_rows_that_are_done(tmp_path, monkeypatch):
+    home = states.Home(tmp_path)
+    assert home.eta() == "?"
+    home.begun, home.planned = 1000.0, 400
+    monkeypatch.setattr(states.time, "time", lambda: 1030.0)
+    home.done = 100  # 30 seconds for a quarter: 90 to go
+    assert home.eta() == "1:30"
+    home.done = 500  # more than was planned
+    assert home.eta() == "0:00"
+
+
+def test_numbers_that_are_not_finite_stop_a_run(tmp_path):
+    states.check_finite("pass", [1.0, -2.0], 5, tmp_path / "last.pt")
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="pass: .* not finite at step 5; no state was written"):
+            states.check_finite("pass", [1.0, bad], 5, tmp_path / "last.pt")
+
+
+# --------------------------------------------------------------- stopping, going on
+
+
+class Killed(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def killed_at(at):
+    """Training is killed at this step."""
+    whole = train.gradients
+
+    def gradients(*args):
+        if args[5] == at:
+            raise Killed
+        return whole(*args)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "gradients", gradients)
+        yield
+
+
+@pytest.mark.parametrize("what", ["prompts", "prompts with dropout", "all weights"])
+def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
+    def run_in(name):
+        more = ["--dropout", "0.1"] if "dropout" in what else []
+        shop = shop_in(tmp_path / name, "--evals", "4", "--finetune-dropout", "0.1", *more)
+        forget = shop.home.forget
+        shop.home.forget = lambda path: shutil.copy(path, tmp_path / f"{name}.pt") and forget(path)
+        task = encoded(shop)
+        if what == "all weights":
+            return [train.tune_model(shop, task, 0)]
+        return train.train_prompts(shop, task, some_runs(shop, task), "pass")
+
+    straight = run_in("straight")
+    with killed_at(3):
+        run_in("resumed")
+    [state] = (tmp_path / "resumed").glob("passes/*/last.pt")
+    assert torch.load(state, weights_only=True)["step"] in (2, 3)  # the last evaluation
+    resumed = run_in("resumed")
+    assert not state.exists() and not list((tmp_path / "resumed" / "passes").iterdir())
+    for a, b in zip(straight, resumed):
+        assert a.curve == b.curve and a.score == b.score and a.memory == b.memory > 0
+        if what == "all weights":
+            assert same(*(model.load(result.folder).state_dict() for result in (a, b)))
+        else:
+            assert same(a.best, b.best)
+    last = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["bank"]
+            for name in ("straight", "resumed")]
+    assert same(*last)
+
+
+def test_a_changed_recipe_does_not_go_on_from_an_old_state(tmp_path):
+    for lr in ("0.1", "0.2"):
+        shop = shop_in(tmp_path, "--lr", lr, "--evals", "4")
+        with killed_at(2):
+            task = encoded(shop)
+            train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    assert len(list((tmp_path / "passes").iterdir())) == 2
+
+
+def test_without_resume_everything_is_trained_again(tmp_path):
+    for more, trained in (([], True), ([], False), (["--no-resume"], True)):
+        shop = shop_in(tmp_path, "--steps", "1", "--evals", "1", *more)
+        task, calls = encoded(shop), []
+        with pytest.MonkeyPatch.context() as patch:
+            whole = train.gradients
+            patch.setattr(train, "gradients", lambda *args: calls.append(1) or whole(*args))
+            train.train_prompts(shop, task, [train.Run("p", 0, 1, torch.zeros(3, 128))], "p")
+        assert bool(calls) == trained
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+        tmp_path, monkeypatch):
+    shop = shop_in(tmp_path, "--evals", "4")
+    task, whole = encoded(shop), train.gradients
+
+    def poisoned(*args):
+        ce, kd, positions = whole(*args)
+        return ce * (float("nan") if args[5] == 2 else 1), kd, positions
+
+    monkeypatch.setattr(train, "gradients", poisoned)
+    with pytest.raises(ValueError, match="pass: .* not finite at step 2; the last good state is"):
+        train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    [path] = tmp_path.glob("passes/*/last.pt")
+    state = torch.load(path, weights_only=True)
+    assert state["step"] == 2 and all(p.isfinite().all() for p in state["bank"].values())
+
+
+def test_states_of_all_weights_are_written_at_evaluations_only(tmp_path, monkeypatch):
+    written, whole = [], states.write_whole
+    monkeypatch.setattr(states, "write_whole", lambda path, write: written.append(path.name)
+                        or whole(path, write))
+    monkeypatch.setattr(train.Pass, "__init__", patched(train.Pass.__init__))
+    shop = shop_in(tmp_path, "--evals", "1")
+    task = encoded(shop)
+    train.tune_model(shop, task, seed=0)
+    assert written.count("last.pt") == 1  # its one evaluation
+    train.train_prompts(shop, task, some_runs(shop, task, count=1), "prompts")
+    assert written.count("last.pt") == 1 + 4  # each of four steps
+
+
+def patched(init):
+    """A Pass whose states are written after each step, unless it says that it wants fewer."""
+    def make(self, *args, **more):
+        init(self, *args, **{"keep_every": 0} | more)
+    return make
+
+
+def test_memory_counts_numbers_gradients_and_the_optimiser():
+    p = torch.nn.Linear(2, 3, bias=False)  # 6 numbers of 4 bytes
+    optimizer = torch.optim.AdamW(p.parameters())
+    assert states.memory_of(p, optimizer) == 2 * 24
+    p.weight.grad = torch.ones(3, 2)
+    optimizer.step()  # two moments, and a count of steps
+    assert states.memory_of(p, optimizer) == 4 * 24 + 4
+
+
+# --------------------------------------------------- what is trained again, and what is read
+
+
+COMMAND = ["--steps", "2", "--source-steps", "3", "--batch", "4", "--length", "3", "--evals", "1",
+           "--device", "cpu", "--source", "toy-nli", "--target", "toy-cb", "--seeds", "1",
+           "--approach", "prompt,pot,panda,controls,finetune"]
+PLAIN, POT, TWICE = "toy-cb prompt 0", "toy-cb pot toy-nli 0", "toy-cb prompt_2x 0"
+PANDA, SELF, TUNED = "toy-cb panda toy-nli 0", "toy-cb panda_self 0", "toy-cb finetune 0"
+SOURCE = "toy-nli source 0"
+STUDENTS = {PANDA, SELF}
+PROMPTS = {SOURCE, PLAIN, POT, TWICE} | STUDENTS
+ALL = PROMPTS | {TUNED}
+
+
+def trained_by(out, *more):
+    """The runs that a command trains: "task name seed". Any two prompts are alike by a half."""
+    found, whole = set(), train.train
+
+    def told(shop, work):
+        found.update(f"{work.task.name} {run.name} {run.seed}" for run in work.runs)
+        return whole(shop, work)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train", told)
+        for name in transferability.MEASURES:
+            patch.setitem(transferability.MEASURES, name,
+                          lambda source, target, probe, sim=0.25 if name == "on" else 0.5: sim)
+        train.main([*COMMAND, "--out", str(out), *more])
+    return found
+
+
+@pytest.fixture(scope="module")
+def before(few, tmp_path_factory):  # noqa: F811
+    """What the command left; with dropout, too."""
+    made = {}
+    for name, more in (("plain", []), ("dropout", ["--dropout", "0.1"])):
+        made[name] = tmp_path_factory.mktemp(name)
+        assert trained_by(made[name], *more) == ALL
+    return made
+
+
+def flags_only(value):
+    return " ".join(value) if isinstance(value, list) else ""
+
+
+def other_form(student, teacher, temperature):
+    return distill.kl(teacher, student, temperature)
+
+
+@pytest.mark.parametrize("changed, again", [
+    ([], set()),
+    (["--tokens", "50"], set()),
+    (["--dtype", "bf16"], ALL),
+    # only of students: their weight, and how they learn
+    (["--strength", "2"], STUDENTS),
+    (["--temperature", "2"], STUDENTS),
+    (["--kd", "other"], STUDENTS),
+    (["--metric", "on"], {PANDA}),  # of itself a prompt is 1 by any measure
+    (["--strength", "0"], set()),  # then a student is plain prompt tuning, which is there
+    # only of model tuning
+    (["--finetune-lr", "0.5"], {TUNED}),
+    (["--finetune-dropout", "0.1"], {TUNED}),
+    # only of prompts
+    (["--lr", "0.1"], PROMPTS),
+    (["--length", "4"], PROMPTS),
+    (["--init", "uniform"], PROMPTS),
+    (["--optimizer", "adafactor"], PROMPTS),
+    (["--schedule", "constant"], PROMPTS),
+    (["--weight-decay", "0.1"], PROMPTS),
+    (["--dropout", "0.1"], PROMPTS),
+    # of everything: what is read, what is chosen by
+    (["--batch", "3"], ALL),
+    (["--evals", "2"], ALL),
+    (["--held-out", "0.5"], ALL),
+    (["--max-input", "12"], ALL),
+    (["--max-dev", "10"], ALL),
+    # steps
+    (["--source-steps", "2"], {SOURCE, POT, PANDA}),
+    (["--steps", "3"], ALL - {SOURCE}),
+    (["--steps", "4"], ALL - {SOURCE, PLAIN}),  # which prompt_2x of 2 steps was
+    # more of it
+    (["--seeds", "2"], {name[:-1] + "1" for name in ALL - {SOURCE}}),
+    (["--source", "toy-nli,toy-sst2"], {"toy-sst2 source 0", "toy-cb pot toy-sst2 0",
+                                        "toy-cb panda toy-sst2 0"}),
+    (["--target", "toy-cb,toy-rte"], {name.replace("cb", "rte") for name in ALL - {SOURCE}}),
+], ids=flags_only)
+def test_a_run_is_trained_again_only_if_what_decides_it_changed(changed, again, before, tmp_path,
+                                                                monkeypatch):
+    if "--kd" in changed:
+        allow_another_form(monkeypatch)
+    out = shutil.copytree(before["plain"], tmp_path / "out")
+    assert trained_by(out, *changed) == again
+
+
+def allow_another_form(monkeypatch):
+    """A Recipe that knows one more --kd, and is otherwise the same."""
+    [kd] = [field for field in dataclasses.fields(train.Recipe) if field.name == "kd"]
+    known = dict(kd.metadata) | {"choices": (*kd.metadata["choices"], "other")}
+    monkeypatch.setitem(distill.FORMS, "other", other_form)
+    monkeypatch.setattr(train, "Recipe", dataclasses.make_dataclass("Recipe", [
+        ("kd", str, dataclasses.field(default="kl", metadata=known))], bases=(train.Recipe,),
+        frozen=True))
+
+
+@pytest.mark.parametrize("changed, again", [
+    ([], set()),
+    (["--tokens", "50"], PROMPTS),  # what is dropped falls on a whole part of the pass
+    # One more in the pass is dropped otherwise, and so are its neighbours.
+    (["--seeds", "2"], {name[:-1] + seed for name in ALL - {SOURCE} for seed in "01"} - {TUNED}),
+    (["--source", "toy-nli,toy-sst2"],
+     (PROMPTS - {SOURCE}) | {f"toy-{name} 0" for name in (
+         "sst2 source", "cb pot toy-sst2", "cb panda toy-sst2")}),
+], ids=flags_only)
+def test_with_dropout_the_whole_pass_decides(changed, again, before, tmp_path):
+    out = shutil.copytree(before["dropout"], tmp_path / "out")
+    assert trained_by(out, "--dropout", "0.1", *changed) == again
+
+
+def test_a_target_that_is_a_source_too_is_trained_once(tmp_path, capsys):
+    names = trained_by(tmp_path, "--source-steps", "2", "--target", "toy-cb,toy-nli", "--approach",
+                       "prompt,pot", "--source", "toy-nli,toy-sst2")
+    assert SOURCE in names and "toy-nli prompt 0" not in names
+    assert "toy-nli prompts: 1 trained before, read" in capsys.readouterr().out
+    links = [tmp_path / name / "adapter_model.safetensors"
+             for name in ("sources/toy-nli-0", "prompts/toy-nli-0")]
+    assert os.path.samefile(*links)
+
+
+def test_what_is_shipped_is_read_where_it_is_what_would_be_trained(tmp_path, monkeypatch, capsys):
+    # What a command leaves of a source is what the project ships of it, from then on.
+    assert SOURCE in trained_by(tmp_path / "made", "--approach", "pot")
+    monkeypatch.setattr(world, "PROMPTS", tmp_path / "made" / "sources")
+    assert SOURCE not in trained_by(tmp_path / "out", "--approach", "pot")
+    assert SOURCE not in trained_by(tmp_path / "new", "--approach", "pot", "--no-resume")
+    assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot", "--lr", "0.1")
+    assert "was made otherwise, not read: lr 0.3, wanted 0.1" in capsys.readouterr().out
+    monkeypatch.setitem(world.SIZES, "nli", (30, 20))  # six examples more
+    assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot")
+
+
+@pytest.mark.parametrize("name", ["toy-nli-0", "toy-sst2-0"])
+def test_a_shipped_prompt_is_what_the_toy_recipe_would_train(name, tmp_path, monkeypatch):
+    # With the sizes that the world has.
+    kind = name.split("-")[1]
+    monkeypatch.setitem(world.SIZES, kind, {"nli": (20000, 500), "sst2": (5000, 500)}[kind])
+    shop = train.open_workshop(train.parse_arguments(["--out", str(tmp_path), "--device", "cpu"]))
+    task = encoded(shop, f"toy-{kind}")
+    run = train.Run("source", 0, shop.recipe.source_steps, train.fresh_prompt(shop, task, 0))
+    [by] = states.decided_by("prompt", shop, task, [run], 0.0)
+    assert prompt.load(world.PROMPTS / name)[1]["decided_by"] == by
+
+
+def test_examples_in_the_docstrings():
+    assert doctest.testmod(states).failed == 0  # it has none yet
