@@ -120,7 +120,7 @@ def test_untied_checkpoint_needs_its_output_layer(tensors, tmp_path):
 
 
 def test_missing_files_are_named_beside_what_was_found(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere holds no config\.json \(found: nothing\)"):
+    with pytest.raises(ValueError, match=r"nowhere holds no config\.json \(found: no folder\)"):
         model.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no config\.json \(found: nothing\)"):
         model.load(tmp_path)

@@ -372,9 +372,12 @@ def test_what_is_cut_and_what_is_unknown_is_said(own, capsys):
 def test_with_nothing_held_out_all_of_dev_is_for_both(few, toy):
     task = encoded("toy-cb", toy)
     assert task.choose == task.report == list(range(20))
-    # 1 % of 20 is none.
-    task = encoded("toy-cb", toy, held_out=0.01)
-    assert task.choose == task.report == list(range(20))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99])  # of 20: none, and all
+def test_a_share_that_leaves_one_part_empty_is_refused(few, toy, share):
+    with pytest.raises(ValueError, match=f"--held-out {share} of 20 dev examples leaves none"):
+        encoded("toy-cb", toy, held_out=share)
 
 
 def test_three_quarters_of_dev_are_held_out_for_the_report(few, toy):

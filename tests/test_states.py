@@ -360,6 +360,15 @@ def test_with_dropout_the_whole_pass_decides(changed, again, before, tmp_path):
     assert trained_by(out, "--dropout", "0.1", *changed) == again
 
 
+def test_with_dropout_a_pass_of_which_one_is_gone_is_trained_again_as_it_was(before, tmp_path):
+    # What is dropped from the others depends on the one, and on the one from them.
+    out = shutil.copytree(before["dropout"], tmp_path / "out")
+    pot, made_by = prompt.load(out / "toy-nli-to-toy-cb" / "prompts" / "pot-0")
+    shutil.rmtree(out / "trained" / f"toy-cb-0-{states.key_of(made_by['decided_by'])}")
+    assert trained_by(out, "--dropout", "0.1") == {PLAIN, POT, TWICE}
+    assert same(prompt.load(out / "toy-nli-to-toy-cb" / "prompts" / "pot-0")[0], pot)
+
+
 def test_a_target_that_is_a_source_too_is_trained_once(tmp_path, capsys):
     names = trained_by(tmp_path, "--source-steps", "2", "--target", "toy-cb,toy-nli", "--approach",
                        "prompt,pot", "--source", "toy-nli,toy-sst2")

@@ -217,6 +217,30 @@ def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(tmp_pa
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
+def test_a_run_that_has_ended_has_no_rows_and_no_gradient(tmp_path):
+    shop = shop_in(tmp_path)
+    task = encoded(shop)
+    short, long = some_runs(shop, task)  # of 4 and of 6 steps
+    ce, _, bank, positions = step_of(shop, task, [short, long], step=4)
+    assert ce[0] == 0 < ce[1]
+    assert not bank.prompts[0].grad.any() and bank.prompts[1].grad.all()
+    assert positions == step_of(shop, task, [long], step=4)[3]
+
+
+def test_two_threads_give_the_same_bits_twice(tmp_path):
+    # A gradient that several threads add up by index has no order of its own: with
+    # prompts[index] in PromptBank.prepend, this fails.
+    shop = shop_in(tmp_path, "--batch", "24", "--length", "20")
+    task, threads = encoded(shop), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, again = (step_of(shop, task, some_runs(shop, task)) for _ in range(2))
+    finally:
+        torch.set_num_threads(threads)
+    assert same(first[0], again[0]) and same(first[1], again[1])
+    assert all(same(a.grad, b.grad) for a, b in zip(first[2].prompts, again[2].prompts))
+
+
 # ------------------------------------------------------------------------ a pass
 
 
@@ -265,23 +289,6 @@ def test_prompts_together_equal_prompts_alone(tmp_path):
         assert [step for step, _ in alone.curve] == [run.steps // 2, run.steps]
 
 
-def test_two_threads_give_the_same_bits_twice(tmp_path):
-    # A gradient that several threads add up by index has no order of its own: with
-    # prompts[index] in PromptBank.prepend, this fails.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        found = []
-        for k in range(2):
-            shop = shop_that_keeps(tmp_path / f"{k}", "--batch", "32", "--length", "20", "--steps",
-                                   "2", "--evals", "1", "--max-dev", "2")
-            train.train_prompts(shop, encoded(shop), some_runs(shop, encoded(shop)), "pass")
-            found.append(last_bank(tmp_path / f"{k}"))
-    finally:
-        torch.set_num_threads(threads)
-    assert same(*found)
-
-
 def test_the_teacher_changes_its_student(tmp_path):
     shop = shop_in(tmp_path, "--evals", "1")
     task = encoded(shop)
@@ -312,6 +319,20 @@ def test_the_best_is_chosen_on_one_part_of_dev_and_reported_once_on_the_other(
     assert same(result.best, prompts[1]) and same(prompts[4], prompts[1])
     assert not same(prompts[3], prompts[1])
     assert same(prompt.load(result.folder)[0], result.best)
+
+
+def test_each_run_is_scored_when_it_is_due_with_its_own_prompt(tmp_path, monkeypatch):
+    # Three prompts of 0s, 1s and 2s that hardly change; a prompt's score is its first number.
+    shop = shop_in(tmp_path, "--lr", "1e-9")
+    runs = [train.Run("p", n, steps, torch.full((3, 128), float(n)))
+            for n, steps in enumerate((4, 2, 6))]
+    monkeypatch.setattr(train, "dev_scores", lambda t5, bank, *_: [
+        round(p[0, 0].item()) for p in bank.prompts])
+    found = train.train_prompts(shop, encoded(shop), runs, "pass")
+    # Twice each: in the middle and at its end.
+    assert [result.curve for result in found] == [
+        [[2, 0], [4, 0]], [[1, 1], [2, 1]], [[3, 2], [6, 2]]]
+    assert [result.score for result in found] == [0, 1, 2]
 
 
 def test_dropout_is_the_students_and_not_the_teachers(tmp_path, monkeypatch):
@@ -505,6 +526,8 @@ def test_a_tuned_t5_is_a_model_folder_that_scores_as_it_was_reported(tmp_path, c
     for folder, score in zip(folders, reported):
         assert f"| {folder} | {score:.1f} |" in table
     assert "accuracy of 12" in table  # the part of dev that the training reported on
+    # What suits the T5 that it was, suits the tuned one.
+    assert (folders[0] / "recipe.json").read_bytes() == (world.MODEL / "recipe.json").read_bytes()
 
 
 # --------------------------------------------------- which recipe, and where it is from
@@ -569,8 +592,8 @@ def test_the_rows_that_are_planned_are_the_rows_that_are_trained(tmp_path, monke
     homes, opened = [], train.open_workshop
     monkeypatch.setattr(train, "open_workshop", lambda args: homes.append(
         opened(args)) or homes[0])
-    args = [*FAST, "--evals", "1", "--seeds", "2", "--out", str(tmp_path), "--source",
-            "toy-nli,toy-sst2", "--target", "toy-cb,toy-nli", "--approach",
+    args = [*FAST, "--steps", "1", "--evals", "1", "--out", str(tmp_path), "--seeds", "2",
+            "--source", "toy-nli,toy-sst2", "--target", "toy-cb,toy-nli", "--approach",
             "prompt,pot,panda,controls,finetune"]
     train.main(args)
     assert homes[0].home.done == homes[0].home.planned == flags.planned_rows(
