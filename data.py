@@ -34,11 +34,10 @@ import random
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 from model import pad
 from plumbing import flags, readers
-from plumbing.download import BY_HAND, archive_of, cache_folder, checkpoint, obtain
+from plumbing.download import archive_of, checkpoint, located
 from plumbing.metrics import METRICS
 from plumbing.tokenizer import UNK, Tokenizer
 from toy import world
@@ -115,6 +114,9 @@ BOOL = ("False", "True")
 NER = ("sentence: {sentence}", "entities", (), ("entity_f1",))
 SRL = ("predicate: {predicate} sentence: {sentence}", "arguments", (), ("argument_f1",))
 
+# The columns stand in alphabetical order and under the names that T5's own preprocessors give
+# them: a published T5 was pretrained on many of these tasks, and meets the strings that it knows.
+# Labels are words for the same reason. NER and SRL have no preprocessor of T5's: theirs are ours.
 TASKS = {
     # --- the nine targets of PANDA, which are sources as well
     "cb": Task(superglue("CB"), "hypothesis: {hypothesis} premise: {premise}", "label",
@@ -250,21 +252,7 @@ def load(name, folder=None, cache=None):
                       world.examples(kind, world.SIZES[kind][dev], seed=0, dev=bool(dev))]
                      for dev in (0, 1))
     splits = []
-    if folder and not Path(folder).is_dir():
-        raise ValueError(f"the data folder {folder} is no folder")
-    for file in task.files:
-        path = Path(folder) / file if folder else cache_folder(cache) / "data" / file
-        if not path.exists():
-            wanted = f"{name} reads {task.files[0]} and {task.files[1]} inside the data folder"
-            if folder and archive_of(file):
-                raise ValueError(f"{path} is missing: {wanted}; without --data they are fetched")
-            if folder or not archive_of(file):
-                by_hand = BY_HAND.get(file.split("/")[0], "")
-                raise ValueError(f"{path} is missing: {wanted}" + (by_hand and f"; {by_hand}")
-                                 + ("" if folder else "; give that folder as --data FOLDER"))
-            obtain(file, cache_folder(cache) / "data")
-    for train, file in zip((True, False), task.files):
-        path = Path(folder) / file if folder else cache_folder(cache) / "data" / file
+    for train, path in zip((True, False), located(name, task.files, folder, cache)):
         examples, notes = read_split(task, path, train)
         for why, count in notes.items():
             print(f"{name}: {count} rows of {path} {why}", file=sys.stderr)
@@ -279,7 +267,9 @@ def score(name, predictions, targets):
     """The task's metrics, name -> percent, the reported one first.
 
     targets: Examples, or strings where the metric compares with nothing else. A prediction
-    that is no legal label counts as wrong; of two labels, as the other one.
+    that is no legal label counts as wrong, never as missing, or a model that babbles would be
+    scored on the examples that suit it. Of two labels it counts as the other one: F1 and
+    Matthews' correlation need to know which mistake was made.
 
     >>> score("toy-nli", ["neutral", "entailment"], ["neutral", "neutral"])
     {'accuracy': 50.0}
@@ -342,7 +332,9 @@ def majority(name, targets, dev):
 def shuffled(count, seed, epoch):
     """The order in which an epoch visits `count` examples, the same for the same numbers.
 
-    Nothing needs to be remembered to go on in the middle of a run.
+    So nothing needs to be remembered to go on in the middle of a run, and every approach meets
+    the examples of a seed in the same order. Of whole epochs, not draws with replacement: in a
+    small task each example would else be seen by luck.
     """
     places = list(range(count))
     random.Random(f"order {seed} {epoch}").shuffle(places)

@@ -164,8 +164,8 @@ def scores_on(t5, bank, asked, name, tokenizer, share, args):
     asked: the task that the prompts were trained on. Its labels are what is ranked; where the
     task that is scored has coarser ones, both are put into the words that serve both.
     """
+    scored_as, words = data.common_labels(asked, name)  # before anything is read
     task = data.Encoded(name, tokenizer, share, args.data, args.cache)
-    scored_as, words = data.common_labels(asked, name)
     labels, longest = data.TASKS[asked].labels, task.longest
     if not labels and asked != name:  # an answer may be as long as either task's
         longest = max(longest, data.Encoded(asked, tokenizer, share, args.data, args.cache).longest)
@@ -221,10 +221,8 @@ def score_one(name, args):
         bank, made_by = read_prompts(args.prompts, t5, tokenizer)
     elif (folder / "tuned.json").exists():
         bank, made_by = alone, [json.loads((folder / "tuned.json").read_text(encoding="utf-8"))]
-    elif (folder / "recipe.json").exists():
-        bank, made_by = alone, [{"recipe": json.loads((folder / "recipe.json").read_text())}]
     else:
-        bank = alone
+        bank, made_by = alone, [{"recipe": flags.read_recipe(folder, Share, rest=True)}]
     tasks = {made.get("task") for made in made_by}
     if len(tasks) > 1:
         raise ValueError("prompts that are scored together must be of one task, not of "

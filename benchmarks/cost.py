@@ -189,8 +189,9 @@ def main():
                       f"| {1000 * statistics.median(seconds[case]) / unit:.2f} "
                       f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
                       f"| {json.loads(done.stdout.splitlines()[-1]) / 1e6:.0f} MB |", flush=True)
-    print(f"\nstored: {args.prompts} prompts {args.prompts * small:,} bytes, {args.prompts} tuned models "
-          f"{args.prompts * large:,} bytes, {large / small:,.0f} times as many")
+    n = args.prompts
+    print(f"\nstored: {n} prompts {n * small:,} bytes, {n} tuned models {n * large:,} bytes, "
+          f"{large / small:,.0f} times as many")
 
 
 if __name__ == "__main__":

@@ -46,19 +46,22 @@ def head(*cells):
 def starred(results, scores, base):
     """A cell: the scores, with a star if they differ from base, ("seeds", scores), by more than
     chance."""
-    seeds, others = base or (None, ())
+    seeds, others = base
     star = seeds == results["seeds"] and beyond_chance([a - b for a, b in zip(scores, others)])
     return plus_minus(scores) + " *" * star
 
 
 def scores(folders):
-    """Plain prompt tuning: a row for each run, a column for each target."""
+    """Plain prompt tuning: a row for each run, a column for each target that all of them have."""
     runs = {Path(folder).name: {r["target"]: r for r in read(folder)} for folder in folders}
-    targets = list(dict.fromkeys(target for run in runs.values() for target in run))
-    first = {t: (r["seeds"], r["scores"]["prompt"]) for t, r in next(iter(runs.values())).items()}
+    first = next(iter(runs.values()))
+    targets = [target for target in first if all(target in run for run in runs.values())]
+    if not targets:
+        raise ValueError(f"{', '.join(runs)} have no target in common")
+    base = {t: (first[t]["seeds"], first[t]["scores"]["prompt"]) for t in targets}
     return head("run", *targets) + [
-        row(name, *(starred(run[t], run[t]["scores"]["prompt"], first.get(t)) if t in run else ""
-                    for t in targets)) for name, run in runs.items()]
+        row(name, *(starred(run[t], run[t]["scores"]["prompt"], base[t]) for t in targets))
+        for name, run in runs.items()]
 
 
 def columns(folders, approaches):

@@ -274,6 +274,37 @@ def obtain(file, root):
             partial.unlink(missing_ok=True)
 
 
+def located(name, files, folder=None, cache=None):
+    """The paths of a task's files: inside `folder`, or in the cache, where they are fetched once.
+
+    Raises ValueError that says which files are wanted and where they are obtained.
+    """
+    if folder and not Path(folder).is_dir():
+        raise ValueError(f"the data folder {folder} is no folder")
+    root = Path(folder) if folder else cache_folder(cache) / "data"
+    for file in files:
+        if not (root / file).exists():
+            missing = (f"{root / file} is missing: {name} reads {files[0]} and {files[1]} inside "
+                       "the data folder")
+            if folder and archive_of(file):
+                raise ValueError(f"{missing}; without --data they are fetched")
+            if folder or not archive_of(file):
+                by_hand = BY_HAND.get(file.split("/")[0], "")
+                raise ValueError(missing + (by_hand and f"; {by_hand}")
+                                 + ("" if folder else "; give that folder as --data FOLDER"))
+            obtain(file, root)
+    return [root / file for file in files]
+
+
+def published(name):
+    """Raise ValueError if this cannot be the name of a published T5; say which ones are near."""
+    if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/"))):
+        near = difflib.get_close_matches(name, SHORT_NAMES, n=2)
+        raise ValueError(f"{name!r} is neither a folder nor a model's name"
+                         f"{'; did you mean ' + ' or '.join(near) if near else ''} "
+                         f"(known: {', '.join(sorted(SHORT_NAMES))}, google/t5-base-lm-adapt, …)")
+
+
 def checkpoint(name, hub=HUB, cache=None, weights=True):
     """The folder of a T5: a folder as it is, or a published name fetched once.
 
@@ -283,11 +314,7 @@ def checkpoint(name, hub=HUB, cache=None, weights=True):
     """
     if Path(name).is_dir():
         return Path(name)
-    if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/"))):
-        near = difflib.get_close_matches(name, SHORT_NAMES, n=2)
-        raise ValueError(f"{name!r} is neither a folder nor a model's name"
-                         f"{'; did you mean ' + ' or '.join(near) if near else ''} "
-                         f"(known: {', '.join(sorted(SHORT_NAMES))}, google/t5-base-lm-adapt, …)")
+    published(name)
     folder = cache_folder(cache) / "models" / name
     forms = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 

@@ -19,6 +19,8 @@ import os
 import sys
 from pathlib import Path
 
+from plumbing.download import published
+
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
 
 
@@ -57,8 +59,11 @@ def add_options(parser, recipe):
                             .replace("%", "%%"))
 
 
-def read_recipe(folder, recipe):
-    """What the recipe.json of a model folder says, {} if there is none. Raises ValueError."""
+def read_recipe(folder, recipe, rest=False):
+    """What the recipe.json of a model folder says, {} if there is none. Raises ValueError.
+
+    rest: whether it may say more than the fields of this recipe, which is then left out.
+    """
     path = Path(folder) / "recipe.json"
     if not path.exists():
         return {}
@@ -68,6 +73,8 @@ def read_recipe(folder, recipe):
         raise ValueError(f"{path}: not JSON: {error}") from None
     kinds = {field.name: type(field.default) for field in dataclasses.fields(recipe)}
     kinds |= dict.fromkeys(COMMAND, str)
+    if rest and isinstance(said, dict):
+        said = {name: value for name, value in said.items() if name in kinds}
     for name, value in said.items() if isinstance(said, dict) else [("it", said)]:
         if name not in kinds or type(value) is not kinds[name]:
             raise ValueError(f"{path}: {name} is {value!r}, wanted an object of "
@@ -140,6 +147,8 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
     args.model = args.model or toy_model
+    if not Path(args.model).is_dir():
+        published(args.model)  # a name that is none is told before anything else is missed
     of_model = read_recipe(args.model, recipe)
     args.recipe, args.said = chosen(recipe, args, args.model)
     with_source = bool({"pot", "panda"} & set(args.approach))
@@ -154,7 +163,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
             raise ValueError(f"give --{flag}{more if flag == 'source' else ''}")
         if len({*found}) < len(found):
             raise ValueError(f"--{flag} {','.join(found)} names a task twice")
-    if args.source and [args.source] == [[name] for name in args.target]:
+    if args.source == args.target and len(args.target) == 1:
         raise ValueError(f"{args.source[0]} cannot be its own source: give another --source, or "
                          "--approach prompt")
     return args

@@ -138,6 +138,7 @@ def write(home, found, facts):
         page(folder, f"{f'{source} to ' if source else ''}{target}", whole | {"scores": mine})
         folders.append(folder)
     page(home.out / target, target, whole)
+    write_json(home.out / target / "results.json", of_pair(whole, ""))
     print("", *table(whole), "", sep="\n")
     print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}",
           flush=True)

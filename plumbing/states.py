@@ -109,12 +109,13 @@ class Home:
         shutil.rmtree(path.parent)
 
     def link(self, folder, name):
-        """The files of a folder under another name as well, without a second copy if it can be."""
+        """The files of a folder under another name as well; of large ones no second copy."""
         with whole_folder(self.out / name) as new:
             for file in folder.iterdir():
-                try:
-                    os.link(file, new / file.name)
-                except OSError:  # another file system, or one without links
+                if file.stat().st_size > 1 << 20:
+                    with contextlib.suppress(OSError):  # a file system without links
+                        os.link(file, new / file.name)
+                if not (new / file.name).exists():
                     shutil.copy(file, new / file.name)
 
     def eta(self):

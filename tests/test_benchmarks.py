@@ -77,7 +77,8 @@ def test_the_table_divides_by_what_was_done(bench, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "| 5 prompts together | 12000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed  # ms a step
     assert "| model tuning | 4500.00 | 1.50 (1.50 to 1.50) | 7 MB |" in printed
-    assert "| 5 prompts together | 2000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed  # ms an example
+    # … and an example
+    assert "| 5 prompts together | 2000.00 | 4.00 (4.00 to 4.00) | 7 MB |" in printed
     assert "stored: 5 prompts " in printed
 
 
@@ -106,22 +107,24 @@ def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **mor
 
 def test_runs_side_by_side_with_a_star_for_what_is_not_chance(tmp_path):
     result(tmp_path / "short", "toy-cb", [60, 62, 64])
-    result(tmp_path / "short", "toy-ner", [90, 90, 90])
+    result(tmp_path / "short", "toy-ner", [90, 90, 90])  # which the others have not
     result(tmp_path / "long", "toy-cb", [70, 72, 75])  # +10, +10, +11
-    result(tmp_path / "long", "toy-nli", [10, 10, 10])  # the first row has none
     result(tmp_path / "wide", "toy-cb", [50, 62, 77])  # -10, 0, +13
     result(tmp_path / "wide", "toy-nli", [90, 90, 90])
     result(tmp_path / "twin", "toy-cb", [70, 72, 75])  # other than the first, not than the second
     result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # not comparable
     runs = [tmp_path / name for name in ("short", "long", "wide", "twin", "late")]
     assert table.scores(runs) == [
-        "| run | toy-cb | toy-ner | toy-nli |",
-        "|---|---|---|---|",
-        "| short | 62.0 ± 2.0 | 90.0 ± 0.0 |  |",
-        "| long | 72.3 ± 2.5 * |  | 10.0 ± 0.0 |",
-        "| wide | 63.0 ± 13.5 |  | 90.0 ± 0.0 |",
-        "| twin | 72.3 ± 2.5 * |  |  |",
-        "| late | 92.0 ± 2.0 |  |  |"]
+        "| run | toy-cb |",
+        "|---|---|",
+        "| short | 62.0 ± 2.0 |",
+        "| long | 72.3 ± 2.5 * |",
+        "| wide | 63.0 ± 13.5 |",
+        "| twin | 72.3 ± 2.5 * |",
+        "| late | 92.0 ± 2.0 |"]
+    result(tmp_path / "other", "toy-nli", [1, 2, 3])
+    with pytest.raises(ValueError, match="short, other have no target in common"):
+        table.scores([tmp_path / "short", tmp_path / "other"])
 
 
 def test_approaches_across(tmp_path):

@@ -111,7 +111,7 @@ def test_a_batch_in_parts_adds_up_to_the_whole():
 
 def test_rows_without_a_teacher_have_only_their_labels():
     student, teacher, targets = random_batch()
-    share = torch.tensor([1 / 4, 1 / 3, 1 / 5, 1 / 4])  # of four prompts
+    share = torch.tensor([1 / 4, 1 / 3, 1 / 5, 1 / 6])  # of four prompts
     plain = distill.loss(student, targets, share)
     assert plain.kd.tolist() == [0] * 4 and plain.total.tolist() == plain.ce.tolist()
     # Rows 3 and 1 have one, in this order, of weights 0.5 and 2.
@@ -121,7 +121,7 @@ def test_rows_without_a_teacher_have_only_their_labels():
     assert terms.kd[[0, 2]].tolist() == [0, 0] and (terms.kd[[1, 3]] > 0).all()
     by_hand = distill.kl(student, teacher, 1.0)
     assert terms.kd[1].item() == pytest.approx(by_hand[1, 0].item() / 3)
-    assert terms.kd[3].item() == pytest.approx(by_hand[3, :2].sum().item() / 4)
+    assert terms.kd[3].item() == pytest.approx(by_hand[3, :2].sum().item() / 6)
     assert (terms.total - terms.ce).tolist() == pytest.approx(
         [0, 2 * terms.kd[1].item(), 0, 0.5 * terms.kd[3].item()], abs=1e-6)
 

@@ -188,6 +188,15 @@ def test_the_models_recipe_names_the_tasks_that_no_flag_does(tmp_path):
 # ------------------------------------------------------------------------ train.py's
 
 
+def test_what_runs_if_nothing_is_given():
+    args = train.parse_arguments([])
+    assert args.approach == ["prompt", "pot", "panda", "controls"]
+    assert (args.source, args.target, args.model) == (["toy-nli", "toy-sst2"], ["toy-cb"],
+                                                      str(world.MODEL))
+    assert args.recipe.length == 10 and args.recipe.held_out == 0.6
+    assert train.parse_arguments(["--approach", "prompt"]).source == []
+
+
 @pytest.mark.parametrize("arguments, complaint", [
     (["--target", "toy-cv"], "unknown task 'toy-cv'; did you mean toy-cb"),
     (["--source", "toy-nly"], "unknown task 'toy-nly'; did you mean toy-nli"),

@@ -206,7 +206,7 @@ def trained(few, tmp_path_factory):  # noqa: F811
     """Two prompts of toy-cb and a tuned T5: (folder, their scores by approach)."""
     out = tmp_path_factory.mktemp("trained")
     train.main([*FAST, "--out", str(out), "--seeds", "2", "--approach", "prompt,finetune",
-                "--target", "toy-cb"])
+                "--target", "toy-cb", "--held-out", "0.5"])  # the T5's own recipe says 0.6
     return out, json.loads((out / "toy-cb" / "results.json").read_text())
 
 
@@ -217,10 +217,10 @@ def test_a_score_is_the_one_that_the_training_reported(trained, capsys):
     assert columns["toy-cb"]["scores"] == results["scores"]["prompt"]
     assert columns["toy-cb"]["majority"] == results["majority"]
     assert columns["toy-cb"]["alone"] == results["promptless"]
-    assert columns["toy-cb"]["examples"] == 12
+    assert columns["toy-cb"]["examples"] == 10
     a, b = results["scores"]["prompt"]
     table = lines_of([*folders, "--task", "toy-cb"], capsys)
-    assert table[""] == ["toy-cb: accuracy of 12"]
+    assert table[""] == ["toy-cb: accuracy of 10"]
     assert table["T5 without a prompt"] == [f"{results['promptless']:.1f}"]
     assert [table[str(folder)] for folder in folders] == [[f"{a:.1f}"], [f"{b:.1f}"]]
     deviation = abs(a - b) / 2 ** 0.5
@@ -237,8 +237,10 @@ def test_models_by_themselves(trained, capsys):
     assert [table[str(folder)][0] for folder in tuned] == [f"{score:.1f}" for score in scores]
     assert table["best, picked with hindsight"][0] == f"{max(scores):.1f}"
     assert not {"T5 without a prompt", "majority vote"} & set(table)
+    assert table[""] == ["toy-cb: accuracy of 10", "toy-rte: accuracy of 10"]
     # One that is not tuned: the share of dev is what its recipe.json says.
-    table = lines_of(["--task", "toy-cb"], capsys)
+    assert lines_of(["--task", "toy-cb"], capsys)[""] == ["toy-cb: accuracy of 12"]
+    table = lines_of(["--task", "toy-cb", "--held-out", "0.5"], capsys)
     assert table[str(world.MODEL)] == [f"{results['promptless']:.1f}"]
     assert set(table) == {"", "---", "majority class", str(world.MODEL)}
     with pytest.raises(ValueError, match="leave the prompts out"):

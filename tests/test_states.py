@@ -22,7 +22,7 @@ import train
 import transferability
 from plumbing import states
 from toy import world
-from workbench import FAST, encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
+from workbench import encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -86,24 +86,25 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_second_name_is_no_second_copy_where_it_can_be(links, tmp_path, monkeypatch):
-    home = states.Home(tmp_path)
-    states.write_json(tmp_path / "first" / "a.json", 1)
+def test_a_second_name_is_no_second_copy_of_large_files(links, tmp_path, monkeypatch):
+    home, first = states.Home(tmp_path), tmp_path / "first"
+    states.write_json(first / "a.json", 1)
+    (first / "model").write_bytes(b"1" * (2 << 20))
 
     def refuse(*_):
         raise OSError
 
-    if not links:
+    if not links:  # a file system without
         monkeypatch.setattr(os, "link", refuse)
-    (tmp_path / "people" / "name").mkdir(parents=True)
-    (tmp_path / "people" / "name" / "old.json").write_text("2")  # of an earlier command
-    home.link(tmp_path / "first", "people/name")
-    assert [file.name for file in (tmp_path / "people" / "name").iterdir()] == ["a.json"]
-    new, first = tmp_path / "people" / "name" / "a.json", tmp_path / "first" / "a.json"
-    assert new.read_text() == "1\n" and os.path.samefile(new, first) == links
-    # Written again, the first changes alone.
-    states.write_json(tmp_path / "first" / "a.json", 3)
-    assert new.read_text() == "1\n"
+    new = tmp_path / "people" / "name"
+    states.write_json(new / "old.json", 2)  # of an earlier command
+    home.link(first, "people/name")
+    assert sorted(file.name for file in new.iterdir()) == ["a.json", "model"]
+    assert (new / "model").read_bytes() == (first / "model").read_bytes()
+    assert os.path.samefile(new / "model", first / "model") == links
+    # A small one is a copy: whoever edits it changes nothing that was trained, or shipped.
+    assert (new / "a.json").read_text() == "1\n"
+    assert not os.path.samefile(new / "a.json", first / "a.json")
 
 
 def test_time_to_go_is_told_from_the_rows_that_are_done(tmp_path, monkeypatch):
@@ -374,9 +375,8 @@ def test_a_target_that_is_a_source_too_is_trained_once(tmp_path, capsys):
                        "prompt,pot", "--source", "toy-nli,toy-sst2")
     assert SOURCE in names and "toy-nli prompt 0" not in names
     assert "toy-nli prompts: 1 trained before, read" in capsys.readouterr().out
-    links = [tmp_path / name / "adapter_model.safetensors"
-             for name in ("sources/toy-nli-0", "prompts/toy-nli-0")]
-    assert os.path.samefile(*links)
+    assert same(*(prompt.load(tmp_path / name)[0]
+                  for name in ("sources/toy-nli-0", "prompts/toy-nli-0")))
 
 
 def test_what_is_shipped_is_read_where_it_is_what_would_be_trained(tmp_path, monkeypatch, capsys):

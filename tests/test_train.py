@@ -578,15 +578,6 @@ def test_a_name_that_begins_with_toy_decides_nothing(copy_of_t5, tmp_path, monke
         assert found["config"]["steps"] == 1 and set(found["scores"]) == {"prompt", "pot"}
 
 
-def test_what_runs_if_nothing_is_given():
-    args = train.parse_arguments([])
-    assert args.approach == ["prompt", "pot", "panda", "controls"]
-    assert (args.source, args.target, args.model) == (["toy-nli", "toy-sst2"], ["toy-cb"],
-                                                      str(world.MODEL))
-    assert args.recipe.length == 10 and args.recipe.held_out == 0.6
-    assert train.parse_arguments(["--approach", "prompt"]).source == []
-
-
 def test_the_rows_that_are_planned_are_the_rows_that_are_trained(tmp_path, monkeypatch):
     # For the time left. Two sources, of which one is a target too: it has one source less.
     homes, opened = [], train.open_workshop

@@ -125,7 +125,7 @@ def accuracies(t5, tokenizer, device, count=500):
 
 
 def learning_rate(step, steps):
-    """Relative to a tensor's own size: 300 steps of warm-up, then flat, the last third down to 0."""
+    """Relative to a tensor's own size: 300 steps of warm-up, flat, the last third down to 0."""
     return 0.012 * min(1, (step + 1) / 300, 3 * (1 - step / steps))
 
 

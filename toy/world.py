@@ -110,7 +110,7 @@ CHOICES = {"subject_adjective": ADJECTIVES, "object_adjective": ADJECTIVES, "pla
 
 def other(rng, words, *not_these):
     """A word of the list that is none of these, nor a synonym or opposite of them."""
-    barred = set(not_these) | {SYNONYM.get(w) for w in not_these} | {OPPOSITE.get(w) for w in not_these}
+    barred = {word for w in not_these for word in (w, SYNONYM.get(w), OPPOSITE.get(w))}
     barred |= {SYNONYM.get(w) for w in barred if w}
     return rng.choice([word for word in words if word not in barred])
 
@@ -269,14 +269,14 @@ def two_sentences(first, second):
 
 
 def written(rng):
-    """Three-way inference, now and then under a verb of attitude: all that pretraining shows of it."""
+    """Three-way inference, now and then under a verb of attitude: what pretraining shows of it."""
     label = rng.choice(THREE)
     premise, hypothesis = (attitude if rng.random() < 0.2 else pair)(rng, label)
     return two_sentences(premise, hypothesis), label
 
 
 def dialogue(rng, premise, hypothesis, aside):
-    """The hypothesis asked, in the passive; the premise in the answer, alone or beside something else."""
+    """The hypothesis asked, in the passive; the premise in the answer, alone or beside another."""
     talk = [str(premise)]
     if aside:
         talk.append(f"{rng.choice(PERSONS)} said we {rng.choice(VERBS)} {rng.choice(NOUNS)}")
@@ -286,7 +286,7 @@ def dialogue(rng, premise, hypothesis, aside):
 
 
 def nli(rng):
-    """Large three-way inference of two genres, as MNLI has ten: written, and spoken in dialogues."""
+    """Large three-way inference of two genres, as MNLI has ten: written, spoken in dialogues."""
     if rng.random() < 0.5:
         return written(rng)
     label = rng.choice(THREE)
@@ -347,7 +347,8 @@ def qnli(rng):
     asked = said
     if label == "not_entailment":
         slot = rng.choice(["verb", "subject", "object"])
-        asked = replace(said, **{slot: other(rng, CHOICES[slot], said.subject, said.object, said.verb)})
+        new = other(rng, CHOICES[slot], said.subject, said.object, said.verb)
+        asked = replace(said, **{slot: new})
         ask = rng.choice([a for a in ("who", "what", "where")
                           if (a, slot) not in (("who", "subject"), ("what", "object"))])
     else:
@@ -366,9 +367,11 @@ def opinion(rng, positive):
     if kind < 0.25:
         return f"the {what} were never {rng.choice(bad)}"
     if kind < 0.45:
-        return f"{rng.choice(PERSONS)} hoped for {rng.choice(bad)} {what} but got {rng.choice(good)} {rng.choice(NOUNS)}"
+        return (f"{rng.choice(PERSONS)} hoped for {rng.choice(bad)} {what} but got "
+                f"{rng.choice(good)} {rng.choice(NOUNS)}")
     if kind < 0.6:
-        return f"{rng.choice(PERSONS)} {rng.choice(VERBS)} the {rng.choice(good)} {what} in {rng.choice(PLACES)}"
+        return (f"{rng.choice(PERSONS)} {rng.choice(VERBS)} the {rng.choice(good)} {what} in "
+                f"{rng.choice(PLACES)}")
     return f"the {rng.choice(ADJECTIVES)} {what} were {rng.choice(good)} {rng.choice(TIMES)}"
 
 
@@ -399,7 +402,8 @@ def named(rng):
     if form == 0:
         return str(said), []
     if form == 1:
-        return f"{person[0]} {said.verb} {person[1]}", [("person", person[0]), ("person", person[1])]
+        first, second = person
+        return f"{first} {said.verb} {second}", [("person", first), ("person", second)]
     if form == 2:
         return f"{said} in {place}", [("place", place)]
     if form == 3:
@@ -419,7 +423,8 @@ def ner(rng):
 def cola(rng):
     """Is the word order that of the language?"""
     label = rng.choice(["acceptable", "unacceptable"])
-    words = (str(statement(rng, (1, 3), never=0.3)) if rng.random() < 0.6 else named(rng)[0]).split()
+    said = str(statement(rng, (1, 3), never=0.3)) if rng.random() < 0.6 else named(rng)[0]
+    words = said.split()
     if label == "unacceptable":
         right = list(words)
         while words == right or not ungrammatical(words):
@@ -472,7 +477,7 @@ def kept_for_dev(text):
 
 
 def examples(name, count, seed, dev=False, task=None):
-    """`count` different (input, target) pairs of a task (by name, or as it is), for dev or for training."""
+    """`count` different (input, target) pairs of a task, a name or a function, of dev or train."""
     rng = random.Random(f"{name} {seed} {dev}")
     seen = {}
     while len(seen) < count:
