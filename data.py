@@ -344,12 +344,12 @@ def shuffled(count, seed, epoch):
 class Encoded:
     """A task's examples as token ids, and the parts of dev to choose and to report by.
 
-    train            [(input ids, target ids)], ids ending in eos
+    train            [(input ids, an array; target ids, a list)], both ending in eos
     dev, dev_ids     Examples, and the ids of their inputs
     choose, report   places in dev: a checkpoint is chosen by the first, and the chosen one is
-                     scored on the second. With held_out 0 both are all of dev, which is the
-                     papers' habit and flatters; published dev sets are small, so it is the
-                     default, and only a model whose recipe says otherwise holds some out
+                     scored on the second. With held_out 0 both are all of dev. That is the
+                     papers' habit, and flatters; it is the default, because published dev
+                     sets are small. Only toy/t5/recipe.json holds some out
     labels           the ids of each label, [] for free text; longest: of an answer, in tokens
     targets          how often each target stands in the training set
     majority         what the commonest would score on the reported part, in percent

@@ -27,9 +27,10 @@ One step with numbers, of a student whose two rows have one target token each (V
 
 A new form of distillation is one function and one entry in FORMS.
 
-Left out: several teachers for one student. They would be a list in Run.teacher and Run.weight
-(train.py: the similarities normalised to one), a bank of Teachers for each place of the list, and
-in `loss` the same three lines once for each Teaching.
+Left out: several teachers for one student. They would be lists in Run.teacher and Run.weight
+(`transfer` in train.py: the similarities normalised to one), told one by one in
+plumbing/states.py's `decided_by`; one `Teachers` for the first of each list, one for the second
+and so on; and in `loss` the last six lines once for each Teaching.
 
 Dimensions: B batch, S source tokens, T target tokens, D model, V vocabulary, R rows that
 have a teacher.
@@ -133,6 +134,7 @@ class Teachers:
 
     def __init__(self, t5, runs, limit=2 << 30):
         self.t5, self.weights, self.limit = t5, [run.weight for run in runs], limit
+        # A student without a teacher holds a place, so that indices fit; its weight is 0.
         prompts = [run.start if run.teacher is None else run.teacher for run in runs]
         self.bank = PromptBank(prompts).requires_grad_(False).to(t5.device)
         self.kept, self.bytes = {}, 0

@@ -157,8 +157,8 @@ class Attention(nn.Module):
 
         var(q_i) = D * 1/(DK) = 1/K     var(k_i) = D * 1/D = 1     var(q . k) = K * 1/K * 1 = 1
 
-    and the scores have unit size as they are. Trained weights have kept to that, so a
-    division now would flatten every attention of a published checkpoint.
+    and training started from scores of unit size as they are. The published checkpoints were
+    trained without a division, so a division now would flatten every attention of theirs.
     """
 
     def __init__(self, config):
@@ -300,10 +300,10 @@ class T5(nn.Module):
     def output(self, states):
         """Decoder states (R, T, D) -> logits (R, T, V).
 
-        A tied output layer is the embedding E, whose numbers have variance 1, because its
-        rows must also serve as inputs of that size. A state has unit size after the last
-        norm, so var(state . E_v) = D * 1 * 1: times D^-0.5 the logits have unit size. An
-        untied head serves nobody else: its weights have learned their own scale.
+        A tied output layer is the embedding E, whose numbers start with variance 1, because
+        its rows must also serve as inputs of that size. A state has unit size after the last
+        norm, so var(state . E_v) = D * 1 * 1: times D^-0.5 the logits start at unit size. An
+        untied head serves nobody else: its weights learn their own scale.
         """
         with self.autocast():
             if self.config.tie_word_embeddings:

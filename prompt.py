@@ -11,7 +11,8 @@ once, and each row of a batch names the one that it uses:
 That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble,
 and a batch of several tasks. As each prompt meets only its own rows, and a loss
 that is averaged over its own rows, N prompts trained together get the gradients of
-N prompts trained alone (tests/test_prompt.py proves it).
+N prompts trained alone (tests/test_prompt.py proves it; in fp16 they share a GradScaler, which
+may skip a step for all of them: train.py).
 
 Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), what
 several prompts of one task answer together (section 6), which words a prompt lies near
@@ -386,7 +387,8 @@ def load(folder, fingerprint=None):
     weights, made_by = folder / "adapter_model.safetensors", folder / "prompt.json"
     for file in (weights, made_by):
         if not file.exists():
-            raise ValueError(f"{folder} is not a prompt of ours: it lacks {file.name}")
+            lacks = f"it lacks {file.name}" if folder.is_dir() else "there is no such folder"
+            raise ValueError(f"{folder} is not a prompt of ours: {lacks}")
     prompt = load_file(weights)["prompt_embeddings"]
     made_by = json.loads(made_by.read_text(encoding="utf-8"))
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:

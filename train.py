@@ -8,7 +8,7 @@ For each target, with its sources, in this order:
     source       each source's prompt, tuned on the source; then on the target:
     prompt       plain prompt tuning
     prompt_2x    control: the same with twice the steps, as many as a student and its teacher take
-                 (with `prompt`, which the similarity needs, PANDA takes three times as many)
+                 on the target (three times with `prompt`; the source's come on top)
     pot          prompt transfer: from the source's prompt, tuned on the target
     similarity   of each source's prompt and the plain target prompt
     panda        a fresh prompt that learns from the labels and from its `pot`, weighted by that
@@ -64,14 +64,14 @@ class Recipe:
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
                          at_least=1)
-    init: str = option("vocabulary", "a fresh prompt's start: uniform, vocabulary, labels (Lester "
-                       "et al. 2021, section 3.2), text:SOME WORDS, or a trained prompt: a folder "
-                       "of ours or of PEFT, a .npy or a .pt file", choices=STARTS, decides=(),
+    init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
+                       choices=STARTS, words=", text:SOME WORDS, or a trained prompt: a folder of "
+                       "ours or of PEFT, a .npy or a .pt file", decides=(),
                        free=lambda how: how.startswith("text:") or Path(how).exists())
-    optimizer: str = option("adafactor", f"of prompts: adafactor ({LESTER}) or adamw (PANDA's "
-                            "released code)", choices=("adafactor", "adamw"))
+    optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's released code: "
+                            "adamw)", choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"learning rate of prompts ({LESTER}: 0.3)", above=0)
-    schedule: str = option("constant", f"of prompts: constant ({LESTER}) or cosine, down to 0",
+    schedule: str = option("constant", f"of the rate ({LESTER}: constant; cosine goes down to 0)",
                            choices=("constant", "cosine"))
     weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0)
     steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1, decides=())
@@ -247,8 +247,8 @@ def train(shop, work):
     recipe, home, runs, bank = shop.recipe, shop.home, work.runs, work.bank
     path = home.unfinished(work.decided)
     steps = max(run.steps for run in runs)
-    # For fp16 only, and one for the bank: if any prompt's gradient overflows, the step of all
-    # of them is left out and the scale halved; the examples of that step are not seen again.
+    # For fp16 only, and one for the bank: if any prompt's gradient overflows, the step of all of
+    # them is left out and the scale halved. The one case in which a prompt is not as if alone.
     scaler = torch.amp.GradScaler(work.t5.device.type, enabled=work.t5.amp == torch.float16)
     state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
              "best": [bank.trained(n) for n in range(len(runs))]}
@@ -338,7 +338,7 @@ def train_prompts(shop, task, runs, title):
                                   shipped=world.PROMPTS / f"{task.name}-{run.seed}")
         if folder:
             results[n] = Result(**said["result"], folder=folder, best=prompt.load(folder)[0])
-    if recipe.dropout and None in results:  # what is dropped depends on the whole pass
+    if "beside" in decided[0] and None in results:  # the whole pass decides each of its runs
         results = [None] * len(runs)
     todo = [n for n, result in enumerate(results) if result is None]
     home.read_instead(title, [run for run, result in zip(runs, results) if result], recipe.batch)

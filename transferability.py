@@ -16,12 +16,12 @@ answer is read), less that of the promptless model: what every prompt shares wit
 prompt at all is no likeness of tasks, and would give unrelated pairs a weight.
 
 What its range looks like: 1 is a prompt and itself. Between a source and a target of the toy
-world it is 0.7 to 0.9 for the closest pairs, 0 to 0.4 for most, and a little below 0 for some
+world it is 0.7 to over 0.9 for the closest pairs, 0 to 0.4 for most, and a little below 0 for some
 (RESULTS.md, "What transfers": also how badly it ranks sources). Uncentred, the unrelated
 prompts of toy-nli and toy-sst2 have 0.28 on toy-cb's inputs, centred -0.15
 (tests/test_transferability.py). Lengths do not matter, directions do.
 
-A new measure is one function of (source, target, setting) and one entry in MEASURES: the
+A new measure is one function of (source, target, probe) and one entry in MEASURES: the
 flag --metric, the reports and the results read that table.
 
 Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.

@@ -94,7 +94,8 @@ def transfer(folders):
             for target in targets:
                 pair = pairs.get((source, target))
                 cells += [starred(pair, pair["scores"]["pot"], first[target]),
-                          f"{pair['similarity']['panda']:+.2f}"] if pair else ["", ""]
+                          f"{pair['similarity'][pair['config']['metric']]:+.2f}"
+                          ] if pair else ["", ""]
             lines.append(row(source, *cells))
         for target in targets:
             mine = [r for r in found if r["target"] == target]

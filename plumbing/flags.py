@@ -24,25 +24,27 @@ from plumbing.download import published
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
 
 
-def option(default, text, at_least=None, above=None, below=None, choices=(), free=None,
+def option(default, text, at_least=None, above=None, below=None, choices=(), free=None, words="",
            decides=("prompt",)):
     """A dataclass field that is a flag.
 
-    free      value -> whether it is good beside the choices
+    free      value -> whether it is good beside the choices; words: what it then is
     decides   whose results it decides by itself: see states.decided_by
     """
     return dataclasses.field(default=default, metadata={
         "help": text, "at_least": at_least, "above": above, "below": below, "choices": choices,
-        "free": free, "decides": decides})
+        "free": free, "words": words, "decides": decides})
 
 
-def check(name, value, at_least=None, above=None, below=None, choices=(), free=None, **_):
+def check(name, value, at_least=None, above=None, below=None, choices=(), free=None, words="", **_):
     """Raise ValueError that names the flag, its value and what is wanted, if that is not good."""
     flag = f"--{name.replace('_', '-')}"
     if choices:
-        if value not in choices and not (free and free(value)):
-            raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}")
-        return
+        if value in choices or (free and free(value)):
+            return
+        if free and set(value) & set("/."):
+            raise ValueError(f"{flag} {value}: there is no such file or folder")
+        raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
     good = ((at_least is None or value >= at_least) and (above is None or value > above)
             and (below is None or value < below) and math.isfinite(value))
     if not good:
@@ -54,8 +56,10 @@ def check(name, value, at_least=None, above=None, below=None, choices=(), free=N
 def add_options(parser, recipe):
     """A flag for each field. Its value is None where it was not given."""
     for field in dataclasses.fields(recipe):
+        choices = field.metadata["choices"]
+        one_of = f": {', '.join(choices)}{field.metadata['words']}" if choices else ""
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default),
-                            help=f"{field.metadata['help']} (default: {field.default})"
+                            help=f"{field.metadata['help']}{one_of} (default: {field.default})"
                             .replace("%", "%%"))
 
 
@@ -121,7 +125,7 @@ def train_parser(description, recipe, approaches):
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
         "(default: bf16 on a GPU that has it, else fp32)")
     add("--tokens", type=int, default=8192, help="positions, prompt and padding counted, in one "
-        "forward pass, for memory; changes no result unless there is dropout (default: 8192)")
+        "forward pass, for memory; changes rounding, and more only with dropout (default: 8192)")
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")
     add_options(parser, recipe)
@@ -147,8 +151,11 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
     args.model = args.model or toy_model
+    # A model that is none is told before anything else is missed.
     if not Path(args.model).is_dir():
-        published(args.model)  # a name that is none is told before anything else is missed
+        published(args.model)
+    elif not (Path(args.model) / "config.json").exists():
+        raise ValueError(f"--model {args.model}: this folder holds no config.json, so no T5")
     of_model = read_recipe(args.model, recipe)
     args.recipe, args.said = chosen(recipe, args, args.model)
     with_source = bool({"pot", "panda"} & set(args.approach))

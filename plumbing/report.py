@@ -10,7 +10,7 @@ import statistics
 import time
 
 from plumbing.stats import gain, plus_minus, spread
-from plumbing.states import write_json, write_whole
+from plumbing.states import key_of, write_json, write_whole
 
 
 def opening(task, promptless):
@@ -39,7 +39,8 @@ def progress(home, work, state, steps, live, due, ce, kd, speed):
         print(f"{work.title}: step {step}/{steps} {100 * step // steps}% {terms} "
               f"dev {statistics.mean(dev.values()):.1f} lr {work.rates(step - 1)[live[0]]:.3g} "
               f"runs {len(live)} {speed:.0f} tok/s ETA {home.eta()}", flush=True)
-        home.log(**{"pass": work.title}, step=step, ce={names[n]: ce[n] for n in live},
+        home.log(**{"pass": work.title}, key=key_of(work.decided), step=step,
+                 ce={names[n]: ce[n] for n in live},
                  kd={names[n]: kd[n] for n in live}, dev=dev, tokens_per_second=speed)
 
 

@@ -10,7 +10,9 @@ the same thing, and a changed recipe never goes on from an old state.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -39,9 +41,15 @@ def whole_folder(folder):
         new = Path(scratch) / "new"
         new.mkdir()
         yield new
-        if folder.exists():
-            os.rename(folder, Path(scratch) / "old")
-        os.rename(new, folder)
+        for attempt in itertools.count():  # another process may want the same name, too
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, Path(scratch) / f"old{attempt}")
+            try:
+                os.rename(new, folder)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 99:
+                    raise
 
 
 def write_json(path, value):
@@ -95,7 +103,7 @@ class Home:
                     return place, said
                 other = [f"{name} {before.get(name)}, wanted {value}"
                          for name, value in decided_by.items() if before.get(name) != value]
-                print(f"{place} was made otherwise, not read: {'; '.join(other)}", flush=True)
+                print(f"{place} does not fit, so it is trained: {'; '.join(other)}", flush=True)
         return None, None
 
     def read_instead(self, title, runs, batch):
@@ -106,7 +114,7 @@ class Home:
 
     def forget(self, path):
         """The state of a pass that is finished."""
-        shutil.rmtree(path.parent)
+        shutil.rmtree(path.parent, ignore_errors=True)  # another process may have been faster
 
     def link(self, folder, name):
         """The files of a folder under another name as well; of large ones no second copy."""
@@ -132,7 +140,8 @@ def decided_by(kind, shop, task, runs, dropout):
     kind: "prompt" or "finetune", whose numbers of the recipe count. Not here: a run's name;
     lambda and the metric, whose part is in the weight of the teacher; what else is in the pass.
     With dropout that matters after all, since what is dropped falls on a whole part of the
-    pass: then the runs beside it and the cut are told, too.
+    pass, and in fp16, since a GradScaler skips a step for all: then the runs beside it and the
+    cut are told, too. (Rounding is not: see docs/real.md.)
     """
     def numbers(who):
         return {field.name: getattr(shop.recipe, field.name)
@@ -147,7 +156,7 @@ def decided_by(kind, shop, task, runs, dropout):
         if run.weight > 0:
             by |= {"teacher": checksum(run.teacher), "weight": run.weight} | numbers("student")
         made.append(by)
-    if dropout:
+    if dropout or shop.dtype == "fp16":
         made = [by | {"beside": key_of([made, shop.tokens])} for by in made]
     return made
 

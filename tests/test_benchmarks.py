@@ -99,7 +99,8 @@ def test_stored_bytes_are_those_of_the_files(bench, tmp_path):
 def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **more):
     """A results.json with these scores."""
     made = {"target": target, "source": source, "seeds": list(seeds), "majority": 50.0,
-            "promptless": 40.0, "scores": {"prompt": prompts} | others} | more
+            "promptless": 40.0, "scores": {"prompt": prompts} | others,
+            "config": {"metric": "panda"}} | more
     file = folder / f"{source}-to-{target}" / "results.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(made))

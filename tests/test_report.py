@@ -203,7 +203,8 @@ def test_a_line_for_the_first_step_and_one_for_each_evaluation(tmp_path, capsys,
     runs = [types.SimpleNamespace(name=name, seed=seed) for name, seed in (
         ("prompt", 0), ("pot toy-nli", 1))]
     work = types.SimpleNamespace(
-        runs=runs, title="toy-cb prompts", rates=lambda step: [0.3 / (step + 1)] * 2,
+        runs=runs, title="toy-cb prompts", decided=[{"seed": 0}, {"seed": 1}],
+        rates=lambda step: [0.3 / (step + 1)] * 2,
         t5=types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=384)))
 
     def progress(step, live, due, ce, kd):
@@ -222,7 +223,8 @@ def test_a_line_for_the_first_step_and_one_for_each_evaluation(tmp_path, capsys,
         "ETA 1:00\n")
     [line] = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(line) == {
-        "time": 1030, "pass": "toy-cb prompts", "step": 3, "ce": {"pot toy-nli seed 1": 1.0},
+        "time": 1030, "pass": "toy-cb prompts", "key": states.key_of(work.decided), "step": 3,
+        "ce": {"pot toy-nli seed 1": 1.0},
         "kd": {"pot toy-nli seed 1": 0.5}, "dev": {"pot toy-nli seed 1": 70.0},
         "tokens_per_second": 1000.0}
     assert round(math.log(384), 2) == 5.95

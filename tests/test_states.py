@@ -5,6 +5,7 @@
 Oracle: a run that was not interrupted, and a table of what each flag may change.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import doctest
@@ -55,6 +56,20 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "2.txt"]
 
 
+def test_many_may_write_the_same_folder(tmp_path):
+    # Each of them whole; the last one's stays, and nothing else.
+    def write(k):
+        for _ in range(40):
+            with states.whole_folder(tmp_path / "folder") as new:
+                for name in ("a", "b"):
+                    (new / name).write_text(str(k))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))  # which raises what any of them raised
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder" / "a").read_text() == (tmp_path / "folder" / "b").read_text()
+
+
 def test_equal_numbers_have_equal_checksums_whatever_holds_them():
     numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     same_numbers = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).t()  # not contiguous
@@ -76,7 +91,8 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
     states.write_json(folder / "prompt.json", {"score": 7, "decided_by": wanted})
     assert home.found(folder, "prompt.json", wanted) == (folder, {"score": 7, "decided_by": wanted})
     assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}) == (None, None)
-    assert capsys.readouterr().out == f"{folder} was made otherwise, not read: steps 4, wanted 5\n"
+    said = capsys.readouterr().out
+    assert said == f"{folder} does not fit, so it is trained: steps 4, wanted 5\n"
     # Without resume only what the project ships is read.
     fresh, shipped = states.Home(tmp_path, resume=False), tmp_path / "shipped"
     assert fresh.found(folder, "prompt.json", wanted, shipped) == (None, None)
@@ -386,7 +402,7 @@ def test_what_is_shipped_is_read_where_it_is_what_would_be_trained(tmp_path, mon
     assert SOURCE not in trained_by(tmp_path / "out", "--approach", "pot")
     assert SOURCE not in trained_by(tmp_path / "new", "--approach", "pot", "--no-resume")
     assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot", "--lr", "0.1")
-    assert "was made otherwise, not read: lr 0.3, wanted 0.1" in capsys.readouterr().out
+    assert "does not fit, so it is trained: lr 0.3, wanted 0.1" in capsys.readouterr().out
     monkeypatch.setitem(world.SIZES, "nli", (30, 20))  # six examples more
     assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot")
 

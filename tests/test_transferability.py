@@ -12,7 +12,10 @@ import pytest
 import torch
 
 import model
+import prompt
 import transferability as tr
+from plumbing.tokenizer import Tokenizer
+from toy import world
 
 RIGHT, UP = [1.0, 0.0], [0.0, 1.0]
 SENTINEL = 39
@@ -112,6 +115,18 @@ def test_panda_takes_away_what_the_model_makes_of_the_inputs_without_a_prompt(mo
     vectors["target"] = [0.0, 1.0]
     assert tr.panda("source", "target", setting) == pytest.approx(-1)
     assert all(ids is setting.ids for ids in asked)  # the same inputs behind all three
+
+
+def test_centring_parts_the_unrelated():
+    # The prompts of inference and of sentiment, in front of 100 inputs of a third task.
+    t5, folder = model.load(world.MODEL), world.PROMPTS
+    tokenizer = Tokenizer(world.MODEL / "spiece.model")
+    pairs = world.examples("cb", 100, seed=0)
+    ids = model.pad([tokenizer.encode(text) for text, _ in pairs])
+    nli, sst2 = (prompt.load(folder / name)[0] for name in ("toy-nli-0", "toy-sst2-0"))
+    uncentred = tr.cosine(tr.task_embedding(t5, nli, ids), tr.task_embedding(t5, sst2, ids))
+    assert uncentred == pytest.approx(0.28, abs=0.03)
+    assert tr.panda(nli, sst2, tr.Probe(t5, ids, 0)) == pytest.approx(-0.15, abs=0.03)
 
 
 def test_task_embedding_is_the_mean_over_the_inputs_padded_or_not():
