@@ -28,9 +28,9 @@ One step with numbers, of a student whose two rows have one target token each (V
 A new form of distillation is one function and one entry in FORMS.
 
 Left out: several teachers for one student. They would be lists in Run.teacher and Run.weight
-(`transfer` in train.py: the similarities normalised to one), told one by one in
-plumbing/states.py's `decided_by`; one `Teachers` for the first of each list, one for the second
-and so on; and in `loss` the last six lines once for each Teaching.
+(`transfer` in train.py: one student, the similarities normalised to one), told one by one in
+plumbing/states.py's `decided_by`; a `Teachers` for the first of each list, one for the second and
+so on, each asked in `gradients`; and `loss` from `mine, valid =` to `total =` for each Teaching.
 
 Dimensions: B batch, S source tokens, T target tokens, D model, V vocabulary, R rows that
 have a teacher.

@@ -11,8 +11,8 @@ once, and each row of a batch names the one that it uses:
 That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble,
 and a batch of several tasks. As each prompt meets only its own rows, and a loss
 that is averaged over its own rows, N prompts trained together get the gradients of
-N prompts trained alone (tests/test_prompt.py proves it; in fp16 they share a GradScaler, which
-may skip a step for all of them: train.py).
+N prompts trained alone (tests/test_prompt.py proves it; not with dropout, which falls on a whole
+batch, nor in fp16, where one GradScaler may skip a step for all of them: train.py).
 
 Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), what
 several prompts of one task answer together (section 6), which words a prompt lies near
@@ -429,6 +429,8 @@ def from_file(path, fingerprint=None, shape=None):
     can tell what they were trained on. shape: the (P, D) that is wanted. Raises ValueError.
     """
     path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
     if path.is_dir():
         ours = (path / "prompt.json").exists()
         prompt = load(path, fingerprint)[0] if ours else load_peft(path)

@@ -1,6 +1,6 @@
 """The whole method from one command: prompt tuning, transfer, PANDA, and a report.
 
-    python train.py                                        the toy world, about two minutes
+    python train.py                                        the toy world, a minute or two
     python train.py --source mnli --target cb --model t5-base --data FOLDER
 
 For each target, with its sources, in this order:
@@ -248,7 +248,7 @@ def train(shop, work):
     path = home.unfinished(work.decided)
     steps = max(run.steps for run in runs)
     # For fp16 only, and one for the bank: if any prompt's gradient overflows, the step of all of
-    # them is left out and the scale halved. The one case in which a prompt is not as if alone.
+    # them is left out and the scale halved. So there, as with dropout, none is as if alone.
     scaler = torch.amp.GradScaler(work.t5.device.type, enabled=work.t5.amp == torch.float16)
     state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
              "best": [bank.trained(n) for n in range(len(runs))]}

@@ -1,7 +1,7 @@
 """What a command leaves on disk: whole files, a log, names for results; and the time left.
 
     <out>/log.jsonl                a line for each evaluation
-    <out>/passes/<key>/last.pt     a pass that is not finished: all that is needed to go on
+    <out>/passes/<key>.pt          a pass that is not finished: all that is needed to go on
     <out>/trained/<task>-<seed>-<key>/    what became of one run
 
 A key is a checksum of all that decides a result. So a result is found again by whoever asks for
@@ -88,7 +88,7 @@ class Home:
 
     def unfinished(self, keys):
         """The file for the state of a pass of the runs with these keys."""
-        return self.out / "passes" / key_of(keys) / "last.pt"
+        return self.out / "passes" / f"{key_of(keys)}.pt"
 
     def found(self, folder, file, decided_by, shipped=None):
         """(folder, what stands in this file of it) of what was decided by just this, or Nones.
@@ -103,18 +103,21 @@ class Home:
                     return place, said
                 other = [f"{name} {before.get(name)}, wanted {value}"
                          for name, value in decided_by.items() if before.get(name) != value]
-                print(f"{place} does not fit, so it is trained: {'; '.join(other)}", flush=True)
+                print(f"{place} was made of something else and is not used: {'; '.join(other)}",
+                      flush=True)
         return None, None
 
     def read_instead(self, title, runs, batch):
         """Say that these runs were trained before, and count their rows as done."""
         if runs:
-            print(f"{title}: {len(runs)} trained before, read", flush=True)
+            which = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:4])
+            more = ", …" if len(runs) > 4 else ""
+            print(f"{title}: {len(runs)} trained before, read ({which}{more})", flush=True)
             self.done += sum(run.steps for run in runs) * batch
 
     def forget(self, path):
         """The state of a pass that is finished."""
-        shutil.rmtree(path.parent, ignore_errors=True)  # another process may have been faster
+        path.unlink(missing_ok=True)  # another process may have been faster
 
     def link(self, folder, name):
         """The files of a folder under another name as well; of large ones no second copy."""

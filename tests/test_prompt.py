@@ -365,6 +365,9 @@ def test_a_start_that_is_none_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="adapter_model.safetensors"):
         prompt.from_file(tmp_path / "empty")
+    with pytest.raises(ValueError, match="notes.txt: there is no such file or folder"):
+        prompt.from_file(tmp_path / "notes.txt")
+    (tmp_path / "notes.txt").write_text("1 2 3")
     with pytest.raises(ValueError, match="notes.txt is no prompt"):
         prompt.from_file(tmp_path / "notes.txt")
     torch.save({"a": torch.zeros(2, 3), "b": torch.zeros(2, 3)}, tmp_path / "two.pt")

@@ -92,7 +92,8 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
     assert home.found(folder, "prompt.json", wanted) == (folder, {"score": 7, "decided_by": wanted})
     assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}) == (None, None)
     said = capsys.readouterr().out
-    assert said == f"{folder} does not fit, so it is trained: steps 4, wanted 5\n"
+    assert said == (f"{folder} was made of something else and is not used: "
+                    "steps 4, wanted 5\n")
     # Without resume only what the project ships is read.
     fresh, shipped = states.Home(tmp_path, resume=False), tmp_path / "shipped"
     assert fresh.found(folder, "prompt.json", wanted, shipped) == (None, None)
@@ -178,7 +179,7 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     straight = run_in("straight")
     with killed_at(3):
         run_in("resumed")
-    [state] = (tmp_path / "resumed").glob("passes/*/last.pt")
+    [state] = (tmp_path / "resumed").glob("passes/*.pt")
     assert torch.load(state, weights_only=True)["step"] in (2, 3)  # the last evaluation
     resumed = run_in("resumed")
     assert not state.exists() and not list((tmp_path / "resumed" / "passes").iterdir())
@@ -191,6 +192,19 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     last = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["bank"]
             for name in ("straight", "resumed")]
     assert same(*last)
+
+
+def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp_path):
+    home = states.Home(tmp_path)
+    path = home.unfinished([{"seed": 0}])
+    for _ in range(2):  # there is none, and there is one
+
+        def finished_meanwhile(new):
+            home.forget(path)
+            new.write_text("state")
+
+        states.write_whole(path, finished_meanwhile)
+        assert path.read_text() == "state"
 
 
 def test_a_changed_recipe_does_not_go_on_from_an_old_state(tmp_path):
@@ -225,7 +239,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     monkeypatch.setattr(train, "gradients", poisoned)
     with pytest.raises(ValueError, match="pass: .* not finite at step 2; the last good state is"):
         train.train_prompts(shop, task, some_runs(shop, task), "pass")
-    [path] = tmp_path.glob("passes/*/last.pt")
+    [path] = tmp_path.glob("passes/*.pt")
     state = torch.load(path, weights_only=True)
     assert state["step"] == 2 and all(p.isfinite().all() for p in state["bank"].values())
 
@@ -238,9 +252,9 @@ def test_states_of_all_weights_are_written_at_evaluations_only(tmp_path, monkeyp
     shop = shop_in(tmp_path, "--evals", "1")
     task = encoded(shop)
     train.tune_model(shop, task, seed=0)
-    assert written.count("last.pt") == 1  # its one evaluation
+    assert sum(name.endswith(".pt") for name in written) == 1  # its one evaluation
     train.train_prompts(shop, task, some_runs(shop, task, count=1), "prompts")
-    assert written.count("last.pt") == 1 + 4  # each of four steps
+    assert sum(name.endswith(".pt") for name in written) == 1 + 4  # each of four steps
 
 
 def patched(init):
@@ -402,7 +416,8 @@ def test_what_is_shipped_is_read_where_it_is_what_would_be_trained(tmp_path, mon
     assert SOURCE not in trained_by(tmp_path / "out", "--approach", "pot")
     assert SOURCE not in trained_by(tmp_path / "new", "--approach", "pot", "--no-resume")
     assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot", "--lr", "0.1")
-    assert "does not fit, so it is trained: lr 0.3, wanted 0.1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "was made of something else and is not used: lr 0.3, wanted 0.1" in said
     monkeypatch.setitem(world.SIZES, "nli", (30, 20))  # six examples more
     assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot")
 

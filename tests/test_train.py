@@ -261,7 +261,7 @@ def test_every_vector_of_a_prompt_learns_whatever_its_length(length, optimizer, 
 
 def last_bank(out):
     """The prompts in the last state of the one pass there."""
-    [path] = out.glob("passes/*/last.pt")
+    [path] = out.glob("passes/*.pt")
     return torch.load(path, weights_only=True)["bank"]
 
 
