@@ -106,9 +106,9 @@ def chosen(recipe, args, folder):
 
 def train_parser(description, recipe, approaches):
     """The flags of train.py: what is run, on what, where; and those of the recipe."""
-    parser = argparse.ArgumentParser(description=description, epilog="The recipe's defaults are the "
-                                     "paper's; a recipe.json in the model's folder is worth more "
-                                     "(toy/t5 has one), and a flag more than that.")
+    parser = argparse.ArgumentParser(description=description, epilog=(
+        "The recipe's defaults are the paper's; a recipe.json in the model's folder is worth more "
+        "(toy/t5 has one), and a flag more than that."))
     add = parser.add_argument
     add("--source", help="source tasks, comma-separated (default: what the model's recipe names)")
     add("--target", help="target tasks, comma-separated (default: what the model's recipe names)")
@@ -127,7 +127,7 @@ def train_parser(description, recipe, approaches):
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
         "(default: bf16 on a GPU that has it, else fp32)")
     add("--tokens", type=int, default=8192, help="positions, prompt and padding counted, in one "
-        "forward pass, for memory; changes rounding, more with dropout or fp16 (default: 8192)")
+        "forward pass, for memory; changes rounding, with dropout or fp16 more (default: 8192)")
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")
     add_options(parser, recipe)
