@@ -337,6 +337,11 @@ def main(argv=None):
         return
     if args.command == "answer" and args.text and args.file:
         raise ValueError("give --text or --file, not both")
+    if args.command == "answer" and args.text:
+        tasks = sorted({prompt.load(folder)[1]["task"] for folder in args.prompts})
+        if len(tasks) > 1:
+            raise ValueError("--text goes with prompts of one task, these are of "
+                             f"{', '.join(tasks)}: give JSON lines that name theirs, as --file")
     if args.command == "answer" and args.file and not Path(args.file).is_file():
         raise ValueError(f"--file {args.file} is not there, or no file")
     t5, tokenizer, _ = open_model(args.model[0], args)

@@ -140,6 +140,11 @@ def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path, caps
         assert line.startswith(f"predict.py: line {n}: {words}")
 
 
+def test_a_text_goes_with_prompts_of_one_task():
+    with pytest.raises(ValueError, match="of one task, these are of toy-nli, toy-sst2: give"):
+        predict.main(["answer", str(NLI), str(SST2), "--text", "sentence: x ."])
+
+
 def test_standard_input_is_read_as_files_are():
     done = subprocess.run([sys.executable, "predict.py", "answer", SST2], cwd=ROOT,
                           capture_output=True,
