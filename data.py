@@ -353,7 +353,7 @@ class Encoded:
     labels           the ids of each label, [] for free text; longest: of an answer, in tokens
     targets          how often each target stands in the training set
     majority         what the commonest would score on the reported part, in percent
-    fingerprint      a checksum of all examples
+    fingerprint      a checksum of all examples, and of what is asked of them
 
     recipe: anything with max_input, max_dev and held_out (train.Recipe says what they mean).
     Raises ValueError for a label that the vocabulary cannot write.
@@ -389,7 +389,8 @@ class Encoded:
         self.choose = sorted(order[count:]) if count else sorted(order)
         self.targets = Counter(example.target for example in train)
         self.majority = majority(name, self.targets, [dev[i] for i in self.report])
-        digest = hashlib.sha256(f"{self.train} {self.dev_ids} {dev}".encode())
+        asked = self.task.metrics, self.task.labels  # other ones would give other scores
+        digest = hashlib.sha256(f"{asked} {self.train} {self.dev_ids} {dev}".encode())
         self.fingerprint = digest.hexdigest()[:16]
 
     def step(self, seed, step, batch):

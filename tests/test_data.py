@@ -463,6 +463,14 @@ def test_its_fingerprint_is_that_of_the_examples_as_they_are_read(own):
     assert len({task.fingerprint, *(other.fingerprint for other in others)}) == 6
 
 
+@pytest.mark.parametrize("change", [{"metrics": ("f1",)}, {"labels": ("dogs", "cats")}])
+def test_its_fingerprint_is_that_of_what_is_asked_too(own, monkeypatch, change):
+    # The same examples, scored otherwise: what was trained before must not be read with its score.
+    before = own(TRAIN, DEV)
+    monkeypatch.setitem(data.TASKS, before.name, replace(before.task, **change))
+    assert own(TRAIN, DEV).fingerprint != before.fingerprint
+
+
 # ---------------------------------------------------------------------- the command line
 
 
