@@ -19,7 +19,10 @@ positions enter only as a learned number added to the attention scores, one tabl
 whole stack; and nothing has an additive bias or a mean subtracted.
 
 Left out: beam search and sampling, and any way to cut the model over several devices. The
-files of a checkpoint are read by plumbing/checkpoint.py.
+files of a checkpoint are read by plumbing/checkpoint.py; plumbing/show.py is the command, which
+asks what T5 writes after a text, or whether its weights are the published ones:
+
+    python model.py toy/t5 "nli sentence1: old cats chased dogs . sentence2: cats chased dogs ."
 
 Dimensions, the same letters in every file of this project:
     B batch        S source tokens   T target tokens   P prompt length
@@ -27,7 +30,6 @@ Dimensions, the same letters in every file of this project:
     V vocabulary   N prompts in a bank
 """
 
-import argparse
 import dataclasses
 import math
 from contextlib import nullcontext
@@ -36,7 +38,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from plumbing import checkpoint, download, flags
+from plumbing import checkpoint, flags, show
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
@@ -446,34 +448,5 @@ def initialise(config, seed=0):
 
 # ----------------------------------------------------------- the command line
 
-# Of the published weights, from T5's own code in Mesh TensorFlow: the summed log p of
-# "Hi I am" (eos counted) after "Hello there".
-KNOWN_ANSWERS = {"t5-small": -19.0845, "google/t5-v1_1-small": -59.0293}
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(description="Continue a text, or check the published weights.")
-    add = parser.add_argument
-    add("model", help="a folder, or a name such as t5-small")
-    add("text", nargs="?", default="Hello there", help="what T5 reads")
-    add("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
-    add("--check", choices=sorted(KNOWN_ANSWERS), help="hold these weights against a known answer")
-    args = parser.parse_args(argv)
-    folder = download.checkpoint(args.model)
-    t5, tokenizer = load(folder), Tokenizer(folder / "spiece.model")
-    ids = torch.tensor([tokenizer.encode("Hello there" if args.check else args.text)])
-    mask = ids != PAD
-    memory = t5.encode(t5.embed(ids), mask)
-    if args.check is None:
-        print(tokenizer.decode(t5.generate(memory, mask, args.max_tokens)[0].tolist()))
-        return
-    found = t5.score_labels(memory, mask, torch.tensor([tokenizer.encode("Hi I am")])).item()
-    known = KNOWN_ANSWERS[args.check]
-    said = f"log p(Hi I am | Hello there) = {found:.4f}, known {known:.4f}"
-    if abs(found - known) >= 1e-4:
-        raise ValueError(f"{args.model} is not the published {args.check}: {said}")
-    print(f"{said}: agrees")
-
-
 if __name__ == "__main__":
-    flags.run(main, "model.py")
+    flags.run(lambda: show.of_model(load), "model.py")

@@ -4,17 +4,10 @@ Two kinds of function. A reader takes a path and knows a file format (JSON lines
 CoNLL). A row maker takes one row of a file and gives the rows that it becomes, with the columns
 that the task's template names.
 
-What becomes of a row that is not as it should be:
-
-    fixed, counted    a pronoun of WSC that is not at its index: the nearest one is taken
-    skipped, counted  a text or label that is missing or empty, fewer columns than the
-                      header, no gold label (MNLI's "-"), no answer; in WSC's training set
-                      the pairs labelled false, which name no referent
-    an error          anything else, with the file and the line: another label than the
-                      legal ones, a tab too many, broken JSON, a file without usable rows
-
-A row that is to be skipped says so under "skip", one that was mended under "fixed"; data.py
-counts both. A quotation mark in a .tsv file is a character like any other.
+A row that is to be skipped says so under "skip", one that was mended under "fixed"; both are
+counted, and what else becomes of a row, by plumbing/examples.py. A label or answer that is not
+there is None: the row is skipped, unless inputs only are read. A quotation mark in a .tsv file is
+a character like any other.
 """
 
 import gzip
@@ -62,6 +55,13 @@ def read_tsv(path, header=None):
                 yield place, dict(zip(header, cells)) if len(cells) == len(header) else short
 
 
+def read_txt(path):
+    """A line is a text, whatever the task."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            yield f"{path}, line {number}", {"text": line}
+
+
 def read_mrpc(path):
     """MRPC is two raw files: the pairs, and the ids of those that are dev. `path` is either."""
     with open_text(path.with_name("mrpc_dev_ids.tsv")) as file:
@@ -79,7 +79,7 @@ def read_squad(path):
     for article in articles:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
-                golds = [answer["text"] for answer in question["answers"]]
+                golds = [answer["text"] for answer in question.get("answers", [])]
                 yield f"{path}, question {question['id']}", {
                     "question": question["question"], "context": paragraph["context"],
                     "answer": golds[0] if golds else None, "golds": golds}
@@ -243,7 +243,8 @@ def read_conll05(path):
 
 def wsc(row, train):
     """The pronoun between stars; the target is what the row says it refers to, true or not."""
-    if train and row["label"] is False:
+    label = row.get("label")
+    if train and label is False:
         yield {"skip": "labelled false, names no referent"}
         return
     words, pronoun = row["text"].split(), row["target"]["span2_text"]
@@ -254,8 +255,10 @@ def wsc(row, train):
     at = min(found, key=lambda i: abs(i - index))
     words[at] = words[at].replace(pronoun, f"*{pronoun}*", 1)
     moved = "pronoun not at its index, the nearest one taken"
-    yield {"text": " ".join(words), "referent": row["target"]["span1_text"],
-           "golds": [str(row["label"])], "fixed": "" if at == index else moved}
+    # Without a label, nobody knows whether it is the referent.
+    referent = None if label is None else row["target"]["span1_text"]
+    yield {"text": " ".join(words), "referent": referent, "golds": [str(label)],
+           "fixed": "" if at == index else moved}
 
 
 def multirc(row, train):
@@ -289,7 +292,7 @@ def stsb(row, train):
     >>> next(stsb({"score": "3.700"}, True))["rounded"]
     '3.6'
     """
-    if not row["score"]:
+    if not row.get("score"):
         yield row | {"rounded": None}
     else:
         score = float(row["score"])

@@ -15,6 +15,7 @@ import doctest
 import json
 import math
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 
 import model
 from model import EOS, PAD, Config
+from plumbing import show
 from reference import FIXTURES, TOLERANCE, read_expected, relative_error, run
 
 
@@ -420,6 +422,19 @@ def test_initialise_has_the_scales_of_the_paper_s_code(changes):
 
 
 # ------------------------------------------------------- the published weights
+
+
+def test_weights_that_are_not_the_published_ones_are_told(monkeypatch, capsys):
+    toy = str(Path(model.__file__).with_name("toy") / "t5")
+    monkeypatch.setattr(sys, "argv", ["model.py", toy, "--check", "t5-small"])
+    with pytest.raises(ValueError, match="toy.t5 is not the published t5-small: .* = (-.*), known "
+                                         "-19.0845") as error:
+        show.of_model(model.load)
+    found = float(str(error.value).split(" = ")[1].split(",")[0])
+    monkeypatch.setitem(show.KNOWN_ANSWERS, "t5-small", found)
+    show.of_model(model.load)
+    assert capsys.readouterr().out == (
+        f"log p(Hi I am | Hello there) = {found:.4f}, known {found:.4f}: agrees\n")
 
 
 def published(*names):

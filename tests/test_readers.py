@@ -1,4 +1,4 @@
-"""plumbing/readers.py: the official file formats, and what becomes of an odd row.
+"""plumbing/readers.py and examples.py: the official formats, and what becomes of an odd row.
 
     python -m pytest tests/test_readers.py    # seconds, nothing to download
 
@@ -17,16 +17,19 @@ from collections import Counter
 import pytest
 
 import data
+import plumbing.examples
 from data import Example
 from plumbing import readers
+from plumbing.examples import read_split
 from rows import (BOOLQ, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, STSB, STSB_ROW, WSC,
                   conll04, conll12, examples_of, jsonl, multirc, read, record, squad, table, tsv,
                   write)
 
 
 def test_examples_in_the_docstrings():
-    result = doctest.testmod(readers)
-    assert result.attempted > 0 and result.failed == 0
+    for module in (readers, plumbing.examples):
+        result = doctest.testmod(module)
+        assert result.attempted > 0 and result.failed == 0
 
 
 # --------------------------------------------------------------- lines, cells and spaces
@@ -142,7 +145,7 @@ def test_a_header_that_is_none_is_told_by_its_columns(tmp_path):
     path = write(tmp_path / "train.tsv", "it rains\tentailment\nit snows\tentailment\n")
     with pytest.raises(ValueError, match="no usable row; 1 skipped: no label; its columns are "
                                          "it rains, entailment"):
-        data.read_split(data.TASKS["rte"], path)
+        read_split(data.TASKS["rte"], path)
 
 
 # ------------------------------------------------------------------------------ odd rows
@@ -183,6 +186,11 @@ ODD = {
                  [("A dog runs. sentence2: A cat runs.", "5.0")], {"skipped: no rounded": 1}),
     "no answer": ("squad", squad("In Ely.", ("Who?", []), ("Where?", ["Ely"])),
                   [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 1}),
+    "no answers": ("squad", squad("In Ely.", ("Who?", []), ("Where?", ["Ely"]))
+                   .replace(', "answers": []', ""),
+                   [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 1}),
+    "no true or false": ("wsc", jsonl(WSC, {k: v for k, v in WSC.items() if k != "label"}),
+                         [(SHE, "Eve")], {"skipped: no referent": 1}),
     "no gold": ("record", jsonl(record("Ada sat.", ["Ada"], ("@placeholder ran.", []),
                                        ("@placeholder.", ["Ada"]))),
                 [("@placeholder. entities: Ada passage: Ada sat.", "Ada")],
@@ -280,6 +288,8 @@ BAD = {
     "no pronoun": ("wsc", jsonl(WSC, target(span2_text="him")), "val.jsonl, line 2: .*'him'"),
     "no target": ("wsc", jsonl(WSC, {"text": "A.", "label": True}),
                   "val.jsonl, line 2: .*'target'"),
+    "no score": ("stsb", tsv(STSB.removesuffix(" | score"), STSB_ROW.removesuffix(" | ")),
+                 "dev.tsv has no usable row; 1 skipped: no rounded"),
     "high score": ("stsb", tsv(STSB, STSB_ROW + "5.001"), "dev.tsv, line 2: .*5.001"),
     "low score": ("stsb", tsv(STSB, STSB_ROW + "-0.2"), "dev.tsv, line 2: .*-0.2"),
     "score in words": ("stsb", tsv(STSB, STSB_ROW + "high"), "dev.tsv, line 2: .*high"),
