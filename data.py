@@ -11,6 +11,8 @@ name, which a prompt takes the place of (Lester et al. 2021, section 3). One row
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
 
+So turned, a row is an Example, of which these two strings are the most (plumbing/examples.py).
+
     python data.py           the tasks, their sizes and metrics
     python data.py cb        examples of one as the model sees them
 
@@ -18,41 +20,27 @@ The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are
 read from a folder of yours, or fetched once. Tasks named toy-* are generated
 (toy/world.py) and need no files. A task of your own is one more entry.
 
-Not here, because no paper mentions it: the formats of the files and what becomes of an odd row
-(plumbing/readers.py), the metrics' formulas (plumbing/metrics.py), downloads
-(plumbing/download.py), the tokenizer (plumbing/tokenizer.py).
+Not here, because no paper mentions it, but in plumbing/: the formats of the files (readers.py),
+what becomes of their rows, odd ones too (examples.py), the metrics' formulas (metrics.py),
+downloads, the tokenizer, shuffling (order.py), and what this file prints as a command (show.py).
 
 Dimensions: S source tokens, T target tokens.
 """
 
-import argparse
 import dataclasses
 import difflib
 import functools
 import hashlib
-import random
-import re
-import sys
 from collections import Counter
 
-from model import pad
-from plumbing import flags, readers
-from plumbing.download import archive_of, checkpoint, located
+from model import PAD, pad
+from plumbing import flags, readers, show
+from plumbing.download import located
+from plumbing.examples import Example, check_task, read_file, read_inputs
 from plumbing.metrics import METRICS
-from plumbing.tokenizer import UNK, Tokenizer
+from plumbing.order import shuffled, walk
+from plumbing.tokenizer import UNK, Tokenizer  # noqa: F401
 from toy import world
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Example:
-    """One row as text to text."""
-
-    input: str
-    target: str
-    golds: tuple = ()  # what the metric compares with, where that is not the target
-    group: str = ""    # the question of MultiRC: its answers are scored together
-    # The part of the input that may be cut, [from, to).
-    long: tuple = dataclasses.field(default=(0, 0), compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +71,7 @@ class Task:
     rows: object = None
 
     def __post_init__(self):
-        columns = re.findall(r"{([^}]+)}", self.input)
-        if self.files and not columns:
-            raise ValueError(f"a task's input {self.input!r} names no {{column}}")
-        if self.cut and self.cut not in columns:
-            raise ValueError(f"cut={self.cut!r} is no column of the input {self.input!r}")
-        if not isinstance(self.metrics, tuple) or not set(self.metrics) <= set(METRICS):
-            raise ValueError(f"metrics are {self.metrics!r}, wanted a tuple of "
-                             f"{', '.join(METRICS)}")
-        if self.codes and (len(self.codes) != len(self.labels)
-                           or not all(isinstance(code, str) for code in self.codes)):
-            raise ValueError(f"codes are {self.codes!r}, wanted a string for each of {self.labels}")
+        check_task(self, METRICS)
 
 
 def glue(folder, dev="dev.tsv"):
@@ -197,70 +175,38 @@ def find_task(name):
 # ------------------------------------------------------------- reading, scoring
 
 
-def read_split(task, path, train=False):
-    """(examples, notes) of one file: notes counts what was skipped or fixed, and why.
-
-    Raises ValueError with file and line for a row that is wrong, and for a file without
-    a usable row.
-    """
-    columns = re.findall(r"{([^}]+)}", task.input)
-    cut = task.cut or columns[-1]
-    head, _, tail = task.input.partition("{%s}" % cut)
-    codes = dict(zip(task.codes or task.labels, task.labels))
-    examples, notes, row = [], Counter(), {}
-    for place, row in readers.rows_of(path, task.read, task.rows, train):
-        why = row.get("skip")
-        for column in () if why else (*columns, task.target):
-            if row.get(column) is None or not str(row[column]).strip():
-                why = f"no {column}"
-            elif not isinstance(row[column], str) and (column != task.target or not codes):
-                raise ValueError(f"{place}: no text in column {column!r}")
-        label = row.get(task.target)
-        if label == "-" and "-" not in codes and codes:  # MNLI: the annotators did not agree
-            why = "no gold label"
-        if why:
-            notes[f"skipped: {why}"] += 1
-            continue
-        if codes and str(label) not in codes:
-            raise ValueError(f"{place}: label {label!r}, wanted one of {', '.join(codes)}")
-        if row.get("fixed"):
-            notes[f"fixed: {row['fixed']}"] += 1
-        fields = {column: " ".join(row[column].split()) for column in columns}
-        start = head.format_map(fields)
-        end = start + fields[cut]
-        examples.append(Example(
-            end + tail.format_map(fields), codes[str(label)] if codes else " ".join(label.split()),
-            tuple(row.get("golds", ())), row.get("group", ""), (len(start), len(end))))
-    if not examples:
-        counted = "".join(f"; {n} {why}" for why, n in notes.items())
-        raise ValueError(f"{path} has no usable row{counted}"
-                         + (f"; its columns are {', '.join(row)}" if row else ""))
-    return examples, notes
-
-
-def load(name, folder=None, cache=None):
+def load(name, folder=None, cache=None, least=0):
     """The (train, dev) examples of a task.
 
     Read from `folder`, if one is given, else from the cache, where they are fetched once.
-    Generated tasks need neither. What was skipped or fixed is counted on standard error.
+    Generated tasks need neither, and have more than their size of training examples if `least`
+    is more. What was skipped or fixed is counted on standard error.
     Raises ValueError for an unknown name, a missing file, or a row that cannot be used.
     """
     task = find_task(name)
     if not task.files:
         kind = name.removeprefix("toy-")
-        return tuple([Example(*pair) for pair in
-                      world.examples(kind, world.SIZES[kind][dev], seed=0, dev=bool(dev))]
-                     for dev in (0, 1))
-    splits = []
-    for train, path in zip((True, False), located(name, task.files, folder, cache)):
-        examples, notes = read_split(task, path, train)
-        for why, count in notes.items():
-            print(f"{name}: {count} rows of {path} {why}", file=sys.stderr)
-        if task.sizes and len(examples) != task.sizes[0 if train else 1]:
-            print(f"{name}: {len(examples)} examples in {path}, the published file has "
-                  f"{task.sizes[0 if train else 1]}", file=sys.stderr)
-        splits.append(examples)
-    return tuple(splits)
+        sizes = [(max(world.SIZES[kind][0], least), False), (world.SIZES[kind][1], True)]
+        return tuple([Example(*pair) for pair in world.examples(kind, count, seed=0, dev=dev)]
+                     for count, dev in sizes)
+    paths = located(name, task.files, folder, cache)
+    return tuple(read_file(name, task, path, train) for train, path in zip((True, False), paths))
+
+
+def without_labels(name, source, known):
+    """Examples whose targets are "".
+
+    source   a number: so many as the toy world generates after the `known` ones; a .txt file,
+             an input a line; or a file in the task's own format, with labels or without
+    Raises ValueError for a source that this task cannot have, or a row that cannot be used.
+    """
+    task = find_task(name)
+    if not source.isdecimal():
+        return read_inputs(name, task, source)
+    if task.files:
+        raise ValueError(f"{name} is not generated: give --unlabelled a file, not {source}")
+    pairs = world.examples(name.removeprefix("toy-"), known + int(source), seed=0)
+    return [Example(text, "") for text, _ in pairs[known:]]
 
 
 def score(name, predictions, targets):
@@ -286,39 +232,6 @@ def score(name, predictions, targets):
             for metric in task.metrics}
 
 
-# What a label is called in another data set, by its equal or by a coarser word.
-ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
-        "duplicate": "equivalent", "not_duplicate": "not_equivalent",
-        "neutral": "not_entailment", "contradiction": "not_entailment"}
-
-
-def common_labels(trained, other):
-    """How answers to one task are scored on another: (task to score as, label -> its word there).
-
-    Both tasks' labels get a word of whichever has the coarser ones; that the tasks ask the
-    same is up to the caller. Free text stays as it is, and a metric must be shared. Raises
-    ValueError where the labels or metrics do not meet.
-
-    >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
-    ('rte', 'rte')
-    >>> common_labels("qqp", "mrpc")[1]["duplicate"]
-    'equivalent'
-    """
-    first, second = find_task(trained), find_task(other)
-    if first.labels and second.labels:
-        for name in (other, trained):
-            there = TASKS[name].labels
-            words = {label: label if label in there else ALSO.get(label)
-                     for label in first.labels + second.labels}
-            if set(words.values()) <= set(there):
-                return name, words
-    elif first.labels == second.labels and set(first.metrics) & set(second.metrics):
-        return other, {}
-    says = [f"{name} answers {', '.join(task.labels) or f'free text for {task.metrics[0]}'}"
-            for name, task in ((trained, first), (other, second))]
-    raise ValueError("; ".join(says) + ": no labels in common")
-
-
 def majority(name, targets, dev):
     """What the commonest of the training targets, a Counter, would score on dev, in percent."""
     commonest = targets.most_common(1)[0][0]
@@ -328,21 +241,11 @@ def majority(name, targets, dev):
 # ----------------------------------------------------------------- as token ids
 
 
-@functools.lru_cache(maxsize=16)  # a shuffle of MNLI takes a while, and every step asks for it
-def shuffled(count, seed, epoch):
-    """The order in which an epoch visits `count` examples, the same for the same numbers.
-
-    So nothing needs to be remembered to go on in the middle of a run, and every approach meets
-    the examples of a seed in the same order. Of whole epochs, not draws with replacement: in a
-    small task each example would else be seen by luck.
-    """
-    places = list(range(count))
-    random.Random(f"order {seed} {epoch}").shuffle(places)
-    return tuple(places)
-
-
 class Encoded:
     """A task's examples as token ids, and the parts of dev to choose and to report by.
+
+    A place is an example's number in `train`, or from len(train) on that of an input that came
+    without a label. Which training examples keep theirs is drawn by the seed: see `mine`.
 
     train            [(input ids, an array; target ids, a list)], both ending in eos
     dev, dev_ids     Examples, and the ids of their inputs
@@ -351,12 +254,14 @@ class Encoded:
                      papers' habit, and flatters; it is the default, because published dev
                      sets are small. Only toy/t5/recipe.json holds some out
     labels           the ids of each label, [] for free text; longest: of an answer, in tokens
-    targets          how often each target stands in the training set
+    targets          how often each target stands in the whole training set
     majority         what the commonest would score on the reported part, in percent
     fingerprint      a checksum of all examples, and of what is asked of them
+    unlabelled       one of the inputs without labels, which only students read; "" without them
 
-    recipe: anything with max_input, max_dev and held_out (train.Recipe says what they mean).
-    Raises ValueError for a label that the vocabulary cannot write.
+    recipe: anything with max_input, max_dev and held_out, and if need be labelled and unlabelled
+    (train.Recipe says what they mean). Raises ValueError for a label that the vocabulary cannot
+    write, and for labels or inputs without labels that the task does not have.
     """
 
     def __init__(self, name, tokenizer, recipe, folder=None, cache=None):
@@ -366,17 +271,24 @@ class Encoded:
             if UNK in ids or self.labels.count(ids) > 1:
                 raise ValueError(f"{name}: this model's vocabulary cannot write {label!r} so that "
                                  "it differs from the other labels: give another --model")
-        train, dev = load(name, folder, cache)
+        self.labelled, source = getattr(recipe, "labelled", 0), getattr(recipe, "unlabelled", "")
+        train, dev = load(name, folder, cache, self.labelled)
+        self.split = source == "rest"
+        least, most = (1, len(train) - 1) if self.split else (0, len(train))
+        if not least <= self.labelled <= most:
+            raise ValueError(f"{name}: --labelled is {self.labelled}, wanted {least} to {most} of "
+                             f"{len(train)} examples{' with --unlabelled rest' * self.split}")
+        more = without_labels(name, source, len(train)) if source and not self.split else []
         if recipe.max_dev and recipe.max_dev < len(dev):
             dev = [dev[i * len(dev) // recipe.max_dev] for i in range(recipe.max_dev)]
-        inputs, cut = tokenizer.encode_inputs(train, recipe.max_input)
+        self.inputs, cut = tokenizer.encode_inputs(train + more, recipe.max_input)
         self.dev, (self.dev_ids, cut_dev) = dev, tokenizer.encode_inputs(dev, recipe.max_input)
-        self.train = list(zip(inputs, (tokenizer.encode(e.target) for e in train)))
+        self.train = list(zip(self.inputs, (tokenizer.encode(e.target) for e in train)))
         self.longest = max(len(target) for _, target in self.train)
         if cut or cut_dev:
-            print(f"{name}: {cut} of {len(train)} training inputs and {cut_dev} of {len(dev)} dev "
-                  f"inputs cut to {recipe.max_input} tokens", flush=True)
-        unknown = sum(ids.count(UNK) for ids in inputs) / sum(map(len, inputs))
+            print(f"{name}: {cut} of {len(self.inputs)} training inputs and {cut_dev} of "
+                  f"{len(dev)} dev inputs cut to {recipe.max_input} tokens", flush=True)
+        unknown = sum(ids.count(UNK) for ids in self.inputs) / sum(map(len, self.inputs))
         if unknown > 0.01:
             print(f"{name}: {100 * unknown:.1f} % of its input tokens are unknown to this model's "
                   "vocabulary, which was made for another kind of text", flush=True)
@@ -389,18 +301,45 @@ class Encoded:
         self.choose = sorted(order[count:]) if count else sorted(order)
         self.targets = Counter(example.target for example in train)
         self.majority = majority(name, self.targets, [dev[i] for i in self.report])
-        asked = self.task.metrics, self.task.labels  # other ones would give other scores
-        digest = hashlib.sha256(f"{asked} {self.train} {self.dev_ids} {dev}".encode())
-        self.fingerprint = digest.hexdigest()[:16]
+        few = [self.labelled] if self.labelled else []
+        asked = self.task.metrics, self.task.labels, *few  # others would give other scores
+        free = source and [self.split, *self.inputs[len(train):]]
+        self.fingerprint, self.unlabelled = (
+            what and hashlib.sha256(f"{what}".encode()).hexdigest()[:16]
+            for what in (f"{asked} {self.train} {self.dev_ids} {dev}", free))
 
     def step(self, seed, step, batch):
-        """The places of the training examples of a seed's step: a walk through shuffled epochs."""
-        visits = [divmod(at, len(self.train)) for at in range(step * batch, (step + 1) * batch)]
-        return [shuffled(len(self.train), seed, epoch)[place] for epoch, place in visits]
+        """The places of the labelled examples of a seed's step."""
+        return walk(self.mine(seed), seed, step, batch)
+
+    def mine(self, seed):
+        """The places of the training examples that keep their labels, drawn by the seed."""
+        every = len(self.train)
+        return shuffled(every, seed, "labelled")[:self.labelled] if self.labelled else range(every)
+
+    def rest(self, seed):
+        """The places of a seed's inputs without labels; none if the recipe gives none."""
+        if self.split:
+            return shuffled(len(self.train), seed, "labelled")[self.labelled:]
+        return range(len(self.train), len(self.inputs))
+
+    def free(self, seed, step, batch):
+        """The places of the inputs without labels of a seed's step, in an order of their own."""
+        return walk(self.rest(seed), seed, step, batch, "free ")
+
+    def input(self, place):
+        """The ids of the input at any of these places, an array that ends in eos."""
+        return self.inputs[place]
 
     def kind(self, device):
         """What this task asks of prompt.ask: (label ids (L, T), None), or (None, most tokens)."""
         return (pad(self.labels, device), None) if self.labels else (None, self.longest)
+
+    def told(self, answers):
+        """The answers of prompt.ask as target ids, with their eos."""
+        if self.labels:
+            return [self.labels[answer.argmax()] for answer in answers]
+        return [[i for i in ids if i != PAD] for ids, _ in answers]
 
     def texts(self, answers):
         """The answers of prompt.ask as strings: the likeliest label, or the text."""
@@ -416,52 +355,5 @@ class Encoded:
 # ----------------------------------------------------------- the command line
 
 
-def print_tasks():
-    print(f"{'task':12} {'train':>7} {'dev':>6}  metrics; labels; files")
-    for name, task in TASKS.items():
-        sizes = task.sizes if task.files else world.SIZES[name.removeprefix("toy-")]
-        where = ("generated" if not task.files else "fetched: " if archive_of(task.files[0])
-                 else "by hand: ") + ", ".join(task.files)
-        print(f"{name:12} {sizes[0] if sizes else '?':>7} {sizes[1] if sizes else '?':>6}  "
-              f"{', '.join(task.metrics)}; {', '.join(task.labels) or 'free text'}; {where}")
-
-
-def show_examples(name, args):
-    """The first dev examples of a task as the model sees them, and how many tokens that is."""
-    train, dev = load(name, args.data, args.cache)
-    tokenizer = Tokenizer(checkpoint(args.model, cache=args.cache, weights=False) / "spiece.model")
-    print(f"{name}: {len(train)} train, {len(dev)} dev, {TASKS[name].metrics[0]} of the "
-          f"commonest target {majority(name, Counter(e.target for e in train), dev):.1f}")
-    rows, _ = tokenizer.encode_inputs(dev[:args.count], args.max_input)
-    for example, ids in zip(dev, rows):
-        whole, target = tokenizer.encode(example.input), tokenizer.encode(example.target)
-        cut = f", cut from {len(whole)}" if len(ids) < len(whole) else ""
-        text = tokenizer.decode(ids) if cut else example.input
-        print(f"\ninput  ({len(ids)} tokens{cut})  {text}"
-              f"\ntarget ({len(target)} tokens)  {example.target}"
-              + (f"\nscored against  {' | '.join(example.golds)}" if example.golds else ""))
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("task", nargs="?", help="show examples of this task")
-    add("--data", help="folder with the official files (default: fetched into the cache)")
-    add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or the user's cache)")
-    add("--model", help="folder with a spiece.model, or name, whose vocabulary counts the tokens "
-        "(default: the toy T5 for generated tasks, else t5-small)")
-    add("--max-input", type=int, default=512, help="tokens of an input (default: 512)")
-    add("--count", type=int, default=3, help="how many dev examples to show (default: 3)")
-    args = parser.parse_args(argv)
-    if args.task is None:
-        print_tasks()
-        return
-    if args.model is None:
-        args.model = "t5-small" if find_task(args.task).files else str(world.MODEL)
-    flags.check("max_input", args.max_input, at_least=2)
-    flags.check("count", args.count, at_least=0)
-    show_examples(args.task, args)
-
-
 if __name__ == "__main__":
-    flags.run(main, "data.py")
+    flags.run(lambda: show.of_data(TASKS, find_task, load, majority, world), "data.py")

@@ -1,4 +1,4 @@
-"""data.py: the tasks as text to text, load, score, labels in common, and examples as token ids.
+"""data.py: the tasks as text to text, load, score, and examples as token ids.
 
     python -m pytest tests/test_data.py                   # seconds, nothing to download
     T5_DATA=folder python -m pytest tests/test_data.py    # your official files too
@@ -24,9 +24,11 @@ import torch
 import data
 from data import Example
 from plumbing import readers
+from plumbing.examples import read_split
+from plumbing.order import shuffled
 from plumbing.tokenizer import Tokenizer
-from rows import (C, CB_ROWS, E, MNLI_DEV, MNLI_ROW, MNLI_TRAIN, N, ROWS, examples_of, jsonl,
-                  official, read, table, write)
+from rows import (BOOLQ, C, CAFE, CAFE_TEXT, CB_ROWS, COPA, E, MNLI_DEV, MNLI_ROW, MNLI_TRAIN, N,
+                  ROWS, WIC, WSC, examples_of, jsonl, multirc, official, read, table, write)
 from toy import world
 
 ROOT = Path(data.__file__).parent
@@ -200,11 +202,94 @@ def test_counts_of_the_official_files(name, train, dev):
     folder, task = official(), data.TASKS[name]
     for file, count in zip(task.files, (train, dev)):
         if count:  # else it may be a sample, or absent
-            examples, notes = data.read_split(task, folder / file, file == task.files[0])
+            examples, notes = read_split(task, folder / file, file == task.files[0])
             assert len(examples) == count and count in task.sizes
             assert not task.labels or {e.target for e in examples} == set(task.labels)
             # WSC alone has rows that are left out, or pronouns that are moved
             assert name == "wsc" or not notes
+
+
+# ------------------------------------------------------------------------- without labels
+
+
+def bare(row):
+    """A row, however deep, without its labels and answers to queries."""
+    if isinstance(row, list):
+        return [bare(part) for part in row]
+    if not isinstance(row, dict):
+        return row
+    return {name: bare(part) for name, part in row.items()
+            if name != "label" and not (name == "answers" and "query" in row)}
+
+
+HE = {"text": "Tom saw that he ran as he did", "idx": 1, "label": True,
+      "target": {"span1_index": 0, "span1_text": "Tom", "span2_index": 3, "span2_text": "he"}}
+# task -> labelled rows, their inputs
+SUPERGLUE = {
+    "cb": ([CB_ROWS[0]],
+           ["hypothesis: the kettle was on premise: Mia said the kettle was on."]),
+    "rte": ([CB_ROWS[1] | {"label": "not_entailment"}],
+            ["hypothesis: it rained premise: Tom knew that it rained."]),
+    "copa": ([COPA], ["choice1: It broke. choice2: It was clean. premise: The jug fell. "
+                      "question: effect"]),
+    "wic": ([WIC], ["sentence1: He swam to the bank. sentence2: The bank is shut. word: bank"]),
+    "boolq": ([BOOLQ], ["passage: Tin -- Tin is a soft metal. question: is tin a metal"]),
+    "multirc": ([multirc("Ada baked.", ("Who?", [("Ada", 1), ("Eve", 0)]), idx=4)],
+                ["question: Who? answer: Ada paragraph: Ada baked.",
+                 "question: Who? answer: Eve paragraph: Ada baked."]),
+    "record": ([CAFE], [f"query: Then @placeholder left Ely. {CAFE_TEXT}",
+                        f"query: @placeholder had money. {CAFE_TEXT}"]),
+    # Also of a row that is labelled false, which training leaves out; another pronoun is another
+    # input.
+    "wsc": ([WSC | {"label": False}, HE, HE | {"target": HE["target"] | {"span2_index": 6}}],
+            ["Ada thanked Eve because *she* had helped .", "Tom saw that *he* ran as he did",
+             "Tom saw that he ran as *he* did"])}
+
+
+@pytest.mark.parametrize("name", SUPERGLUE)
+def test_rows_of_superglue_without_labels_give_their_inputs(tmp_path, name):
+    rows, inputs = SUPERGLUE[name]
+    assert bare(rows) != rows
+    for content in (rows, bare(rows)):  # labels that are there are not read
+        path = write(tmp_path / "unlabeled.jsonl", jsonl(*content))
+        examples, notes = read_split(data.TASKS[name], path, labels=False)
+        assert examples == [Example(text, "") for text in inputs] and not notes
+        assert data.without_labels(name, str(path), 0) == examples
+    # The long part is known, so that it is what is cut.
+    assert all(e.input[slice(*e.long)] for e in examples)
+    with pytest.raises(ValueError, match="has no usable row; . skipped: no (label|referent|ans)"):
+        read_split(data.TASKS[name], path)
+
+
+def test_the_same_input_counts_once(tmp_path, capsys):
+    # Who "she" is, each row of WSC asks about another name; the pronoun is the same.
+    ada = WSC | {"target": WSC["target"] | {"span1_index": 0, "span1_text": "Ada"}}
+    path = write(tmp_path / "unlabeled.jsonl", jsonl(*bare([WSC, ada, HE])))
+    assert len(data.without_labels("wsc", str(path), 0)) == 2
+    assert capsys.readouterr().err == f"wsc: 1 rows of {path} skipped: an input twice\n"
+
+
+def test_a_txt_has_an_input_a_line(tmp_path, capsys):
+    path = write(tmp_path / "talk.txt", "anna :  hello ?\n\n  \ntom : {premise} .")
+    for name in ("toy-cb", "cb", "wsc", "squad", "stsb", "toy-ner"):
+        assert data.without_labels(name, str(path), 0) == [
+            Example("anna : hello ?", ""), Example("tom : {premise} .", "")]
+        assert capsys.readouterr().err == f"{name}: 2 rows of {path} skipped: no text\n"
+
+
+@pytest.mark.parametrize("name, file, content, message", [
+    ("cb", "a.txt", "\n\n", "a.txt has no usable row; 2 skipped: no text"),
+    ("cb", "a.txt", b"\xff\n", "a.txt is not UTF-8"),
+    ("cb", "a.jsonl", "{}\n", "a.jsonl has no usable row; 1 skipped: no premise"),
+    ("cb", "a.jsonl", "cats\n", "a.jsonl, line 1: not JSON"),
+    ("copa", "a.jsonl", jsonl(COPA, COPA | {"premise": 3}), "a.jsonl, line 2: no text in column"),
+    ("wsc", "a.jsonl", jsonl({"text": "A."}), "a.jsonl, line 1: .*'target'"),
+    ("cb", "a.csv", "a,b\n", "a.csv: of itself a task reads .jsonl and .tsv"),
+    ("toy-cb", "a.jsonl", "{}\n", "toy-cb is generated and has no format: .*a.jsonl is no .txt")])
+def test_a_file_without_labels_that_cannot_be_read(tmp_path, name, file, content, message):
+    path = write(tmp_path / file, content)
+    with pytest.raises(ValueError, match=message):
+        data.without_labels(name, str(path), 0)
 
 
 # --------------------------------------------------------------------------------- score
@@ -252,56 +337,6 @@ def test_the_positive_class_is_the_one_published():
         assert data.TASKS[name].labels[-1] == positive
     targets = ["equivalent", "equivalent", "not_equivalent"]
     assert data.score("mrpc", ["equivalent"] * 3, targets) == percent(accuracy=2 / 3, f1=0.8)
-
-
-@pytest.mark.parametrize("trained, other, answers, targets, scored_as, score", [
-    # MRPC and QQP call the same thing by two names; QQP's first metric is F1.
-    ("mrpc", "qqp", ["equivalent", "not_equivalent", "equivalent"],
-     ["duplicate", "duplicate", "not_duplicate"], "qqp", 50),
-    ("qqp", "mrpc", ["duplicate", "not_duplicate"], ["equivalent", "not_equivalent"], "mrpc", 100),
-    # Of CB's three, two are RTE's "not_entailment", whichever of them was trained on.
-    ("cb", "rte", ["neutral", "contradiction", "entailment"],
-     ["not_entailment", "not_entailment", "not_entailment"], "rte", 100 * 2 / 3),
-    ("rte", "cb", ["not_entailment", "not_entailment", "entailment"],
-     ["neutral", "contradiction", "entailment"], "rte", 100),
-    ("mnli", "cb", ["neutral", "neutral"], ["neutral", "contradiction"], "cb", 50),
-    # Free text is compared as it is, by the other's metric.
-    ("squad", "record", ["The Rome.", "Oslo"], ["rome", "Paris"], "record", 50),
-])
-def test_answers_to_one_task_are_scored_on_another(
-        trained, other, answers, targets, scored_as, score):
-    name, words = data.common_labels(trained, other)
-    in_words = [[words.get(text, text) for text in texts] for texts in (answers, targets)]
-    assert name == scored_as
-    assert next(iter(data.score(name, *in_words).values())) == pytest.approx(score)
-
-
-@pytest.mark.parametrize("trained, other", [("mrpc", "rte"), ("squad", "boolq"), ("stsb", "squad"),
-                                            ("sst2", "cola")])
-def test_what_asks_something_else_is_refused(trained, other):
-    with pytest.raises(ValueError,
-                       match=f"{trained} answers .*; {other} answers .*: no labels in common"):
-        data.common_labels(trained, other)
-
-
-# --------------------------------------------------------------------- the order of examples
-
-
-def test_an_epoch_visits_every_example_once():
-    assert sorted(data.shuffled(50, 3, 2)) == list(range(50))
-
-
-def test_the_order_depends_on_seed_and_epoch():
-    orders = [data.shuffled(50, *numbers) for numbers in [(0, 0), (1, 0), (0, 1), (1, 11), (11, 1)]]
-    assert len(set(map(tuple, orders))) == 5
-
-
-def test_the_order_is_the_same_in_every_process():
-    # As printed by another one: a run goes on tomorrow where it stopped today.
-    assert data.shuffled(10, seed=0, epoch=0) == (8, 4, 0, 9, 5, 1, 2, 7, 3, 6)
-
-
-#ENCODED
 
 
 # ------------------------------------------------------------ examples as token ids
@@ -402,11 +437,93 @@ def test_steps_walk_through_shuffled_epochs(few, toy):
     assert [len(step) for step in steps] == [10] * 5
     # 50 examples: two epochs of 24 in two orders, and the beginning of a third.
     walk = tuple(place for step in steps for place in step)
-    assert walk[:24] == data.shuffled(24, 5, 0) and walk[24:48] == data.shuffled(24, 5, 1)
-    assert walk[48:] == data.shuffled(24, 5, 2)[:2]
+    assert walk[:24] == shuffled(24, 5, 0) and walk[24:48] == shuffled(24, 5, 1)
+    assert walk[48:] == shuffled(24, 5, 2)[:2]
     assert task.step(seed=6, step=0, batch=10) != steps[0]
     # A batch larger than the training set meets examples again.
     assert Counter(task.step(5, 0, 48)) == dict.fromkeys(range(24), 2)
+
+
+def test_each_seed_draws_its_own_few_labels(few, toy):
+    task = encoded("toy-cb", toy, labelled=6)
+    drawn = [task.mine(seed) for seed in range(3)]
+    assert drawn[0] == shuffled(24, 0, "labelled")[:6]
+    assert [len(set(places)) for places in drawn] == [6, 6, 6]
+    assert len({*map(frozenset, drawn)}) == 3
+    # As they come: of three labels, not two each.
+    counts = [Counter(task.train[place][1][0] for place in places) for places in drawn]
+    assert any(count != Counter(dict.fromkeys(count, 2)) for count in counts)
+    assert list(encoded("toy-cb", toy).mine(0)) == list(range(24))
+
+
+def test_with_few_labels_steps_walk_through_these(few, toy):
+    task = encoded("toy-cb", toy, labelled=6)
+    mine = task.mine(5)
+    walk = sum((task.step(5, step, 4) for step in range(3)), [])  # 12: two epochs
+    assert walk == [mine[at] for epoch in (0, 1) for at in shuffled(6, 5, epoch)]
+    assert task.free(5, 0, 4) == [] and not task.rest(5)
+
+
+def test_the_rest_are_the_training_inputs_that_lost_their_labels(few, toy):
+    task = encoded("toy-cb", toy, labelled=6, unlabelled="rest")
+    for seed in (0, 1):
+        assert len(task.rest(seed)) == 18 and not {*task.rest(seed)} & {*task.mine(seed)}
+        walk = sum((task.free(seed, step, 9) for step in range(4)), [])  # 36: two epochs
+        assert Counter(walk) == dict.fromkeys(task.rest(seed), 2) and walk[:18] != walk[18:]
+    assert task.rest(0) != task.rest(1)
+    assert all(task.input(place) is task.train[place][0] for place in range(24))
+    assert task.free(0, 0, 4) == task.free(0, 0, 4) != task.free(0, 1, 4)
+
+
+def test_a_generated_task_has_as_many_inputs_as_are_asked_for(few, toy):
+    task, plain = encoded("toy-cb", toy, labelled=4, unlabelled="100"), encoded("toy-cb", toy)
+    assert [*task.rest(0)] == [*task.rest(1)] == [*range(24, 124)]
+    assert task.train == plain.train and task.dev_ids == plain.dev_ids
+    extra = {tuple(task.input(place)) for place in task.rest(0)}
+    assert len(extra) == 100
+    assert not extra & {tuple(ids) for ids in task.dev_ids}
+    assert not extra & {tuple(ids) for ids, _ in task.train}
+    assert {*task.free(0, 0, 100)} == {*task.rest(0)} and task.free(0, 0, 9) == task.free(0, 0, 9)
+    assert len(encoded("toy-ner", toy, unlabelled="7").rest(0)) == 7  # free text, and all labels
+
+
+def test_a_generated_task_has_as_many_labels_as_are_asked_for(few, toy):
+    task, plain = encoded("toy-cb", toy, labelled=40), encoded("toy-cb", toy)
+    assert len(task.train) == 40 and task.train[:24] == plain.train
+    assert sorted(task.mine(0)) == list(range(40)) and task.dev == plain.dev
+    more = encoded("toy-cb", toy, labelled=40, unlabelled="5")
+    assert more.train == task.train and len(more.rest(0)) == 5
+
+
+def test_inputs_without_labels_may_come_from_a_file(few, toy, own, tmp_path, capsys):
+    path = write(tmp_path / "more.txt", "the cats\n\ndogs sleep the cats\n")
+    task = own(TRAIN, DEV, unlabelled=str(path))
+    assert [*task.rest(0)] == [3, 4] == sorted(task.free(0, 0, 2))
+    assert [list(task.input(place)) for place in (3, 4)] == [[3, 4, 1], [6, 5, 3, 4, 1]]
+    capsys.readouterr()
+    # Cut at the end, as others are, and counted with the training inputs.
+    task = own(TRAIN, DEV, unlabelled=str(path), max_input=3)
+    assert list(task.input(4)) == [6, 5, 1]
+    assert "own: 2 of 5 training inputs and 0 of 4 dev inputs cut" in capsys.readouterr().out
+    assert len(encoded("toy-ner", toy, unlabelled=str(path)).rest(0)) == 2
+    # In the task's own format, here without the column of the label
+    path = write(tmp_path / "more.tsv", "text\nthe cats\n")
+    assert list(own(TRAIN, DEV, unlabelled=str(path)).input(3)) == [3, 4, 1]
+
+
+@pytest.mark.parametrize("numbers, message", [
+    ({"labelled": 4}, "own: --labelled is 4, wanted 0 to 3 of 3 examples$"),
+    ({"unlabelled": "rest"}, "own: --labelled is 0, wanted 1 to 2 of 3 examples with --unlabelled"),
+    ({"labelled": 3, "unlabelled": "rest"}, "own: --labelled is 3, wanted 1 to 2 of 3 examples w"),
+    ({"unlabelled": "10"}, "own is not generated: give --unlabelled a file, not 10")])
+def test_labels_and_inputs_that_a_task_does_not_have_are_refused(own, numbers, message):
+    with pytest.raises(ValueError, match=message):
+        own(TRAIN, DEV, **numbers)
+
+
+def test_a_generated_task_asked_for_more_labels_has_no_rest(few, toy):
+    with pytest.raises(ValueError, match="toy-cb: --labelled is 30, wanted 1 to 29 of 30 examples"):
+        encoded("toy-cb", toy, labelled=30, unlabelled="rest")
 
 
 def test_a_label_that_the_vocabulary_cannot_write_is_refused_by_name(
@@ -461,6 +578,31 @@ def test_its_fingerprint_is_that_of_the_examples_as_they_are_read(own):
               own(TRAIN, [("dogs sleep", "cats"), *DEV[1:]]),  # another target
               own(TRAIN, DEV, max_input=3)]
     assert len({task.fingerprint, *(other.fingerprint for other in others)}) == 6
+
+
+def test_its_fingerprint_is_that_of_few_labels_and_inputs_without_have_their_own(
+        own, few, toy, tmp_path):
+    # As it was before there were any: what has been trained is found again.
+    for off in ({}, {"labelled": 0, "unlabelled": ""}):
+        plain = encoded("toy-cb", toy, **off)
+        assert (plain.fingerprint, plain.unlabelled) == ("8918656f5f992d16", "")
+    # Only students read inputs without labels, so another checksum tells them: the prompts and
+    # teachers beside the students are found again whatever these are.
+    one, other = (str(write(tmp_path / f"{i}.txt", text))
+                  for i, text in enumerate(["the cats\n", "dogs sleep\n"]))
+    same = str(write(tmp_path / "moved" / "2.txt", " the cats\n"))
+    asked = [{}, {"labelled": 1}, {"labelled": 2}, {"labelled": 2, "unlabelled": "rest"},
+             {"unlabelled": one}, {"unlabelled": other}, {"labelled": 2, "unlabelled": one}]
+    tasks = [own(TRAIN, DEV, **numbers) for numbers in asked]
+    none, a, b, rest, of_one, of_other, few_and_one = tasks
+    assert len({none.fingerprint, a.fingerprint, b.fingerprint}) == 3
+    assert b.fingerprint == rest.fingerprint == few_and_one.fingerprint
+    assert none.fingerprint == of_one.fingerprint == of_other.fingerprint
+    assert none.unlabelled == a.unlabelled == b.unlabelled == ""
+    assert len({rest.unlabelled, of_one.unlabelled, of_other.unlabelled, ""}) == 4
+    assert of_one.unlabelled == few_and_one.unlabelled
+    # What is read counts, not the name of its file.
+    assert own(TRAIN, DEV, unlabelled=same).unlabelled == of_one.unlabelled
 
 
 @pytest.mark.parametrize("change", [{"metrics": ("f1",)}, {"labels": ("dogs", "cats")}])

@@ -86,6 +86,12 @@ def test_the_toy_world_is_the_same_in_every_process(toy_cb):
     here = [(e.input, e.target) for e in toy_cb[1][:30]]
     assert answer.stdout.strip() == str(here), answer.stderr
     assert world.examples("cb", 30, seed=1, dev=True) != world.examples("cb", 30, seed=0, dev=True)
+    assert world.examples("cb", 60, seed=0)[:30] == world.examples("cb", 30, seed=0)
+
+
+def test_more_inputs_than_a_task_has_are_refused():
+    with pytest.raises(ValueError, match=r"few has not many more than \d inputs, wanted 10"):
+        world.examples("few", 10, seed=0, task=lambda rng: (f"cats {rng.randrange(9)}", "yes"))
 
 
 def test_a_statement_says_its_slots_in_order():

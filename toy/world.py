@@ -477,13 +477,19 @@ def kept_for_dev(text):
 
 
 def examples(name, count, seed, dev=False, task=None):
-    """`count` different (input, target) pairs of a task, a name or a function, of dev or train."""
+    """`count` different (input, target) pairs of a task, a name or a function, of dev or train.
+
+    The first of many are those of few. Raises ValueError if the task seems to have no more.
+    """
     rng = random.Random(f"{name} {seed} {dev}")
-    seen = {}
+    seen, last, draws = {}, 0, 0
     while len(seen) < count:
         text, target = (task or TASKS[name])(rng)
-        if kept_for_dev(text) == dev:
-            seen.setdefault(text, target)
+        draws += 1
+        if kept_for_dev(text) == dev and text not in seen:
+            seen[text], last = target, draws
+        elif draws - last > 10_000:  # what is left, if anything, is rarer than that
+            raise ValueError(f"{name} has not many more than {len(seen)} inputs, wanted {count}")
     return list(seen.items())
 
 
