@@ -71,6 +71,25 @@ def read_prompts(folders, t5, tokenizer):
 # ------------------------------------------------------------------------- answers
 
 
+def vote_text(texts, confidences):
+    """The free text that N prompts choose for one example.
+
+    The commonest answer, without regard to case and space; among equally common ones
+    (all different, say) the one of highest mean confidence, written as by the surest
+    of its prompts. confidences: one for each text, the mean log-probability of its tokens.
+
+    >>> vote_text(["Paris", "rome", "paris "], [-0.9, -0.1, -0.8])
+    'paris '
+    >>> vote_text(["Paris", "Rome"], [-0.9, -0.1])
+    'Rome'
+    """
+    groups = {}
+    for text, confidence in zip(texts, confidences, strict=True):
+        groups.setdefault(" ".join(text.lower().split()), []).append((confidence, text))
+    sure = {key: sum(c for c, _ in group) / len(group) for key, group in groups.items()}
+    return max(groups[max(groups, key=lambda key: (len(groups[key]), sure[key]))])[1]
+
+
 def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128):
     """What prompts say to inputs of several tasks, encoded side by side.
 
@@ -100,7 +119,7 @@ def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128):
                             "probabilities": dict(zip(labels, shares))})
         else:
             texts, sure = [tokenizer.decode(ids) for ids, _ in group], [c for _, c in group]
-            text = prompt.vote_text(texts, sure)
+            text = vote_text(texts, sure)
             best = max(c for t, c in zip(texts, sure) if t == text)
             answers.append({"text": text, "confidence": math.exp(best)})
     return answers
@@ -158,13 +177,46 @@ def answer_stream(t5, tokenizer, folders, file, batch, out, log):
 # -------------------------------------------------------------------------- scores
 
 
+# What a label is called in another data set, by its equal or by a coarser word.
+ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
+        "duplicate": "equivalent", "not_duplicate": "not_equivalent",
+        "neutral": "not_entailment", "contradiction": "not_entailment"}
+
+
+def common_labels(trained, other):
+    """How answers to one task are scored on another: (task to score as, label -> its word there).
+
+    Both tasks' labels get a word of whichever has the coarser ones; that the tasks ask the
+    same is up to the caller. Free text stays as it is, and a metric must be shared. Raises
+    ValueError where the labels or metrics do not meet.
+
+    >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
+    ('rte', 'rte')
+    >>> common_labels("qqp", "mrpc")[1]["duplicate"]
+    'equivalent'
+    """
+    first, second = data.find_task(trained), data.find_task(other)
+    if first.labels and second.labels:
+        for name in (other, trained):
+            there = data.TASKS[name].labels
+            words = {label: label if label in there else ALSO.get(label)
+                     for label in first.labels + second.labels}
+            if set(words.values()) <= set(there):
+                return name, words
+    elif first.labels == second.labels and set(first.metrics) & set(second.metrics):
+        return other, {}
+    says = [f"{name} answers {', '.join(task.labels) or f'free text for {task.metrics[0]}'}"
+            for name, task in ((trained, first), (other, second))]
+    raise ValueError("; ".join(says) + ": no labels in common")
+
+
 def scores_on(t5, bank, asked, name, tokenizer, share, args):
     """What each prompt of a bank, and their votes, score on a task: a dict for a table's column.
 
     asked: the task that the prompts were trained on. Its labels are what is ranked; where the
     task that is scored has coarser ones, both are put into the words that serve both.
     """
-    scored_as, words = data.common_labels(asked, name)  # before anything is read
+    scored_as, words = common_labels(asked, name)  # before anything is read
     task = data.Encoded(name, tokenizer, share, args.data, args.cache)
     labels, longest = data.TASKS[asked].labels, task.longest
     if not labels and asked != name:  # an answer may be as long as either task's
@@ -190,7 +242,7 @@ def scores_on(t5, bank, asked, name, tokenizer, share, args):
         texts = [[tokenizer.decode(ids) for ids, _ in said[n * B:(n + 1) * B]] for n in range(N)]
         sure = [[c for _, c in said[n * B:(n + 1) * B]] for n in range(N)]
         if N > 1:
-            votes = {"majority": list(map(prompt.vote_text, zip(*texts), zip(*sure)))}
+            votes = {"majority": list(map(vote_text, zip(*texts), zip(*sure)))}
     targets = Counter()
     for target, count in task.targets.items():
         targets[words.get(target, target)] += count
@@ -262,6 +314,35 @@ def score_table(args):
 # ---------------------------------------------------------------------- neighbours
 
 
+def neighbours(vectors, embedding, top=5, pieces=None):
+    """The pieces nearest to each vector by cosine: ids (P, top) and similarities (P, top).
+
+    vectors (P, D), embedding (V, D). Only the first `pieces` rows are words: what lies
+    above them are sentinels and padding, and the first three are pad, eos and unk.
+    """
+    words = F.normalize(embedding[prompt.SPECIAL:pieces].float(), dim=-1)
+    similarity = F.normalize(vectors.float().to(words.device), dim=-1) @ words.T  # (P, V)
+    nearest = similarity.topk(top, dim=-1)
+    return nearest.indices + prompt.SPECIAL, nearest.values
+
+
+def clusters(ids):
+    """Groups of prompt vectors, linked by a piece among the nearest of both.
+
+    ids (P, top) -> lists of places, the largest first.
+
+    >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
+    [[0, 2], [1], [3]]
+    """
+    groups = []  # (places, pieces)
+    for place, near in enumerate(ids.tolist()):
+        together = [group for group in groups if group[1] & set(near)]
+        groups = [group for group in groups if not group[1] & set(near)]
+        groups.append(([p for places, _ in together for p in places] + [place],
+                       set(near).union(*(pieces for _, pieces in together))))
+    return sorted((places for places, _ in groups), key=lambda places: (-len(places), places))
+
+
 def print_neighbours(folder, t5, tokenizer, top):
     """The nearest pieces of each vector, which vectors share some, and where the labels are."""
     vectors = prompt.from_file(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
@@ -271,11 +352,11 @@ def print_neighbours(folder, t5, tokenizer, top):
     if top > pieces:
         raise ValueError(f"--top is {top}, the vocabulary has {pieces} pieces")
     name = tokenizer.sp.id_to_piece
-    ids, similarities = prompt.neighbours(vectors, t5.shared.weight, top, tokenizer.pieces)
+    ids, similarities = neighbours(vectors, t5.shared.weight, top, tokenizer.pieces)
     for place, (near, values) in enumerate(zip(ids.tolist(), similarities.tolist())):
         print(f"{place:4}  "
               + "  ".join(f"{name(i)} {value:.2f}" for i, value in zip(near, values)))
-    shared = [group for group in prompt.clusters(ids) if len(group) > 1]
+    shared = [group for group in clusters(ids) if len(group) > 1]
     print(f"\ngroups of vectors linked by a piece among their nearest {top}: {len(shared)}")
     for group in shared:
         near = sorted({name(i) for place in group for i in ids[place].tolist()})

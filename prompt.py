@@ -14,15 +14,17 @@ that is averaged over its own rows, N prompts trained together get the gradients
 N prompts trained alone (tests/test_prompt.py proves it; not with dropout, which falls on a whole
 batch, nor in fp16, where one GradScaler may skip a step for all of them: train.py).
 
-Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), what
-several prompts of one task answer together (section 6), and which words a prompt lies near
-(section 7). How one is kept on disk, in the PEFT library's layout, is plumbing/adapter.py's.
+Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), and what
+several prompts of one task answer together (section 6). The words that a prompt lies near
+(section 7) are in predict.py; how one is kept on disk, as PEFT does, in plumbing/adapter.py.
 
 Left out: prompts in every layer ("deep" ones), and reparametrised by a network.
 
 Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary,
 N prompts, L labels.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -227,6 +229,18 @@ class Adafactor(torch.optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 
+def learning_rate(recipe, step, steps):
+    """Of step 0, 1, …: constant, or half a cosine from lr to 0.
+
+    0 after a run's last step: it has no rows any more, but Adam's momentum would go on.
+    """
+    if step >= steps:
+        return 0.0
+    if recipe.schedule == "constant":
+        return recipe.lr
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 # ------------------------------------------------------------ initialisation
 
 
@@ -295,54 +309,3 @@ def vote(log_probs, how="majority"):
     total = log_probs.sum(0)
     best = votes == votes.max(-1, keepdim=True).values
     return total.masked_fill(~best, float("-inf")).argmax(-1)
-
-
-def vote_text(texts, confidences):
-    """The free text that N prompts choose for one example.
-
-    The commonest answer, without regard to case and space; among equally common ones
-    (all different, say) the one of highest mean confidence, written as by the surest
-    of its prompts. confidences: one for each text, the mean log-probability of its tokens.
-
-    >>> vote_text(["Paris", "rome", "paris "], [-0.9, -0.1, -0.8])
-    'paris '
-    >>> vote_text(["Paris", "Rome"], [-0.9, -0.1])
-    'Rome'
-    """
-    groups = {}
-    for text, confidence in zip(texts, confidences, strict=True):
-        groups.setdefault(" ".join(text.lower().split()), []).append((confidence, text))
-    sure = {key: sum(c for c, _ in group) / len(group) for key, group in groups.items()}
-    return max(groups[max(groups, key=lambda key: (len(groups[key]), sure[key]))])[1]
-
-
-# ------------------------------------------------------- what a prompt is near
-
-
-def neighbours(prompt, embedding, top=5, pieces=None):
-    """The pieces nearest to each vector by cosine: ids (P, top) and similarities (P, top).
-
-    prompt (P, D), embedding (V, D). Only the first `pieces` rows are words: what lies
-    above them are sentinels and padding, and the first three are pad, eos and unk.
-    """
-    words = F.normalize(embedding[SPECIAL:pieces].float(), dim=-1)
-    similarity = F.normalize(prompt.float().to(words.device), dim=-1) @ words.T  # (P, V)
-    nearest = similarity.topk(top, dim=-1)
-    return nearest.indices + SPECIAL, nearest.values
-
-
-def clusters(ids):
-    """Groups of prompt vectors, linked by a piece among the nearest of both.
-
-    ids (P, top) -> lists of places, the largest first.
-
-    >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
-    [[0, 2], [1], [3]]
-    """
-    groups = []  # (places, pieces)
-    for place, near in enumerate(ids.tolist()):
-        together = [group for group in groups if group[1] & set(near)]
-        groups = [group for group in groups if not group[1] & set(near)]
-        groups.append(([p for places, _ in together for p in places] + [place],
-                       set(near).union(*(pieces for _, pieces in together))))
-    return sorted((places for places, _ in groups), key=lambda places: (-len(places), places))

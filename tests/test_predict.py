@@ -115,6 +115,15 @@ def test_several_prompts_of_a_task_vote(toy, bank):
     assert 0 < text["confidence"] <= 1
 
 
+@pytest.mark.parametrize("texts, confidences, chosen", [
+    # the majority, as its surest prompt writes it
+    (["Rome", "rome ", "Oslo"], [-2.0, -1.0, -0.1], "rome "),
+    (["Rome", "Oslo", "Paris"], [-2.0, -0.5, -1.0], "Oslo"),   # none: the surest
+    (["a", "b", "a", "b"], [-1.0, -0.2, -1.0, -1.6], "b")])    # a tie: means -1.0 and -0.9
+def test_votes_of_free_text(texts, confidences, chosen):
+    assert predict.vote_text(texts, confidences) == chosen
+
+
 def test_a_bad_line_has_its_number_and_the_good_ones_are_answered(tmp_path, capsys):
     lines = [json.dumps({"task": task, "input": text}) for task, text in (ROWS[0], ROWS[2])]
     bad = {'{"task": "toy-ner", "input": "x"}': "task 'toy-ner', wanted one of toy-nli, toy-sst2",
@@ -189,6 +198,36 @@ def test_a_batch_of_lines_is_all_that_is_read(toy, monkeypatch):
 
 
 # -------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("trained, other, answers, targets, scored_as, score", [
+    # MRPC and QQP call the same thing by two names; QQP's first metric is F1.
+    ("mrpc", "qqp", ["equivalent", "not_equivalent", "equivalent"],
+     ["duplicate", "duplicate", "not_duplicate"], "qqp", 50),
+    ("qqp", "mrpc", ["duplicate", "not_duplicate"], ["equivalent", "not_equivalent"], "mrpc", 100),
+    # Of CB's three, two are RTE's "not_entailment", whichever of them was trained on.
+    ("cb", "rte", ["neutral", "contradiction", "entailment"],
+     ["not_entailment", "not_entailment", "not_entailment"], "rte", 100 * 2 / 3),
+    ("rte", "cb", ["not_entailment", "not_entailment", "entailment"],
+     ["neutral", "contradiction", "entailment"], "rte", 100),
+    ("mnli", "cb", ["neutral", "neutral"], ["neutral", "contradiction"], "cb", 50),
+    # Free text is compared as it is, by the other's metric.
+    ("squad", "record", ["The Rome.", "Oslo"], ["rome", "Paris"], "record", 50),
+])
+def test_answers_to_one_task_are_scored_on_another(
+        trained, other, answers, targets, scored_as, score):
+    name, words = predict.common_labels(trained, other)
+    in_words = [[words.get(text, text) for text in texts] for texts in (answers, targets)]
+    assert name == scored_as
+    assert next(iter(data.score(name, *in_words).values())) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("trained, other", [("mrpc", "rte"), ("squad", "boolq"), ("stsb", "squad"),
+                                            ("sst2", "cola")])
+def test_what_asks_something_else_is_refused(trained, other):
+    with pytest.raises(ValueError,
+                       match=f"{trained} answers .*; {other} answers .*: no labels in common"):
+        predict.common_labels(trained, other)
 
 
 def lines_of(arguments, capsys):
@@ -422,6 +461,19 @@ def test_an_ensemble_costs_one_pass_of_the_encoder_for_each_part(toy, monkeypatc
 # ---------------------------------------------------------------------- neighbours
 
 
+def test_neighbours_of_a_known_prompt():
+    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: each would be nearest to something.
+    embedding = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 1.0], [2.0, 0], [0, 3.0], [-1.0, 0],
+                              [5.0, 5.0]])
+    ids, values = predict.neighbours(torch.tensor([[7.0, 0], [3.0, 4.0]]), embedding, 2, pieces=6)
+    assert ids.tolist() == [[3, 4], [4, 3]]
+    torch.testing.assert_close(values, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
+
+
+def test_clusters_join_what_a_later_vector_connects():
+    assert predict.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
+
+
 def test_the_command_prints_the_neighbours_of_label_starts(toy, saved, capsys):
     # A prompt that starts from the labels of toy-nli has them at distance 0.
     t5, tokenizer = toy
@@ -452,4 +504,5 @@ def test_what_is_asked_in_two_ways_is_refused(tmp_path):
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(predict).failed == 0  # it has none yet
+    result = doctest.testmod(predict)
+    assert result.attempted > 0 and result.failed == 0

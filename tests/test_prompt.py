@@ -7,6 +7,7 @@ Oracle: numbers small enough to check by eye, and each prompt alone.
 
 import doctest
 import json
+import types
 
 import numpy
 import pytest
@@ -256,6 +257,15 @@ def test_adafactor_leaves_alone_what_has_no_gradient():
     assert other.tolist() == [[1.0, 1.0]] and other not in optimizer.state
 
 
+def test_schedules():
+    def rates(schedule, steps):
+        recipe = types.SimpleNamespace(schedule=schedule, lr=0.4)
+        return [round(prompt.learning_rate(recipe, step, 4), 4) for step in range(steps)]
+
+    assert rates("cosine", 6) == [0.4, 0.3414, 0.2, 0.0586, 0.0, 0.0]
+    assert rates("constant", 6) == [0.4, 0.4, 0.4, 0.4, 0.0, 0.0]
+
+
 # ------------------------------------------------------------ initialisation
 
 
@@ -412,31 +422,6 @@ def test_votes(prompts, majority, mean):
 def test_a_prompts_scores_need_not_sum_to_one_to_have_one_vote():
     # The rest of the probability went to texts that are no label: 0.02, 0.03 are 0.4 and 0.6.
     assert prompt.vote(log_probs((0.02, 0.03), (0.52, 0.48)), "mean").item() == 1
-
-
-@pytest.mark.parametrize("texts, confidences, chosen", [
-    # the majority, as its surest prompt writes it
-    (["Rome", "rome ", "Oslo"], [-2.0, -1.0, -0.1], "rome "),
-    (["Rome", "Oslo", "Paris"], [-2.0, -0.5, -1.0], "Oslo"),   # none: the surest
-    (["a", "b", "a", "b"], [-1.0, -0.2, -1.0, -1.6], "b")])    # a tie: means -1.0 and -0.9
-def test_votes_of_free_text(texts, confidences, chosen):
-    assert prompt.vote_text(texts, confidences) == chosen
-
-
-# ------------------------------------------------------------------- neighbours
-
-
-def test_neighbours_of_a_known_prompt():
-    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: each would be nearest to something.
-    embedding = torch.tensor([[1.0, 0], [0, 1.0], [1.0, 1.0], [2.0, 0], [0, 3.0], [-1.0, 0],
-                              [5.0, 5.0]])
-    ids, values = prompt.neighbours(torch.tensor([[7.0, 0], [3.0, 4.0]]), embedding, 2, pieces=6)
-    assert ids.tolist() == [[3, 4], [4, 3]]
-    torch.testing.assert_close(values, torch.tensor([[1.0, 0.0], [0.8, 0.6]]))
-
-
-def test_clusters_join_what_a_later_vector_connects():
-    assert prompt.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
 
 
 def test_examples_in_the_docstrings():
