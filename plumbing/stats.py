@@ -3,6 +3,7 @@
 Of lists of plain numbers; nothing here knows what they were measured on.
 """
 
+import itertools
 import math
 import statistics
 
@@ -53,25 +54,95 @@ def plus_minus(scores, sign=""):
     return f"{mean:{sign}.1f} ± {'?' if math.isnan(deviation) else f'{deviation:.1f}'}"
 
 
-# Two-sided 5 % points of Student's t for so many seeds: what a mean difference must
-# exceed, in standard errors, to be more than chance. Above ten seeds, that of ten.
-T_POINT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+# ------------------------------------------------------------------- what may be chance
+
+
+def paired_p(gains):
+    """Two-sided p of the paired t-test: could these differences have mean 0? Of one: NaN.
+
+    With t = sqrt(v) tan(a), v = n - 1 degrees of freedom, Student's density becomes cos(a)^(v-1):
+    the tail ends at a right angle, and the midpoint rule has it to 1e-6 or better.
+
+    >>> round(paired_p([1.0, 3.0]), 6)  # mean 2 = 2 standard errors; v = 1: 1 - 2 / pi * arctan(2)
+    0.295167
+    """
+    n, (mean, deviation) = len(gains), spread(gains)
+    if n < 2:
+        return math.nan
+    start = math.atan2(abs(mean), deviation * ((n - 1) / n) ** 0.5)  # arctan(|t| / sqrt(v))
+    middles = (numpy.arange(10_000) + 0.5) / 10_000
+    tail, half = (width * numpy.mean(numpy.cos(math.pi / 2 - width * middles) ** (n - 2))
+                  for width in (math.pi / 2 - start, math.pi / 2))
+    return float(tail / half)
 
 
 def beyond_chance(gains):
-    """Whether the mean of these differences is not 0, by a t-test at 5 %. Of one: no."""
-    n, (mean, deviation) = len(gains), spread(gains)
-    return n > 1 and abs(mean) > T_POINT[min(n, 10)] * deviation / n ** 0.5
+    """Whether the mean of these differences is not 0, by a t-test at 5 %. Of one or two: no."""
+    return len(gains) > 2 and paired_p(gains) < 0.05
+
+
+def unit_ranks(values):
+    """Ranks less their mean, of length 1: two such multiply to Spearman's. All equal: zeros."""
+    centred = ranks(values) - (len(values) + 1) / 2
+    return centred / (numpy.linalg.norm(centred) or 1)
+
+
+def at_least(null, found):
+    """Where chance is as far from 0 as what was found; sums in another order are no difference."""
+    return numpy.abs(null) >= abs(found) - 1e-9
+
+
+def permutation_p(x, y, draws=10_000, seed=0):
+    """Two-sided p of Spearman's correlation: how often another order of y does as well.
+
+    Of all orders up to 8 values (40,320 of them), else of so many draws.
+
+    >>> round(permutation_p([1, 2, 3], [4, 5, 6]), 4)  # 1, .5, .5, -.5, -.5, -1: two of six reach 1
+    0.3333
+    """
+    if len(x) > 8:
+        return mean_permutation_p([(x, y)], draws, seed)
+    null = numpy.array(list(itertools.permutations(unit_ranks(y)))) @ unit_ranks(x)
+    return float(at_least(null, spearman(x, y)).mean())
+
+
+def mean_permutation_p(pairs, draws=10_000, seed=0):
+    """Two-sided p of the mean of several Spearman's correlations, of lists (x, y).
+
+    Each y is shuffled by itself. The order that was found is one of those possible and counts,
+    so that p is never 0 (Phipson and Smyth 2010).
+    """
+    generator, null = numpy.random.default_rng(seed), numpy.zeros(draws)
+    for x, y in pairs:
+        null += generator.permuted(numpy.tile(unit_ranks(y), (draws, 1)), axis=1) @ unit_ranks(x)
+    found = statistics.mean(spearman(x, y) for x, y in pairs)
+    return float((1 + at_least(null / len(pairs), found).sum()) / (1 + draws))
+
+
+def holm(ps):
+    """p values of several tests, adjusted so that 5 % is the chance of any false one (Holm 1979).
+
+    The smallest of m times m, the next times m - 1, …, none below the one before.
+
+    >>> holm([0.01, 0.04, 0.03])  # 3 * 0.01, 2 * 0.03, and 1 * 0.04 is raised to that
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, least = [0.0] * len(ps), 0.0
+    for done, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        least = adjusted[place] = max(least, min(1.0, (len(ps) - done) * ps[place]))
+    return adjusted
 
 
 def gain(scores, base):
     """Scores against others, seed by seed, as a seed shares its start and its order of examples.
 
-    >>> gain([70, 72, 74], [60, 63, 74])
-    '+6.3 ± 5.5, ahead in 2 of 3 seeds, level in 1 (may be chance)'
+    A star where that is beyond chance.
+
+    >>> gain([70, 72, 74], [60, 63, 74]), gain([70, 72, 74], [60, 63, 64])
+    ('+6.3 ± 5.5, ahead in 2 of 3, level in 1', '+9.7 ± 0.6 *, ahead in 3 of 3')
     """
     gains = [score - b for score, b in zip(scores, base, strict=True)]
     level = gains.count(0)
-    return (f"{plus_minus(gains, '+')}, ahead in {sum(gain > 0 for gain in gains)} of {len(gains)} "
-            f"seeds{f', level in {level}' if level else ''}"
-            f"{'' if beyond_chance(gains) else ' (may be chance)'}")
+    return (f"{plus_minus(gains, '+')}{' *' if beyond_chance(gains) else ''}, ahead in "
+            f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
+            f"{f', level in {level}' if level else ''}")
