@@ -25,7 +25,7 @@ COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields 
 
 
 def option(default, text, at_least=None, above=None, below=None, choices=(), free=None, words="",
-           decides=("prompt",)):
+           decides=()):
     """A dataclass field that is a flag.
 
     free      value -> whether it is good beside the choices; words: what it then is
@@ -43,7 +43,8 @@ def check(name, value, at_least=None, above=None, below=None, choices=(), free=N
         if value in choices or (free and free(value)):
             return
         if free and set(value) & set("/."):
-            raise ValueError(f"{flag} {value}: there is no such file or folder")
+            there = "this is a folder, no file", "there is no such file or folder"
+            raise ValueError(f"{flag} {value}: {there[not Path(value).is_dir()]}")
         raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
     good = ((at_least is None or value >= at_least) and (above is None or value > above)
             and (below is None or value < below) and math.isfinite(value))
@@ -59,8 +60,8 @@ def add_options(parser, recipe):
         choices = field.metadata["choices"]
         one_of = f": {', '.join(choices)}{field.metadata['words']}" if choices else ""
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default),
-                            help=f"{field.metadata['help']}{one_of} (default: {field.default})"
-                            .replace("%", "%%"))
+                            help=f"{field.metadata['help']}{one_of} (default: "
+                            f"{str(field.default) or 'none'})".replace("%", "%%"))
 
 
 def read_recipe(folder, recipe, rest=False):
@@ -118,7 +119,8 @@ def train_parser(description, recipe, approaches):
         "them (default: fetched once into the cache)")
     add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or your cache folder)")
     add("--approach", help=f"comma-separated, of {', '.join(approaches)}; prompt always runs, "
-        "panda brings pot, controls are prompt_2x and panda_self (default: "
+        "panda and fusion (of several sources) bring pot, controls are prompt_2x, prompt_3x and "
+        "panda_self (default: "
         "prompt,pot,panda,controls)")
     add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
@@ -160,10 +162,12 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError(f"--model {args.model}: this folder holds no config.json, so no T5")
     of_model = read_recipe(args.model, recipe)
     args.recipe, args.said = chosen(recipe, args, args.model)
-    with_source = bool({"pot", "panda"} & set(args.approach))
+    with_source = bool({"pot", "panda", "fusion"} & set(args.approach))
     if args.source and not with_source:
-        raise ValueError(f"--source {args.source}: only pot and panda have one, not --approach "
-                         f"{','.join(args.approach)}")
+        raise ValueError(f"--source {args.source}: only pot, panda and fusion have one, not "
+                         f"--approach {','.join(args.approach)}")
+    if len({*names(args.recipe.kd)}) < len(names(args.recipe.kd)):
+        raise ValueError(f"--kd {args.recipe.kd} names a form twice")
     for flag, wanted in (("target", True), ("source", with_source)):
         found = names(getattr(args, flag) or (of_model.get(flag, "") if wanted else ""))
         setattr(args, flag, found)
@@ -175,16 +179,23 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
     if args.source == args.target and len(args.target) == 1:
         raise ValueError(f"{args.source[0]} cannot be its own source: give another --source, or "
                          "--approach prompt")
+    others = min(len({*args.source} - {target}) for target in args.target)
+    if "fusion" in args.approach and others < 2:
+        raise ValueError("fusion is of several sources: give --source two others for each target")
+    if args.recipe.unlabelled and not {"panda", "fusion", "controls"} & {*args.approach}:
+        raise ValueError("--unlabelled is for students: give --approach panda, fusion or controls")
     return args
 
 
 def planned_rows(args):
     """How many rows the command will train on, for the time left."""
     wanted, recipe, runs = set(args.approach), args.recipe, 0
+    controls, fusion, forms = "controls" in wanted, "fusion" in wanted, len(names(recipe.kd))
     for target in args.target:
         sources = len(set(args.source) - {target})
-        runs += args.seeds * (1 + sources * (1 + ("panda" in wanted)) + ("finetune" in wanted)
-                              + 3 * ("controls" in wanted))  # prompt_2x counts twice
+        plain = 1 + 5 * controls + sources + fusion + ("finetune" in wanted)  # prompt_2x, _3x: 5
+        runs += args.seeds * (plain + forms * (
+            sources * ("panda" in wanted) + 2 * fusion + controls))
     return (runs * recipe.steps + len(args.source) * recipe.source_steps) * recipe.batch
 
 

@@ -5,71 +5,128 @@ seconds by approach ("pot toy-nli": the approach and its source), the similariti
 results.json of a pair is the part of it that has to do with one source.
 """
 
+import dataclasses
 import math
 import statistics
 import time
 
-from plumbing.stats import gain, plus_minus, spread
+import torch
+
+from plumbing.stats import beyond_chance, gain, plus_minus
 from plumbing.states import key_of, write_json, write_whole
+
+
+def device(shop, where, recipe):
+    """What runs where, and by which recipe."""
+    print(f"device {where}, {shop.dtype}, {torch.get_num_threads()} threads; T5 {shop.name}, "
+          f"{sum(p.numel() for p in shop.t5.parameters()):,} weights, {shop.fingerprint}\n{recipe}",
+          flush=True)
 
 
 def opening(task, promptless):
     """What a target is, before anything is trained on it."""
     same = ", the same" if task.report == task.choose else ""
-    print(f"target {task.name}: {len(task.train)} training examples, {len(task.choose)} dev "
-          f"examples to choose by, {len(task.report)} to report{same}; majority class "
-          f"{task.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
+    few = f"{task.labelled} of them labelled, others for each seed, " if task.labelled else ""
+    free = f"{len(task.rest(0))} inputs without labels, " if task.unlabelled else ""
+    print(f"target {task.name}: {len(task.train)} training examples, {few}{free}"
+          f"{len(task.choose)} dev examples to choose by, {len(task.report)} to report{same}; "
+          f"majority class {task.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
 
 
-def progress(home, work, state, steps, live, due, ce, kd, speed):
-    """The first loss of a pass; and after an evaluation a line on the screen and one in the log.
+def progress(home, work, state, steps, live, due, speed):
+    """After the first step and each evaluation: a line for each approach, and one in the log.
 
     work: the pass, its runs and title; live: places of the runs that took this step, due: of
-    those that were scored; ce, kd: the terms of each run's loss; speed: tokens a second.
+    those that were scored; speed: tokens a second. Only equal runs, the seeds of an approach, are
+    averaged: the mean loss of several approaches would say nothing.
     """
     step, names = state["step"], [f"{run.name} seed {run.seed}" for run in work.runs]
-    terms = f"CE {statistics.mean(ce[n] for n in live):.3f}"
-    if any(kd):
-        terms += f" KD {statistics.mean(kd[n] for n in live):.3f}"
+    last = {n: state["terms"][n][-1] for n in (live if step == 1 else due)}
     if step == 1:
-        print(f"{work.title}: runs {len(names)}, {terms} at first; a uniform guess costs "
+        print(f"{work.title}: runs {len(names)}; a uniform guess costs "
               f"{math.log(work.t5.config.vocab_size):.2f}", flush=True)
+    elif due:
+        print(f"{work.title}: step {step}/{steps} {100 * step // steps}% "
+              f"lr {work.rates(step - 1)[live[0]]:.3g} runs {len(live)} {speed:.0f} tok/s "
+              f"ETA {home.eta()}", flush=True)
+    for name in dict.fromkeys(work.runs[n].name for n in last):
+        mine = [n for n in last if work.runs[n].name == name]
+        _, ce, kd, cosine = (mean([last[n][k] for n in mine]) for k in range(4))
+        said = f"CE {ce:.3f}"
+        if cosine is not None:
+            said += f" KD {kd:.3f} cosine of their gradients {cosine:+.2f}"
+        scored = [state["curves"][n][-1][1] for n in mine if n in due]
+        print(f"    {name}: {said}" + (f" dev {mean(scored):.1f}" if scored else ""), flush=True)
     if due:
-        dev = {names[n]: state["curves"][n][-1][1] for n in due}
-        print(f"{work.title}: step {step}/{steps} {100 * step // steps}% {terms} "
-              f"dev {statistics.mean(dev.values()):.1f} lr {work.rates(step - 1)[live[0]]:.3g} "
-              f"runs {len(live)} {speed:.0f} tok/s ETA {home.eta()}", flush=True)
         home.log(**{"pass": work.title}, key=key_of(work.decided), step=step,
-                 ce={names[n]: ce[n] for n in live},
-                 kd={names[n]: kd[n] for n in live}, dev=dev, tokens_per_second=speed)
+                 dev={names[n]: state["curves"][n][-1][1] for n in due},
+                 **{kind: {names[n]: last[n][k] for n in due} for k, kind in
+                    ((1, "ce"), (2, "kd"), (3, "cosine"))}, tokens_per_second=speed)
+
+
+def mean(numbers):
+    """Of some numbers; None if one is None."""
+    return None if None in numbers else statistics.mean(numbers)
 
 
 def table(whole):
     """The report's table and its sentence, as lines of Markdown."""
-    config, similar = whole["config"], whole["similarity"]
+    config, similar, base = whole["config"], whole["similarity"], whole["scores"]["prompt"]
     lines = [f"majority class {whole['majority']:.1f}, T5 without a prompt "
              f"{whole['promptless']:.1f}; prompts of length {config['length']}, fresh ones from "
              f"{config['init']}", "",
-             f"| approach | source | {whole['metric']}, mean ± sd | each seed | "
-             "seconds (share of the pass) | similarity |", "|---|---|---|---|---|---|"]
+             f"| approach | source | {whole['metric']}, mean ± sd | each seed | against `prompt`, "
+             "seed by seed | similarity | seconds (share of the pass) |", "|---" * 7 + "|"]
     for name, scores in whole["scores"].items():
         approach, _, source = name.partition(" ")
-        near = (f"{statistics.mean(s[config['metric']] for s in similar[source]):+.2f}"
+        near = (f"{statistics.mean(s.get(config['metric'], 1) for s in similar[source]):+.2f}"
                 if source in similar else "")
+        gained = gain(scores, base) if name != "prompt" else ""
         lines.append(f"| {approach} | {source or '–'} | {plus_minus(scores)} | "
-                     f"{', '.join(f'{s:.1f}' for s in scores)} | {whole['seconds'][name]:.1f} | "
-                     f"{near} |")
+                     f"{', '.join(f'{s:.1f}' for s in scores)} | {gained} | {near} | "
+                     f"{whole['seconds'][name]:.1f} |")
     if len(whole["scores"]) > 1:
         lines += ["", sentence(whole["scores"])]
+    lines += taught({name: whole["teaching"][name] for name in whole["scores"]})
     return lines + (["", *cost(whole["cost"])] if "finetune" in whole["scores"] else [])
 
 
+def taught(teaching):
+    """What the students' teachers add, as a table; nothing where no run has a teacher."""
+    lines = []
+    for name, seeds in teaching.items():
+        seeds = [seed for seed in seeds if seed["right"] is not None and seed["terms"]]
+        if seeds:  # those whose teacher has a weight
+            first, last = ([seed["terms"][k] for seed in seeds] for k in (0, -1))
+            later = [term[3] for seed in seeds for term in seed["terms"][1:]]
+            losses = [[mean([term[k] for term in at]) for at in (first, last)] for k in (1, 2)]
+            approach, _, source = name.partition(" ")
+            lines.append("| " + " | ".join([
+                approach, source or "–", f"{mean([seed['right'] for seed in seeds]):.0f} %",
+                f"{mean([term[3] for term in first]):+.2f}",
+                f"{mean(later):+.2f}" if later else "–",
+                *(f"{begun:.3f} → {ended:.3f}" for begun, ended in losses)]) + " |")
+    return lines and ["", "| student | source | its teacher gives the label | cosine of the "
+                      "gradients of CE and KD: first step | later, mean | CE, first to last | KD |",
+                      "|---|---|---|---|---|---|---|", *lines]
+
+
 def sentence(scores):
-    """What was found, whichever way it went: each approach against plain prompt tuning."""
-    words = [f"{name.replace(' ', ' from ')} {gain(values, scores['prompt'])}"
-             for name, values in scores.items() if name != "prompt"]
-    return (f"Against plain prompt tuning ({spread(scores['prompt'])[0]:.1f}), seed by seed: "
-            + "; ".join(words) + ".")
+    """What was found, whichever way it went: who differs from plain prompt tuning, and who may not.
+
+    >>> sentence({"prompt": [60, 62, 61], "pot a": [70, 73, 72]}).partition(": ")[2]
+    'pot from a +10.7. It may be chance: none.'
+    """
+    base, words = scores["prompt"], {"chance": [], "beyond": [], "same": []}
+    for name, values in scores.items():
+        if name != "prompt":
+            gains, name = [value - b for value, b in zip(values, base)], name.replace(" ", " from ")
+            kind = "beyond" if beyond_chance(gains) else "chance" if any(gains) else "same"
+            words[kind].append(f"{name} {statistics.mean(gains):+.1f}" if any(gains) else name)
+    said = {kind: ", ".join(names) or "none" for kind, names in words.items()}
+    return (f"Other than plain prompt tuning ({statistics.mean(base):.1f}) by more than chance: "
+            f"{said['beyond']}. It may be chance: {said['chance']}."
+            + f" The same as it: {said['same']}." * bool(words["same"]))
 
 
 def cost(whole):
@@ -89,6 +146,8 @@ def gathered(found):
     return {
         "scores": {name: [r.score for r in results] for name, results in found.items()},
         "curves": {name: [r.curve for r in results] for name, results in found.items()},
+        "teaching": {name: [{"right": r.right, "terms": r.terms} for r in results]
+                     for name, results in found.items()},
         "seconds": {name: statistics.mean(r.seconds for r in results)
                     for name, results in found.items()},
         "cost": {name: {"trained": results[0].trained, "stored_bytes": 4 * results[0].trained,
@@ -107,20 +166,26 @@ def of_pair(whole, source):
     """The part of a target's results that has to do with one source ("": with none)."""
     mine = [name for name in whole["scores"] if name.partition(" ")[2] in ("", source)]
     pair = whole | {kind: {name.partition(" ")[0]: whole[kind][name] for name in mine}
-                    for kind in ("scores", "curves", "seconds", "cost", "steps")}
+                    for kind in ("scores", "curves", "teaching", "seconds", "cost", "steps")}
     each = whole["similarity"].get(source, [])
     return pair | {"source": source, "similarity_each_seed": each, "similarity": {
         name: statistics.mean(seed[name] for seed in each) for name in (each[0] if each else {})}}
 
 
-def write(home, found, facts):
+def write(shop, target, seeds, found, similar, promptless):
     """Name what was trained, write results.json and report.md of each pair; print the report.
 
-    found: name -> Results, one for each seed; facts: the rest of what the report says.
+    found: name -> Results, one for each seed; similar: source -> a dict of measures for each seed.
+    Returns what the target's report is made of.
     """
-    whole = facts | gathered(found)
-    steps = whole["config"]["steps"]
-    whole["steps"] = {name: steps * (1 + (name == "prompt_2x")) for name in found}
+    home, steps = shop.home, shop.recipe.steps
+    whole = gathered(found) | {
+        "model": shop.name, "fingerprint": shop.fingerprint, "target": target.name,
+        "metric": target.task.metrics[0], "seeds": list(seeds), "majority": target.majority,
+        "promptless": promptless, "similarity": similar,
+        "epoch": math.ceil(len(target.mine(0)) / shop.recipe.batch),
+        "config": dataclasses.asdict(shop.recipe) | {"dtype": shop.dtype}}
+    whole["steps"] = {name: steps * {"prompt_2x": 2, "prompt_3x": 3}.get(name, 1) for name in found}
     for name, results in found.items():
         for seed, result in zip(whole["seeds"], results):
             home.link(result.folder, place_of(name, whole["target"], seed))
@@ -130,7 +195,7 @@ def write(home, found, facts):
                           "Recipe: " + ", ".join(f"{n} {v}" for n, v in whole["config"].items())])
         write_whole(folder / "report.md", lambda p: p.write_text(text + "\n", encoding="utf-8"))
 
-    target, folders = whole["target"], []
+    target, folders = target.name, []
     for source in whole["similarity"] or [""]:
         folder = home.out / (f"{source}-to-{target}" if source else target)
         mine = {name: values for name, values in whole["scores"].items()
@@ -143,3 +208,4 @@ def write(home, found, facts):
     print("", *table(whole), "", sep="\n")
     print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}",
           flush=True)
+    return whole

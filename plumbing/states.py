@@ -137,11 +137,28 @@ class Home:
         return f"{int(left) // 60}:{int(left) % 60:02d}"
 
 
-def decided_by(kind, shop, task, runs, dropout):
+@dataclasses.dataclass
+class Result:
+    """What became of a run. Scores are in percent, of the task's first metric."""
+
+    score: float  # of the best checkpoint, on the reported examples
+    curve: list  # (step, score on the examples to choose by)
+    seconds: float  # this run's share of its pass
+    trained: int  # how many numbers
+    memory: int  # bytes of what is trained, its gradients and the optimiser's state
+    # (step, CE, KD, cosine of their gradients), at the first step and at each score
+    terms: list = dataclasses.field(default_factory=list)
+    right: float = None  # percentage of what its teachers teach that is as labelled
+    folder: Path = None  # where it lies
+    best: torch.Tensor = None  # (P, D), the best by those examples; None of model tuning
+
+
+def decided_by(kind, shop, task, runs, dropout, form):
     """Of each run of a pass, all that decides what becomes of it, and nothing else.
 
-    kind: "prompt" or "finetune", whose numbers of the recipe count. Not here: a run's name;
-    lambda and the metric, whose part is in the weight of the teacher; what else is in the pass.
+    kind: "prompt" or "finetune", whose numbers of the recipe count; form: of distillation. Not
+    here: a run's name; lambda and the metric, whose part is in the weight of the teacher; what
+    else is in the pass.
     With dropout that matters after all, since what is dropped falls on a whole part of the
     pass, and in fp16, since a GradScaler skips a step for all: then the runs beside it and the
     cut are told, too. (Rounding is not: see docs/real.md.)
@@ -156,12 +173,28 @@ def decided_by(kind, shop, task, runs, dropout):
               "examples": task.fingerprint, "seed": run.seed, "steps": run.steps} | numbers(kind)
         if run.start is not None:
             by["start"] = checksum(run.start)
-        if run.weight > 0:
-            by |= {"teacher": checksum(run.teacher), "weight": run.weight} | numbers("student")
+        if run.teachers:
+            by |= {"form": form, "unlabelled": task.unlabelled, "teachers": [
+                [checksum(prompt), weight] for prompt, weight in run.teachers]} | numbers("student")
         made.append(by)
     if dropout or shop.dtype == "fp16":
         made = [by | {"beside": key_of([made, shop.tokens])} for by in made]
     return made
+
+
+def keep(path, state, things):
+    """Write the state of a pass, with that of the things that can tell theirs."""
+    whole = state | {name: thing.state_dict() for name, thing in things.items()}
+    write_whole(path, lambda new: torch.save(whole, new))
+
+
+def go_on(path, things, saying):
+    """The state that `keep` wrote; the things are put into theirs. saying: with {} for the step."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, thing in things.items():
+        thing.load_state_dict(state.pop(name))
+    print(f"{saying.format(state['step'])} ({path})", flush=True)
+    return state
 
 
 def memory_of(trained, optimizer):

@@ -87,11 +87,16 @@ REFUSED = {
                  ("nan", "from 0 to below 1")],
     "max_input": [(1, "2 or more")],
     "max_dev": [(-1, "0 or more")],
+    "labelled": [(-1, "0 or more")],
     "finetune_lr": [(0.0, "above 0"), ("inf", "above 0")],
     "finetune_dropout": [(1.0, "from 0 to below 1"), ("nan", "from 0 to below 1")],
 }
 WORDS = {"init": "uniform, vocabulary, labels", "optimizer": "adafactor, adamw",
-         "schedule": "constant, cosine", "kd": "kl", "metric": "panda, on, e_avg, e_tok"}
+         "schedule": "constant, cosine", "kd": "kl, mse, states, text",
+         "metric": "panda, on, e_avg, e_tok, zero_shot, none", "student_init": "fresh, source",
+         "unlabelled": "rest"}
+FREE = {"init": ", text:SOME WORDS, or a trained prompt: .*",
+        "unlabelled": r" \(the other training inputs\), a number .*, or a file"}
 
 
 def test_every_number_of_the_recipe_has_a_range_and_every_word_its_choices():
@@ -111,11 +116,20 @@ def test_the_ranges_of_the_recipe(name):
 
 @pytest.mark.parametrize("name", WORDS)
 def test_the_words_of_the_recipe(name):
-    free = ", text:SOME WORDS, or a trained prompt: .*" if name == "init" else ""
+    free = FREE.get(name, "")
     with pytest.raises(ValueError, match=f"^unknown {name} 'magic': {WORDS[name]}{free}$"):
-        train.parse_arguments([f"--{name}", "magic"])
+        train.parse_arguments([f"--{name.replace('_', '-')}", "magic"])
     for word in WORDS[name].split(", "):
-        assert getattr(train.parse_arguments([f"--{name}", word]).recipe, name) == word
+        args = train.parse_arguments([f"--{name.replace('_', '-')}", word])
+        assert getattr(args.recipe, name) == word
+
+
+def test_several_forms_of_distillation_may_be_asked_for():
+    for kd in ("mse", "kl,states", "text,mse,kl"):
+        assert train.parse_arguments(["--kd", kd]).recipe.kd == kd
+    assert flags.names(train.parse_arguments([]).recipe.kd) == ["kl", "states"]
+    with pytest.raises(ValueError, match="^unknown kd 'kl,magic': kl, mse, states, text$"):
+        train.parse_arguments(["--kd", "kl,magic"])
 
 
 def test_a_start_may_be_a_text_or_a_file_that_is_there():
@@ -125,10 +139,25 @@ def test_a_start_may_be_a_text_or_a_file_that_is_there():
         train.parse_arguments(["--init", "nowhere.npy"])
 
 
+def test_inputs_without_labels_are_none_or_rest_or_a_number_or_a_file(tmp_path):
+    file = tmp_path / "inputs.txt"
+    file.write_text("cats sleep\n")
+    for source in ("", "rest", "1", "1000", str(file)):
+        assert train.parse_arguments(["--unlabelled", source]).recipe.unlabelled == source
+    for source, why in {"0": "unknown unlabelled '0': rest .*, a number .*, or a file",
+                        "-5": "unknown unlabelled '-5': rest .*",
+                        "nowhere.txt": "--unlabelled nowhere.txt: there is no such file or folder",
+                        f"{tmp_path}": f"--unlabelled {tmp_path}: this is a folder, no file"
+                        }.items():
+        with pytest.raises(ValueError, match=f"^{why}$"):
+            train.parse_arguments([f"--unlabelled={source}"])
+
+
 def test_help_says_the_default_and_where_it_is_from():
     parser = flags.train_parser("what", train.Recipe, train.APPROACHES)
     shown = " ".join(parser.format_help().split())
-    assert "learning rate of prompts (Lester et al. 2021, section 3.1: 0.3) (default: 0.3)" in shown
+    assert "rate of prompts (Lester et al. 2021, section 3.1: 0.3) (default: 0.3)" in shown
+    assert "or a file (default: none)" in shown
     parser = argparse.ArgumentParser()
     flags.add_options(parser, Small)
     assert "100 % made up" in parser.format_help()
@@ -192,6 +221,18 @@ def test_the_models_recipe_names_the_tasks_that_no_flag_does(tmp_path):
 # ------------------------------------------------------------------------ train.py's
 
 
+def test_fusion_has_sources():
+    args = train.parse_arguments(["--approach", "fusion"])
+    assert args.source == ["toy-nli", "toy-sst2"]
+    args = train.parse_arguments(["--approach", "fusion", "--source", "toy-nli,toy-rte"])
+    assert args.source == ["toy-nli", "toy-rte"]
+
+
+def test_a_form_that_is_named_twice_is_refused():
+    with pytest.raises(ValueError, match="kl,kl"):
+        train.parse_arguments(["--kd", "kl,kl"])
+
+
 def test_what_runs_if_nothing_is_given():
     args = train.parse_arguments([])
     assert args.approach == ["prompt", "pot", "panda", "controls"]
@@ -222,7 +263,9 @@ def test_what_runs_if_nothing_is_given():
     (["--source", "toy-nli,toy-nli"], "--source toy-nli,toy-nli names a task twice"),
     (["--target", "toy-cb,toy-cb"], "--target toy-cb,toy-cb names a task twice"),
     (["--source", "toy-cb"], "toy-cb cannot be its own source: give another --source, or "),
-    (["--source", "toy-nli", "--approach", "prompt"], "--source toy-nli: only pot and panda have"),
+    (["--source", "toy-nli", "--approach", "prompt"], "toy-nli: only pot, panda and fusion have"),
+    (["--source", "toy-nli", "--approach", "fusion"], "fusion is of several sources"),
+    (["--unlabelled", "8", "--approach", "prompt"], "--unlabelled is for students"),
     (["--source", "toy-nli", "--approach", "prompt,finetune,controls"], "not --approach prompt,"),
     (["--out", __file__], f"--out {__file__} is a file, wanted a folder"),
 ])
@@ -247,14 +290,18 @@ def test_names_in_a_list(text, found):
     assert flags.names(text) == found
 
 
-@pytest.mark.parametrize("approach, runs", [
-    # of 2 seeds, 2 sources and 1 target; prompt_2x counts twice
-    ("prompt", 2), ("prompt,pot", 2 + 4), ("panda", 2 + 4 + 4), ("prompt,finetune", 2 + 2),
-    ("prompt,pot,panda,controls", 2 + 4 + 4 + 2 * 3)])
-def test_rows_that_are_planned(approach, runs):
+@pytest.mark.parametrize("approach, kd, runs", [
+    # of 2 seeds, 2 sources and 1 target; prompt_2x counts twice, prompt_3x three times
+    ("prompt", "kl", 2), ("prompt,pot", "kl", 2 + 4), ("prompt,finetune", "kl", 2 + 2),
+    ("panda", "kl", 2 + 4 + 4), ("panda", "kl,states", 2 + 4 + 2 * 4),  # a student for each form
+    ("prompt,pot,panda,controls", "kl", 2 + 4 + 4 + 2 * (2 + 3) + 2),
+    ("prompt,pot,panda,controls", "kl,mse", 2 + 4 + 2 * 4 + 2 * (2 + 3) + 2 * 2),
+    # pot_early, and of each form panda_early and panda_late
+    ("pot,fusion", "kl", 2 + 4 + 2 + 2 * 2), ("pot,fusion", "kl,text", 2 + 4 + 2 + 2 * 2 * 2)])
+def test_rows_that_are_planned(approach, kd, runs):
     sources = 0 if approach in ("prompt", "prompt,finetune") else 2
     args = train.parse_arguments(["--seeds", "2", "--steps", "5", "--source-steps", "7", "--batch",
-                                  "3", "--approach", approach])
+                                  "3", "--approach", approach, "--kd", kd])
     assert flags.planned_rows(args) == (runs * 5 + sources * 7) * 3
 
 

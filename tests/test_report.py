@@ -1,10 +1,11 @@
-"""The report: its table and sentence, what each pair's results.json holds, where it all lies.
+"""The report: its tables and sentence, what each pair's results.json holds, where it all lies.
 
     python -m pytest tests/test_report.py
 
 Oracle: the report of invented scores, written out by hand.
 """
 
+import dataclasses
 import doctest
 import json
 import math
@@ -13,7 +14,7 @@ import types
 import pytest
 
 from plumbing import report, states
-from train import Result
+from plumbing.states import Result
 
 # Three seeds of a target with two sources.
 SCORES = {"prompt": [60, 62, 64], "pot toy-nli": [70, 72, 75], "pot toy-sst2": [50, 52, 53],
@@ -24,13 +25,13 @@ SIMILAR = {"toy-nli": [{"panda": 0.9, "on": 0.2}, {"panda": 0.8, "on": 0.2},
            "toy-sst2": [{"panda": -0.1, "on": 0.1}] * 3}
 FACTS = {"model": "toy/t5", "fingerprint": "f", "target": "toy-cb", "metric": "accuracy",
          "seeds": [0, 1, 2], "majority": 33.0, "promptless": 41.75, "similarity": SIMILAR,
-         "config": {"length": 10, "init": "vocabulary", "steps": 100, "metric": "panda",
-                    "dtype": "fp32"}}
+         "epoch": 16, "config": {"length": 10, "init": "vocabulary", "steps": 100, "batch": 16,
+                                 "metric": "panda", "dtype": "fp32"}}
 
 
-def results(scores, trained=1280, memory=20484, folder=None):
-    return [Result(score, [[50, score - 1], [100, score]], 1.5, trained, memory, folder)
-            for score in scores]
+def results(scores, trained=1280, memory=20484, folder=None, terms=(), right=None):
+    return [Result(score, [[50, score - 1], [100, score]], 1.5, trained, memory, list(terms), right,
+                   folder) for score in scores]
 
 
 def found(names=tuple(SCORES)):
@@ -49,42 +50,51 @@ def test_the_table():
     assert report.table(whole(scores=one_source))[:7] == [
         "majority class 33.0, T5 without a prompt 41.8; prompts of length 10, fresh ones from "
         "vocabulary", "",
-        "| approach | source | accuracy, mean ± sd | each seed | seconds (share of the pass) | "
-        "similarity |", "|---|---|---|---|---|---|",
-        "| prompt | – | 62.0 ± 2.0 | 60.0, 62.0, 64.0 | 1.5 |  |",
-        "| pot | toy-nli | 72.3 ± 2.5 | 70.0, 72.0, 75.0 | 1.5 | +0.80 |",
-        "| panda | toy-nli | 63.0 ± 13.5 | 50.0, 62.0, 77.0 | 1.5 | +0.80 |"]
+        "| approach | source | accuracy, mean ± sd | each seed | against `prompt`, seed by seed | "
+        "similarity | seconds (share of the pass) |", "|---|---|---|---|---|---|---|",
+        "| prompt | – | 62.0 ± 2.0 | 60.0, 62.0, 64.0 |  |  | 1.5 |",
+        # +10, +10 and +11: more than chance; -10, 0 and +13: not
+        "| pot | toy-nli | 72.3 ± 2.5 | 70.0, 72.0, 75.0 | +10.3 ± 0.6 *, ahead in 3 of 3 | "
+        "+0.80 | 1.5 |",
+        "| panda | toy-nli | 63.0 ± 13.5 | 50.0, 62.0, 77.0 | +1.0 ± 11.5, ahead in 1 of 3, level "
+        "in 1 | +0.80 | 1.5 |"]
 
 
 def test_the_similarity_in_the_table_is_the_one_that_weighed():
     config = FACTS["config"] | {"metric": "on"}
     rows = [line for line in report.table(whole(config=config)) if line.startswith("| panda |")]
-    assert [row.split("|")[-2].strip() for row in rows] == ["+0.30", "+0.10"]
+    assert [row.split("|")[-3].strip() for row in rows] == ["+0.30", "+0.10"]
+    # --metric none: every source weighed 1.
+    config = FACTS["config"] | {"metric": "none"}
+    rows = [line for line in report.table(whole(config=config)) if line.startswith("| panda |")]
+    assert [row.split("|")[-3].strip() for row in rows] == ["+1.00", "+1.00"]
 
 
 def test_the_sentence_says_what_was_found_whichever_way_it_went():
     # Gains over (60, 62, 64): +10 +10 +11; -10 -10 -11; 0 +1 0; -10 0 +13; +1 -1 -3; 0 0 0.
     assert report.sentence(SCORES) == (
-        "Against plain prompt tuning (62.0), seed by seed: "
-        "pot from toy-nli +10.3 ± 0.6, ahead in 3 of 3 seeds; "
-        "pot from toy-sst2 -10.3 ± 0.6, ahead in 0 of 3 seeds; "
-        "prompt_2x +0.3 ± 0.6, ahead in 1 of 3 seeds, level in 2 (may be chance); "
-        "panda from toy-nli +1.0 ± 11.5, ahead in 1 of 3 seeds, level in 1 (may be chance); "
-        "panda from toy-sst2 -1.0 ± 2.0, ahead in 1 of 3 seeds (may be chance); "
-        "panda_self +0.0 ± 0.0, ahead in 0 of 3 seeds, level in 3 (may be chance).")
+        "Other than plain prompt tuning (62.0) by more than chance: pot from toy-nli +10.3, pot "
+        "from toy-sst2 -10.3. It may be chance: prompt_2x +0.3, panda from toy-nli +1.0, panda "
+        "from toy-sst2 -1.0. The same as it: panda_self.")
+    assert report.sentence({"prompt": [1, 2, 3], "pot a": [3, 2, 1]}) == (
+        "Other than plain prompt tuning (2.0) by more than chance: none. It may be chance: pot "
+        "from a +0.0.")
+    assert report.sentence(SCORES) in report.table(whole())
 
 
 def test_one_seed_has_no_spread_and_says_so():
     one = {name: scores[:1] for name, scores in SCORES.items()}
-    assert "pot from toy-nli +10.0 ± ?, ahead in 1 of 1 seeds (may be chance);" in (
-        report.sentence(one))
-    assert "| prompt | – | 60.0 ± ? | 60.0 |" in "\n".join(report.table(whole(scores=one)))
+    assert report.sentence(one).startswith("Other than plain prompt tuning (60.0) by more than "
+                                           "chance: none. It may be chance: pot from toy-nli +10.0")
+    table = "\n".join(report.table(whole(scores=one)))
+    assert "| prompt | – | 60.0 ± ? | 60.0 |" in table
+    assert "| pot | toy-nli | 70.0 ± ? | 70.0 | +10.0 ± ?, ahead in 1 of 1 |" in table
 
 
 def test_two_standard_errors_are_not_enough_for_three_seeds():
     # +10, +10 and 0 mean 6.7 with deviation 5.8: two standard errors are passed
     # (2 * 5.8 / sqrt(3) = 6.7), but with three seeds it takes 4.30 of them.
-    assert "pot from toy-nli +6.7 ± 5.8, ahead in 2 of 3 seeds, level in 1 (may be chance)." in (
+    assert "chance: none. It may be chance: pot from toy-nli +6.7." in (
         report.sentence({"prompt": [60, 62, 64], "pot toy-nli": [70, 72, 64]}))
 
 
@@ -109,6 +119,58 @@ def test_the_cost_of_a_prompt_and_of_all_weights():
     assert not any("of one run" in line for line in report.table(whole()))
 
 
+# ----------------------------------------------------------- what the teachers add
+
+
+# (step, CE, KD, cosine) of two seeds: the first step, and two that were scored.
+TERMS = [[[1, 4.0, 0.5, 0.9], [50, 2.0, 0.4, 0.2], [100, 1.0, 0.3, 0.0]],
+         [[1, 2.0, 0.1, 0.7], [50, 2.0, 0.2, -0.4], [100, 0.5, 0.1, 0.4]]]
+
+
+def seeds(rights, terms=TERMS):
+    return [{"right": right, "terms": each} for right, each in zip(rights, terms)]
+
+
+def test_the_table_of_what_the_teachers_add():
+    lines = report.taught({"prompt": seeds([None, None]), "panda toy-nli": seeds([90.0, 100.0]),
+                           "panda_self": seeds([50.0, 50.0])})
+    assert lines[:3] == [
+        "", "| student | source | its teacher gives the label | cosine of the gradients of CE and "
+        "KD: first step | later, mean | CE, first to last | KD |", "|---|---|---|---|---|---|---|"]
+    # Means of two seeds: (90 + 100) / 2; (0.9 + 0.7) / 2; of all later ones, (0.2 + 0 - 0.4 + 0.4)
+    # / 4; CE (4 + 2) / 2 and (1 + 0.5) / 2; KD (0.5 + 0.1) / 2 and (0.3 + 0.1) / 2
+    assert lines[3:] == [
+        "| panda | toy-nli | 95 % | +0.80 | +0.05 | 3.000 → 0.750 | 0.300 → 0.200 |",
+        "| panda_self | – | 50 % | +0.80 | +0.05 | 3.000 → 0.750 | 0.300 → 0.200 |"]
+
+
+def test_without_a_teacher_there_is_no_such_table():
+    assert report.taught({"prompt": seeds([None, None])}) == []
+    assert not any("cosine" in line for line in report.table(whole()))
+
+
+def test_a_seed_whose_teacher_weighed_nothing_is_not_in_the_table():
+    # It was plain prompt tuning there, so a mean over all seeds would be of two kinds.
+    both, one = (report.taught({"panda toy-nli": seeds(right)}) for right in ([90.0, None], [90.0]))
+    assert both == one != []
+    assert report.taught({"panda toy-nli": seeds([None])}) == []
+
+
+def test_a_student_of_one_step_has_no_later_cosine():
+    [line] = report.taught({"panda toy-nli": seeds([90.0, 100.0], [[[1, 4.0, 0.5, 0.9]]] * 2)})[3:]
+    assert line.startswith("| panda | toy-nli | 95 % | +0.90 |")
+
+
+def test_the_table_stands_in_the_report_and_the_terms_in_the_results():
+    # Of three seeds, all with the terms of the first one above.
+    taught = {"panda toy-nli": results(SCORES["panda toy-nli"], terms=TERMS[0], right=90.0)}
+    made = FACTS | report.gathered(found() | taught)
+    assert "| panda | toy-nli | 90 % | +0.90 | +0.10 | 4.000 → 1.000 | 0.500 → 0.300 |" in (
+        report.table(made))
+    assert made["teaching"]["panda toy-nli"] == [{"right": 90.0, "terms": TERMS[0]}] * 3
+    assert made["teaching"]["prompt"] == [{"right": None, "terms": []}] * 3
+
+
 # ------------------------------------------------------------------- results.json
 
 
@@ -119,7 +181,8 @@ def test_the_results_of_a_pair_are_its_part_of_the_whole():
     assert pair["scores"] == {
         "prompt": [60, 62, 64], "pot": [70, 72, 75], "prompt_2x": [60, 63, 64],
         "panda": [50, 62, 77], "panda_self": [60, 62, 64]}
-    assert set(pair["curves"]) == set(pair["seconds"]) == set(pair["cost"]) == set(pair["scores"])
+    assert all(set(pair[kind]) == set(pair["scores"])
+               for kind in ("curves", "teaching", "seconds", "cost"))
     assert pair["curves"]["pot"][0] == [[50, 69], [100, 70]] and pair["seconds"]["pot"] == 1.5
     assert pair["steps"] == {"prompt": 100, "pot": 100, "prompt_2x": 200, "panda": 100,
                              "panda_self": 100}
@@ -137,9 +200,29 @@ def test_the_results_of_a_pair_are_its_part_of_the_whole():
     ("prompt", "prompts/toy-cb-7"), ("finetune", "models/toy-cb-7"),
     ("pot toy-nli", "toy-nli-to-toy-cb/prompts/pot-7"),
     ("panda toy-nli", "toy-nli-to-toy-cb/prompts/panda-7"),
-    ("prompt_2x", "toy-cb/prompts/prompt_2x-7"), ("panda_self", "toy-cb/prompts/panda_self-7")])
+    ("prompt_2x", "toy-cb/prompts/prompt_2x-7"), ("panda_self", "toy-cb/prompts/panda_self-7"),
+    ("panda_states toy-nli", "toy-nli-to-toy-cb/prompts/panda_states-7"),
+    ("panda_late", "toy-cb/prompts/panda_late-7")])
 def test_where_what_was_trained_lies_for_people(name, place):
     assert report.place_of(name, "toy-cb", 7) == place
+
+
+@dataclasses.dataclass
+class Recipe:
+    length: int = 10
+    init: str = "vocabulary"
+    steps: int = 100
+    batch: int = 16
+    metric: str = "panda"
+
+
+def write(out, found, similar):
+    """What report.write says of these, for a target of 250 examples."""
+    shop = types.SimpleNamespace(home=states.Home(out), recipe=Recipe(), name="toy/t5",
+                                 fingerprint="f", dtype="fp32")
+    target = types.SimpleNamespace(name="toy-cb", majority=33.0, mine=lambda seed: range(250),
+                                   task=types.SimpleNamespace(metrics=("accuracy", "f1")))
+    return report.write(shop, target, range(3), found, similar, 41.75)
 
 
 def trained(home):
@@ -155,8 +238,8 @@ def trained(home):
 
 
 def test_everything_that_is_written(tmp_path, capsys):
-    home = states.Home(tmp_path)
-    report.write(home, trained(home), FACTS)
+    made = write(tmp_path, trained(states.Home(tmp_path)), SIMILAR)
+    assert FACTS.items() <= made.items()  # an epoch: 250 examples, 16 in a step
     said = capsys.readouterr().out
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")
                if path.is_file() and "trained" not in path.parts}
@@ -172,12 +255,14 @@ def test_everything_that_is_written(tmp_path, capsys):
     assert json.loads(there.read_text()) == "pot toy-sst2 2"
     kept = json.loads((tmp_path / "toy-nli-to-toy-cb" / "results.json").read_text())
     assert kept["scores"]["pot"] == [70, 72, 75] and kept["steps"]["prompt_2x"] == 200
+    assert kept["epoch"] == 16 and set(kept["teaching"]) == set(kept["scores"])
     assert kept["similarity"]["panda"] == pytest.approx(0.8)
     pair = (tmp_path / "toy-nli-to-toy-cb" / "report.md").read_text().splitlines()
     assert pair[:4] == ["# toy-nli to toy-cb", "", "model toy/t5", ""]
     assert any(line.startswith("| pot | toy-nli |") for line in pair)
     assert not any("toy-sst2" in line for line in pair)
-    assert pair[-1] == ("Recipe: length 10, init vocabulary, steps 100, metric panda, dtype fp32")
+    assert pair[-1] == ("Recipe: length 10, init vocabulary, steps 100, batch 16, metric panda, "
+                        "dtype fp32")
     # The whole of the target: both sources, and the same on the screen.
     both = (tmp_path / "toy-cb" / "report.md").read_text().splitlines()
     assert both[0] == "# toy-cb" and all(line in said for line in both[4:-1])
@@ -185,9 +270,8 @@ def test_everything_that_is_written(tmp_path, capsys):
 
 
 def test_without_a_source_all_of_it_is_in_the_targets_folder(tmp_path):
-    home = states.Home(tmp_path)
-    mine = {name: made for name, made in trained(home).items() if " " not in name}
-    report.write(home, mine, FACTS | {"similarity": {}})
+    made = trained(states.Home(tmp_path))
+    write(tmp_path, {name: results for name, results in made.items() if " " not in name}, {})
     kept = json.loads((tmp_path / "toy-cb" / "results.json").read_text())
     assert set(kept["scores"]) == {"prompt", "prompt_2x", "panda_self"} and kept["source"] == ""
     assert (tmp_path / "toy-cb" / "report.md").exists()
@@ -196,43 +280,54 @@ def test_without_a_source_all_of_it_is_in_the_targets_folder(tmp_path):
 # ------------------------------------------------------------------ on the way there
 
 
-def test_a_line_for_the_first_step_and_one_for_each_evaluation(tmp_path, capsys, monkeypatch):
+def test_a_line_for_each_approach_at_the_first_step_and_at_each_evaluation(
+        tmp_path, capsys, monkeypatch):
     home = states.Home(tmp_path)
     home.begun, home.planned, home.done = 1000.0, 300, 100
     monkeypatch.setattr(states.time, "time", lambda: 1030.0)
     runs = [types.SimpleNamespace(name=name, seed=seed) for name, seed in (
-        ("prompt", 0), ("pot toy-nli", 1))]
+        ("prompt", 0), ("prompt", 1), ("panda toy-nli", 0), ("panda toy-nli", 1))]
     work = types.SimpleNamespace(
         runs=runs, title="toy-cb prompts", decided=[{"seed": 0}, {"seed": 1}],
-        rates=lambda step: [0.3 / (step + 1)] * 2,
+        rates=lambda step: [0.3 / (step + 1)] * 4,
         t5=types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=384)))
 
-    def progress(step, live, due, ce, kd):
-        curves = [[[step, 60.0]], [[step, 70.0]]]
-        report.progress(home, work, {"step": step, "curves": curves}, 4, live, due, ce, kd, 1000.0)
+    def progress(step, live, due):
+        # CE 1, 2, 3 and 5; KD 0, 0, 0.2 and 0.4; cosines of the last two runs
+        terms = [[[step, ce, kd, cosine]] for ce, kd, cosine in (
+            (1.0, 0.0, None), (2.0, 0.0, None), (3.0, 0.2, 0.9), (5.0, 0.4, -0.1))]
+        curves = [[[step, 60.0]], [[step, 70.0]], [[step, 80.0]], [[step, 85.0]]]
+        report.progress(home, work, {"step": step, "curves": curves, "terms": terms}, 4, live, due,
+                        1000.0)
         return capsys.readouterr().out
 
-    # ln 384 = 5.95
-    assert progress(1, [0, 1], [], [2.0, 3.0], [0.0, 0.0]) == (
-        "toy-cb prompts: runs 2, CE 2.500 at first; a uniform guess costs 5.95\n")
-    assert progress(2, [0, 1], [], [2.0, 3.0], [0.0, 0.0]) == ""
+    # ln 384 = 5.95. The two seeds of an approach are averaged, never two approaches.
+    assert progress(1, [0, 1, 2, 3], []) == (
+        "toy-cb prompts: runs 4; a uniform guess costs 5.95\n"
+        "    prompt: CE 1.500\n"
+        "    panda toy-nli: CE 4.000 KD 0.300 cosine of their gradients +0.40\n")
+    assert progress(2, [0, 1, 2, 3], []) == ""
     assert not (tmp_path / "log.jsonl").exists()
-    # The mean of those that took the step; only the second one is scored.
-    assert progress(3, [1], [1], [0.0, 1.0], [0.0, 0.5]) == (
-        "toy-cb prompts: step 3/4 75% CE 1.000 KD 0.500 dev 70.0 lr 0.1 runs 1 1000 tok/s "
-        "ETA 1:00\n")
+    # Those that were scored; of the others the last terms are of another step.
+    assert progress(3, [0, 1, 3], [1, 3]) == (
+        "toy-cb prompts: step 3/4 75% lr 0.1 runs 3 1000 tok/s ETA 1:00\n"
+        "    prompt: CE 2.000 dev 70.0\n"
+        "    panda toy-nli: CE 5.000 KD 0.400 cosine of their gradients -0.10 dev 85.0\n")
     [line] = (tmp_path / "log.jsonl").read_text().splitlines()
+    names = "prompt seed 1", "panda toy-nli seed 1"
     assert json.loads(line) == {
         "time": 1030, "pass": "toy-cb prompts", "key": states.key_of(work.decided), "step": 3,
-        "ce": {"pot toy-nli seed 1": 1.0},
-        "kd": {"pot toy-nli seed 1": 0.5}, "dev": {"pot toy-nli seed 1": 70.0},
+        "dev": dict(zip(names, (70.0, 85.0))), "ce": dict(zip(names, (2.0, 5.0))),
+        "kd": dict(zip(names, (0.0, 0.4))), "cosine": dict(zip(names, (None, -0.1))),
         "tokens_per_second": 1000.0}
+    # A pass whose first step is scored at once says both.
+    assert progress(1, [0, 1, 2, 3], [0, 1, 2, 3]).count(" dev ") == 2
     assert round(math.log(384), 2) == 5.95
 
 
 def test_a_target_is_opened_with_what_it_takes_to_beat(capsys):
     task = types.SimpleNamespace(name="toy-cb", train=[0] * 24, choose=[0, 1], report=[2, 3, 4],
-                                 majority=33.333)
+                                 majority=33.333, labelled=0, unlabelled="")
     report.opening(task, 41.75)
     assert capsys.readouterr().out == (
         "target toy-cb: 24 training examples, 2 dev examples to choose by, 3 to report; majority "
@@ -240,7 +335,12 @@ def test_a_target_is_opened_with_what_it_takes_to_beat(capsys):
     task.report = task.choose
     report.opening(task, 41.75)
     assert "2 dev examples to choose by, 2 to report, the same;" in capsys.readouterr().out
+    task.labelled, task.unlabelled, task.rest = 6, "0f3a", lambda seed: range(18)
+    report.opening(task, 41.75)
+    assert ("24 training examples, 6 of them labelled, others for each seed, 18 inputs without "
+            "labels, 2 dev") in capsys.readouterr().out
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(report).failed == 0  # it has none yet
+    result = doctest.testmod(report)
+    assert result.attempted > 0 and result.failed == 0

@@ -7,7 +7,6 @@ Oracle: a run that was not interrupted, and a table of what each flag may change
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import doctest
 import json
 import os
@@ -16,11 +15,11 @@ import shutil
 import pytest
 import torch
 
-import distill
 import model
 import prompt
 import train
 import transferability
+from distill import Run
 from plumbing import states
 from toy import world
 from workbench import encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
@@ -155,7 +154,7 @@ def killed_at(at):
     whole = train.gradients
 
     def gradients(*args):
-        if args[5] == at:
+        if args[2] == at:
             raise Killed
         return whole(*args)
 
@@ -164,17 +163,22 @@ def killed_at(at):
         yield
 
 
-@pytest.mark.parametrize("what", ["prompts", "prompts with dropout", "all weights"])
+@pytest.mark.parametrize("what", ["prompts", "prompts with dropout", "prompts, states",
+                                  "prompts, inputs without labels", "all weights",
+                                  "prompts, a second epoch"])
 def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     def run_in(name):
         more = ["--dropout", "0.1"] if "dropout" in what else []
+        more += ["--unlabelled", "24"] if "labels" in what else []
+        more += ["--labelled", "8"] if "epoch" in what else []  # two batches
         shop = shop_in(tmp_path / name, "--evals", "4", "--finetune-dropout", "0.1", *more)
         forget = shop.home.forget
         shop.home.forget = lambda path: shutil.copy(path, tmp_path / f"{name}.pt") and forget(path)
         task = encoded(shop)
         if what == "all weights":
             return [train.tune_model(shop, task, 0)]
-        return train.train_prompts(shop, task, some_runs(shop, task), "pass")
+        form = "states" if "states" in what else "kl"
+        return train.train_prompts(shop, task, some_runs(shop, task), "pass", form)
 
     straight = run_in("straight")
     with killed_at(3):
@@ -185,6 +189,7 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     assert not state.exists() and not list((tmp_path / "resumed" / "passes").iterdir())
     for a, b in zip(straight, resumed):
         assert a.curve == b.curve and a.score == b.score and a.memory == b.memory > 0
+        assert a.terms == b.terms and len(a.terms) > 3 and a.right == b.right
         if what == "all weights":
             assert same(*(model.load(result.folder).state_dict() for result in (a, b)))
         else:
@@ -223,7 +228,7 @@ def test_without_resume_everything_is_trained_again(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             whole = train.gradients
             patch.setattr(train, "gradients", lambda *args: calls.append(1) or whole(*args))
-            train.train_prompts(shop, task, [train.Run("p", 0, 1, torch.zeros(3, 128))], "p")
+            train.train_prompts(shop, task, [Run("p", 0, 1, torch.zeros(3, 128))], "p")
         assert bool(calls) == trained
 
 
@@ -233,8 +238,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     task, whole = encoded(shop), train.gradients
 
     def poisoned(*args):
-        ce, kd, positions = whole(*args)
-        return ce * (float("nan") if args[5] == 2 else 1), kd, positions
+        ce, *rest = whole(*args)
+        return [float("nan") if args[2] == 2 else one for one in ce], *rest
 
     monkeypatch.setattr(train, "gradients", poisoned)
     with pytest.raises(ValueError, match="pass: .* not finite at step 2; the last good state is"):
@@ -278,12 +283,13 @@ def test_memory_counts_numbers_gradients_and_the_optimiser():
 
 COMMAND = ["--steps", "2", "--source-steps", "3", "--batch", "4", "--length", "3", "--evals", "1",
            "--device", "cpu", "--source", "toy-nli", "--target", "toy-cb", "--seeds", "1",
-           "--approach", "prompt,pot,panda,controls,finetune"]
-PLAIN, POT, TWICE = "toy-cb prompt 0", "toy-cb pot toy-nli 0", "toy-cb prompt_2x 0"
+           "--kd", "kl", "--approach", "prompt,pot,panda,controls,finetune"]
+PLAIN, POT = "toy-cb prompt 0", "toy-cb pot toy-nli 0"
+TWICE, THRICE = "toy-cb prompt_2x 0", "toy-cb prompt_3x 0"
 PANDA, SELF, TUNED = "toy-cb panda toy-nli 0", "toy-cb panda_self 0", "toy-cb finetune 0"
 SOURCE = "toy-nli source 0"
 STUDENTS = {PANDA, SELF}
-PROMPTS = {SOURCE, PLAIN, POT, TWICE} | STUDENTS
+PROMPTS = {SOURCE, PLAIN, POT, TWICE, THRICE} | STUDENTS
 ALL = PROMPTS | {TUNED}
 
 
@@ -318,10 +324,6 @@ def flags_only(value):
     return " ".join(value) if isinstance(value, list) else ""
 
 
-def other_form(student, teacher, temperature):
-    return distill.kl(teacher, student, temperature)
-
-
 @pytest.mark.parametrize("changed, again", [
     ([], set()),
     (["--tokens", "50"], set()),
@@ -329,9 +331,17 @@ def other_form(student, teacher, temperature):
     # only of students: their weight, and how they learn
     (["--strength", "2"], STUDENTS),
     (["--temperature", "2"], STUDENTS),
-    (["--kd", "other"], STUDENTS),
-    (["--metric", "on"], {PANDA}),  # of itself a prompt is 1 by any measure
+    (["--kd", "states"], {"toy-cb panda_states toy-nli 0", "toy-cb panda_self_states 0"}),
+    (["--kd", "kl,mse"], {"toy-cb panda_mse toy-nli 0", "toy-cb panda_self_mse 0"}),
+    (["--metric", "on"], {PANDA}),  # the control's teacher counts as 1 by any measure
+    (["--metric", "none"], {PANDA}),
+    (["--student-init", "source"], {PANDA}),
     (["--strength", "0"], set()),  # then a student is plain prompt tuning, which is there
+    (["--unlabelled", "5"], STUDENTS),  # who alone read them
+    # Fusion, and what the other source brings; what the first one brought is there.
+    (["--approach", "panda,fusion", "--source", "toy-nli,toy-sst2"], {"toy-sst2 source 0"} | {
+        f"toy-cb {name} 0" for name in ("pot toy-sst2", "panda toy-sst2", "pot_early",
+                                        "panda_early", "panda_late")}),
     # only of model tuning
     (["--finetune-lr", "0.5"], {TUNED}),
     (["--finetune-dropout", "0.1"], {TUNED}),
@@ -349,9 +359,10 @@ def other_form(student, teacher, temperature):
     (["--held-out", "0.5"], ALL),
     (["--max-input", "12"], ALL),
     (["--max-dev", "10"], ALL),
+    (["--labelled", "8"], ALL - {SOURCE}),  # a target's alone
     # steps
     (["--source-steps", "2"], {SOURCE, POT, PANDA}),
-    (["--steps", "3"], ALL - {SOURCE}),
+    (["--steps", "3"], ALL - {SOURCE, TWICE}),  # whose 6 prompt_3x of 2 steps had
     (["--steps", "4"], ALL - {SOURCE, PLAIN}),  # which prompt_2x of 2 steps was
     # more of it
     (["--seeds", "2"], {name[:-1] + "1" for name in ALL - {SOURCE}}),
@@ -359,22 +370,16 @@ def other_form(student, teacher, temperature):
                                         "toy-cb panda toy-sst2 0"}),
     (["--target", "toy-cb,toy-rte"], {name.replace("cb", "rte") for name in ALL - {SOURCE}}),
 ], ids=flags_only)
-def test_a_run_is_trained_again_only_if_what_decides_it_changed(changed, again, before, tmp_path,
-                                                                monkeypatch):
-    if "--kd" in changed:
-        allow_another_form(monkeypatch)
+def test_a_run_is_trained_again_only_if_what_decides_it_changed(changed, again, before, tmp_path):
     out = shutil.copytree(before["plain"], tmp_path / "out")
     assert trained_by(out, *changed) == again
 
 
-def allow_another_form(monkeypatch):
-    """A Recipe that knows one more --kd, and is otherwise the same."""
-    [kd] = [field for field in dataclasses.fields(train.Recipe) if field.name == "kd"]
-    known = dict(kd.metadata) | {"choices": (*kd.metadata["choices"], "other")}
-    monkeypatch.setitem(distill.FORMS, "other", other_form)
-    monkeypatch.setattr(train, "Recipe", dataclasses.make_dataclass("Recipe", [
-        ("kd", str, dataclasses.field(default="kl", metadata=known))], bases=(train.Recipe,),
-        frozen=True))
+def test_what_was_trained_goes_back_and_forth_between_forms(before, tmp_path):
+    # Neither form's students are in the way of the other's.
+    out = shutil.copytree(before["plain"], tmp_path / "out")
+    for kd, again in (("states", 2), ("kl", 0), ("kl,states", 0)):
+        assert len(trained_by(out, "--kd", kd)) == again
 
 
 @pytest.mark.parametrize("changed, again", [
@@ -396,7 +401,7 @@ def test_with_dropout_a_pass_of_which_one_is_gone_is_trained_again_as_it_was(bef
     out = shutil.copytree(before["dropout"], tmp_path / "out")
     pot, made_by = prompt.load(out / "toy-nli-to-toy-cb" / "prompts" / "pot-0")
     shutil.rmtree(out / "trained" / f"toy-cb-0-{states.key_of(made_by['decided_by'])}")
-    assert trained_by(out, "--dropout", "0.1") == {PLAIN, POT, TWICE}
+    assert trained_by(out, "--dropout", "0.1") == {PLAIN, POT, TWICE, THRICE}
     assert same(prompt.load(out / "toy-nli-to-toy-cb" / "prompts" / "pot-0")[0], pot)
 
 
@@ -429,8 +434,8 @@ def test_a_shipped_prompt_is_what_the_toy_recipe_would_train(name, tmp_path, mon
     monkeypatch.setitem(world.SIZES, kind, {"nli": (20000, 500), "sst2": (5000, 500)}[kind])
     shop = train.open_workshop(train.parse_arguments(["--out", str(tmp_path), "--device", "cpu"]))
     task = encoded(shop, f"toy-{kind}")
-    run = train.Run("source", 0, shop.recipe.source_steps, train.fresh_prompt(shop, task, 0))
-    [by] = states.decided_by("prompt", shop, task, [run], 0.0)
+    run = Run("source", 0, shop.recipe.source_steps, train.fresh_prompt(shop, task, 0))
+    [by] = states.decided_by("prompt", shop, task, [run], 0.0, "kl")
     assert prompt.load(world.PROMPTS / name)[1]["decided_by"] == by
 
 

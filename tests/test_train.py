@@ -3,11 +3,11 @@
     python -m pytest tests/test_train.py
 
 Oracle: a step worked out with its numbers, a run alone, and scripted scores. The model is the
-toy T5, the task toy-cb, cut down to 24 training and 20 dev examples. What is left on disk, and
-what is trained again, is in tests/test_states.py.
+toy T5, the task toy-cb, cut down to 24 training and 20 dev examples. Students beside their
+teachers are in tests/test_students.py; what is left on disk, and what is trained again, in
+tests/test_states.py.
 """
 
-import dataclasses
 import doctest
 import json
 import shutil
@@ -24,21 +24,12 @@ import predict
 import prompt
 import train
 import transferability
-from plumbing import flags
+from distill import FORMS, Run
+from plumbing import flags, states
 from toy import world
-from workbench import FAST, encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
+from workbench import FAST, encoded, few, same, shop_in, some_runs, step_of  # noqa: F401: a fixture
 
 pytestmark = pytest.mark.usefixtures("few")
-WHOLE = torch.amp.GradScaler("cpu", enabled=False)  # scales nothing
-
-
-def step_of(shop, task, runs, step=0, tokens=8192, **recipe):
-    """(CE, KD, bank with its gradients, positions) of a step of these runs."""
-    bank = prompt.PromptBank([run.start for run in runs])
-    ce, kd, positions = train.gradients(
-        shop.t5, bank, task, runs, distill.Teachers(shop.t5, runs), step,
-        dataclasses.replace(shop.recipe, **recipe), tokens, WHOLE)
-    return ce, kd, bank, positions
 
 
 # ----------------------------------------------------------------------- a start
@@ -57,7 +48,7 @@ def test_where_a_prompt_starts_from(tmp_path):
         assert same(text, shop.t5.shared.weight[nli_cats])
     # The vocabulary's start: rows of the embedding, none twice; the labels' has them in front.
     rows = train.fresh_prompt(shop_in(tmp_path, *ten, "vocabulary"), task, 0)
-    near, cosines = prompt.neighbours(rows, shop.t5.shared.weight, 1, shop.tokenizer.pieces)
+    near, cosines = predict.neighbours(rows, shop.t5.shared.weight, 1, shop.tokenizer.pieces)
     assert len(set(near.flatten().tolist())) == 10 and cosines.min() > 0.9999
     labels = train.fresh_prompt(shop_in(tmp_path, *ten, "labels"), task, 0)
     assert same(labels[3:], rows[3:])
@@ -93,7 +84,7 @@ def test_a_step_with_its_numbers(tmp_path):
     # fresh prompts of three vectors; lambda * similarity = 0.5.
     shop = shop_in(tmp_path, "--batch", "2")
     t5, task = shop.t5, encoded(shop)
-    task.train = task.train[:2]
+    task.train, task.inputs = task.train[:2], task.inputs[:2]
     assert [data.load("toy-cb")[0][i].input for i in (0, 1)] == [
         "clara : clothes were assisted by animals ? karen : karen guessed that wolves helped "
         "coats . paula said we dropped cakes .",
@@ -106,7 +97,7 @@ def test_a_step_with_its_numbers(tmp_path):
                       140, 180, 12, 99, 15, 42, 135, 27, 3, 1]
     assert (neutral, entailment) == ([92, 1], [30, 1])  # a piece and eos each
     start, teacher = (train.fresh_prompt(shop, task, seed) for seed in (0, 1))
-    run = train.Run("panda toy-nli", 0, 4, start, teacher, weight=0.5)
+    run = Run("panda toy-nli", 0, 4, start, ((teacher, 0.5),))
     bank, taught = prompt.PromptBank([start]), prompt.PromptBank([teacher])
     assert torch.stack(tuple(bank.prompts)).shape == (1, 3, 128)  # (N, P, D)
 
@@ -141,68 +132,20 @@ def test_a_step_with_its_numbers(tmp_path):
     assert gradient.shape == (3, 128) and gradient.norm().item() == pytest.approx(0.2677, abs=1e-3)
 
     # It is what distill.loss says of these logits, and what a step of training does.
-    share = torch.tensor([1 / 4, 1 / 4])
-    teaching = distill.Teaching(index.new_tensor([0, 1]), of_teacher, torch.tensor([0.5, 0.5]))
-    terms = distill.loss(student.detach(), targets, share, teaching)
+    rows = [((0, i), *task.train[i], True) for i in (0, 1)]
+    part = distill.Rows.of(rows, *distill.shares(rows, 1, FORMS["kl"], 3))
+    assert part.share.tolist() == part.unit.tolist() == [1 / 4, 1 / 4]
+    teaching = distill.Teaching(index.new_tensor([0, 1]), of_teacher, targets != 0,
+                                torch.tensor([0.5, 0.5]))
+    terms = distill.loss(distill.Made(None, 3, student.detach()), part, teaching)
     assert terms.ce.sum().item() == pytest.approx(ce, abs=1e-5)
     assert terms.kd.sum().item() == pytest.approx(kd.item(), abs=1e-5)
     assert terms.total.sum().item() == pytest.approx(loss.item(), abs=1e-5)
-    found_ce, found_kd, trained, positions = step_of(shop, task, [run])
-    assert (found_ce.item(), found_kd.item()) == pytest.approx((ce, kd.item()), abs=1e-5)
+    [found_ce], [found_kd], [cosine], trained, positions = step_of(shop, task, [run])
+    assert (found_ce, found_kd) == pytest.approx((ce, kd.item()), abs=1e-5)
+    assert cosine is None  # nobody has asked for it
     torch.testing.assert_close(trained.prompts[0].grad, gradient, rtol=1e-3, atol=1e-6)
     assert positions == 2 * 27
-
-
-def test_schedules():
-    def rates(schedule, steps):
-        recipe = train.Recipe(schedule=schedule, lr=0.4)
-        return [round(train.learning_rate(recipe, step, 4), 4) for step in range(steps)]
-
-    assert rates("cosine", 6) == [0.4, 0.3414, 0.2, 0.0586, 0.0, 0.0]
-    assert rates("constant", 6) == [0.4, 0.4, 0.4, 0.4, 0.0, 0.0]
-
-
-def test_the_gradient_is_that_of_ce_and_weight_times_kd(tmp_path):
-    shop = shop_in(tmp_path)
-    task = encoded(shop)
-    [run] = some_runs(shop, task, count=1)
-
-    def gradient(weight, **more):
-        ce, kd, bank, _ = step_of(shop, task, [dataclasses.replace(run, weight=weight)], **more)
-        return ce.item(), kd.item(), bank.prompts[0].grad
-
-    ce, none, plain = gradient(0.0)
-    _, kd, half = gradient(0.5)
-    _, again, full = gradient(1.0)
-    assert ce > 0 and none == 0 and kd == again > 0.01  # reported before its weight
-    torch.testing.assert_close(full - plain, 2 * (half - plain), rtol=1e-3, atol=1e-6)
-    # Two rows at a time is the same step as all at once.
-    in_parts = gradient(1.0, tokens=60)
-    assert in_parts[:2] == pytest.approx((ce, kd), rel=1e-4)
-    torch.testing.assert_close(in_parts[2], full, rtol=1e-3, atol=1e-6)
-
-
-def test_a_step_in_parts_is_averaged_over_valid_tokens_at_its_temperature(tmp_path):
-    # Targets of two and of four tokens in one batch: what stands at the padding of the short
-    # ones must not count, and a mean over 12 tokens is no mean of means over rows or parts.
-    shop = shop_in(tmp_path)
-    task = encoded(shop)
-    task.train = [(ids, [20 + i, 1] if i % 2 else [20 + i, 30, 40, 1])
-                  for i, (ids, _) in enumerate(task.train)]
-    [run] = some_runs(shop, task, count=1)
-    rows = [task.train[i] for i in task.step(run.seed, 0, 4)]
-    ids, targets = (model.pad([row[k] for row in rows]) for k in (0, 1))
-    logits = []
-    for vectors in (run.start, run.teacher):
-        embedded, seen = prompt.PromptBank([vectors]).prepend(
-            shop.t5.embed(ids), ids != 0, torch.zeros(4, dtype=torch.long))
-        memory = shop.t5.encode(embedded, seen)
-        logits.append(shop.t5.decode(model.shift_right(targets), memory, seen)[targets != 0])
-    ce = torch.nn.functional.cross_entropy(logits[0], targets[targets != 0]).item()
-    kd = distill.kl(*(z[None] for z in logits), 2.0).mean().item()
-    for tokens in (8192, 60):
-        found = step_of(shop, task, [run], tokens=tokens, temperature=2.0)
-        assert (found[0].item(), found[1].item()) == pytest.approx((ce, kd), rel=1e-4)
 
 
 def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(tmp_path):
@@ -210,8 +153,8 @@ def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(tmp_pa
     for dtype in ("fp32", "bf16"):
         shop = shop_in(tmp_path, "--dtype", dtype)
         task = encoded(shop)
-        ce, kd, bank, _ = step_of(shop, task, some_runs(shop, task, count=1))
-        losses.append((ce + kd).item())
+        [ce], [kd], _, bank, _ = step_of(shop, task, some_runs(shop, task, count=1))
+        losses.append(ce + kd)
         assert bank.prompts[0].grad.dtype == torch.float32
     assert shop.t5.shared.weight.dtype == torch.bfloat16
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
@@ -221,10 +164,10 @@ def test_a_run_that_has_ended_has_no_rows_and_no_gradient(tmp_path):
     shop = shop_in(tmp_path)
     task = encoded(shop)
     short, long = some_runs(shop, task)  # of 4 and of 6 steps
-    ce, _, bank, positions = step_of(shop, task, [short, long], step=4)
+    ce, _, _, bank, positions = step_of(shop, task, [short, long], step=4)
     assert ce[0] == 0 < ce[1]
     assert not bank.prompts[0].grad.any() and bank.prompts[1].grad.all()
-    assert positions == step_of(shop, task, [long], step=4)[3]
+    assert positions == step_of(shop, task, [long], step=4)[4]
 
 
 def test_two_threads_give_the_same_bits_twice(tmp_path):
@@ -237,8 +180,8 @@ def test_two_threads_give_the_same_bits_twice(tmp_path):
         first, again = (step_of(shop, task, some_runs(shop, task)) for _ in range(2))
     finally:
         torch.set_num_threads(threads)
-    assert same(first[0], again[0]) and same(first[1], again[1])
-    assert all(same(a.grad, b.grad) for a, b in zip(first[2].prompts, again[2].prompts))
+    assert first[:3] == again[:3]
+    assert all(same(a.grad, b.grad) for a, b in zip(first[3].prompts, again[3].prompts))
 
 
 # ------------------------------------------------------------------------ a pass
@@ -250,53 +193,13 @@ def test_every_vector_of_a_prompt_learns_whatever_its_length(length, optimizer, 
     shop = shop_in(tmp_path, "--length", str(length), "--optimizer", optimizer, "--steps", "1",
                    "--evals", "1", "--lr", "0.1", "--weight-decay", "0")
     task = encoded(shop)
-    run = train.Run("prompt", 0, 1, train.fresh_prompt(shop, task, 0))
+    run = Run("prompt", 0, 1, train.fresh_prompt(shop, task, 0))
     [result] = train.train_prompts(shop, task, [run], "pass")
     assert result.trained == result.best.numel() == length * 128 and len(result.curve) == 1
     # Both optimisers' first step is lr against the gradient's sign, everywhere; AdamW's 1e-8
     # below the fraction takes some hundredths of it from the smallest gradients.
     torch.testing.assert_close((result.best - run.start).abs(), torch.full((length, 128), 0.1),
                                rtol=0.1, atol=0)
-
-
-def last_bank(out):
-    """The prompts in the last state of the one pass there."""
-    [path] = out.glob("passes/*.pt")
-    return torch.load(path, weights_only=True)["bank"]
-
-
-def shop_that_keeps(out, *more):
-    """One that does not forget the last state of a pass."""
-    shop = shop_in(out, *more)
-    shop.home.forget = lambda path: None
-    return shop
-
-
-def test_prompts_together_equal_prompts_alone(tmp_path):
-    # Two seeds, one of them longer and with a teacher, in one pass of mixed rows …
-    shop = shop_that_keeps(tmp_path / "both")
-    task = encoded(shop)
-    runs = some_runs(shop, task)
-    together = train.train_prompts(shop, task, runs, "both")
-    bank = last_bank(tmp_path / "both")
-    for n, run in enumerate(runs):  # … and each by itself.
-        [alone] = train.train_prompts(shop_that_keeps(tmp_path / f"{n}"), task, [run], "one")
-        torch.testing.assert_close(bank[f"prompts.{n}"], last_bank(tmp_path / f"{n}")["prompts.0"],
-                                   rtol=1e-3, atol=1e-3)
-        assert together[n].curve == alone.curve and together[n].score == alone.score
-        # A shorter run stands still after its end, momentum or not: the longer one's steps 5 and
-        # 6 are behind it.
-        assert [step for step, _ in alone.curve] == [run.steps // 2, run.steps]
-
-
-def test_the_teacher_changes_its_student(tmp_path):
-    shop = shop_in(tmp_path, "--evals", "1")
-    task = encoded(shop)
-    [taught] = some_runs(shop, task, count=1)
-    untaught = dataclasses.replace(taught, teacher=None, weight=0.0)
-    unheard = dataclasses.replace(taught, weight=0.0)  # a teacher, but a similarity of 0
-    a, b, c = train.train_prompts(shop, task, [taught, untaught, unheard], "pass")
-    assert not same(a.best, b.best) and same(b.best, c.best)
 
 
 def test_the_best_is_chosen_on_one_part_of_dev_and_reported_once_on_the_other(
@@ -324,7 +227,7 @@ def test_the_best_is_chosen_on_one_part_of_dev_and_reported_once_on_the_other(
 def test_each_run_is_scored_when_it_is_due_with_its_own_prompt(tmp_path, monkeypatch):
     # Three prompts of 0s, 1s and 2s that hardly change; a prompt's score is its first number.
     shop = shop_in(tmp_path, "--lr", "1e-9")
-    runs = [train.Run("p", n, steps, torch.full((3, 128), float(n)))
+    runs = [Run("p", n, steps, torch.full((3, 128), float(n)))
             for n, steps in enumerate((4, 2, 6))]
     monkeypatch.setattr(train, "dev_scores", lambda t5, bank, *_: [
         round(p[0, 0].item()) for p in bank.prompts])
@@ -333,28 +236,6 @@ def test_each_run_is_scored_when_it_is_due_with_its_own_prompt(tmp_path, monkeyp
     assert [result.curve for result in found] == [
         [[2, 0], [4, 0]], [[1, 1], [2, 1]], [[3, 2], [6, 2]]]
     assert [result.score for result in found] == [0, 1, 2]
-
-
-def test_dropout_is_the_students_and_not_the_teachers(tmp_path, monkeypatch):
-    shop = shop_in(tmp_path, "--dropout", "0.5", "--steps", "1", "--evals", "1")
-    task = encoded(shop)
-    seen, who = {"student": set(), "teacher": set(), "evaluation": set()}, ["student"]
-    whole_encode, whole_teach = shop.t5.encode, distill.Teachers.teach
-
-    def encode(embedded, mask):
-        seen[who[0]].add(shop.t5.dropout)
-        return whole_encode(embedded, mask)
-
-    def teach(self, *batch):
-        who[0] = "teacher"
-        answer = whole_teach(self, *batch)
-        who[0] = "evaluation"  # what comes after the one step
-        return answer
-
-    monkeypatch.setattr(shop.t5, "encode", encode)
-    monkeypatch.setattr(distill.Teachers, "teach", teach)
-    train.train_prompts(shop, task, some_runs(shop, task, count=1), "pass")
-    assert seen == {"student": {0.5}, "teacher": {0.0}, "evaluation": {0.0}}
 
 
 def test_finetuning_learns(tmp_path):
@@ -389,11 +270,11 @@ def test_model_tuning_starts_from_the_checkpoint_and_ends_with_its_best(tmp_path
         weights.append(copied(t5))
         return [next(scores)]
 
-    def told(t5, *rest):
-        dropouts.append(t5.dropout)
+    def told(shop, work, *rest):
+        dropouts.append(work.t5.dropout)
         if not weights:
-            weights.append(copied(t5))
-        return whole(t5, *rest)
+            weights.append(copied(work.t5))
+        return whole(shop, work, *rest)
 
     monkeypatch.setattr(train, "dev_scores", scripted)
     monkeypatch.setattr(train, "gradients", told)
@@ -423,13 +304,14 @@ def test_what_a_run_costs(tmp_path):
 def test_what_every_approach_starts_from_and_learns_from(tmp_path, monkeypatch):
     # The training is replaced by one that writes down what it was asked for; each "trained"
     # prompt is recognisable by its own number: plain prompts are 1 and 2.
-    shop = shop_in(tmp_path, "--strength", "3", "--metric", "e_tok")
-    task, asked, number, probes = encoded(shop), {}, iter(range(1, 100)), []
+    shop = shop_in(tmp_path, "--strength", "3", "--metric", "e_tok", "--kd", "kl,text")
+    task, asked, number, probes, forms = encoded(shop), {}, iter(range(1, 100)), [], {}
 
-    def recorded(shop, task, runs, title):
+    def recorded(shop, task, runs, title, form):
         for run in runs:
+            forms[run.name] = form
             asked[run.name, run.seed] = run, torch.full((3, 128), float(next(number)))
-        return [train.Result(50.0, [], 1.0, 384, 0, best=asked[run.name, run.seed][1])
+        return [states.Result(50.0, [], 1.0, 384, 0, best=asked[run.name, run.seed][1])
                 for run in runs]
 
     def measures(source, target, probe):
@@ -442,8 +324,12 @@ def test_what_every_approach_starts_from_and_learns_from(tmp_path, monkeypatch):
     monkeypatch.setattr(transferability, "all_measures", measures)
     found, similar = train.transfer(shop, task, sources, ["prompt", "pot", "panda", "controls"],
                                     [7, 8])
-    assert set(found) == {"prompt", "prompt_2x", "panda_self", "pot toy-nli", "pot toy-sst2",
-                          "panda toy-nli", "panda toy-sst2"}
+    students = {"panda toy-nli": "kl", "panda toy-sst2": "kl", "panda_self": "kl",
+                "panda_text toy-nli": "text", "panda_text toy-sst2": "text",
+                "panda_self_text": "text"}
+    assert set(found) == {"prompt", "prompt_2x", "prompt_3x", "pot toy-nli", "pot toy-sst2",
+                          *students}
+    assert students.items() <= forms.items()
     assert [s["e_tok"] for s in similar["toy-nli"]] == pytest.approx([0.123444, 0.246888])
     for i, seed in enumerate((7, 8)):
         fresh = train.fresh_prompt(shop, task, seed)
@@ -451,18 +337,21 @@ def test_what_every_approach_starts_from_and_learns_from(tmp_path, monkeypatch):
         best = {name: asked[name, seed][1] for name in run}
         assert set(run) == set(found)
         assert all(same(run[f"pot {name}"].start, vectors) for name, vectors in sources.items())
-        for name in ("prompt", "prompt_2x", "panda toy-nli", "panda toy-sst2", "panda_self"):
+        for name in ("prompt", "prompt_2x", "prompt_3x", *students):
             assert same(run[name].start, fresh)  # paired: the same start for a seed
         assert {name: r.steps for name, r in run.items()} == dict.fromkeys(run, 4) | {
-            "prompt_2x": 8}
-        assert same(run["panda toy-nli"].teacher, best["pot toy-nli"])
-        assert same(run["panda_self"].teacher, best["prompt"])
-        # lambda times the similarity of the source and this seed's own prompt, in four places
-        assert run["panda toy-nli"].weight == pytest.approx(3 * (0.1234, 0.2469)[i])
-        assert run["panda toy-sst2"].weight == 0  # an opposite source teaches nothing
-        assert run["panda_self"].weight == 3
-        assert all(r.teacher is None and r.weight == 0 for name, r in run.items()
-                   if not name.startswith("panda"))
+            "prompt_2x": 8, "prompt_3x": 12}
+        teachers = {name: r.teachers for name, r in run.items()}
+        assert {name for name in run if teachers[name]} == {
+            name for name in students if "sst2" not in name}  # opposite: teaches nothing
+        for form, size in (("", 1), ("_text", 10)):
+            [(teacher, weight)] = teachers[f"panda{form} toy-nli"]
+            assert same(teacher, best["pot toy-nli"])
+            # lambda times the similarity of the source and this seed's own prompt, in four places
+            assert weight == pytest.approx(3 * size * (0.1234, 0.2469)[i])
+            # The control's teacher has had as many steps on the target, and no source.
+            [(teacher, weight)] = teachers[f"panda_self{form}"]
+            assert same(teacher, best["prompt_2x"]) and weight == 3 * size
     # What PANDA's measure reads: the first 100 training inputs of the target; here all 24.
     assert probes[0].ids.tolist() == model.pad([ids for ids, _ in task.train]).tolist()
     assert probes[0].t5 is shop.t5 and probes[0].sentinel == shop.tokenizer.sentinel(0)
@@ -471,12 +360,15 @@ def test_what_every_approach_starts_from_and_learns_from(tmp_path, monkeypatch):
 @pytest.mark.parametrize("wanted, names", [
     (["prompt"], {"prompt"}),
     (["pot"], {"prompt", "pot toy-nli"}),
-    (["panda"], {"prompt", "pot toy-nli", "panda toy-nli"}),
-    (["controls"], {"prompt", "pot toy-nli", "prompt_2x", "panda_self"})])
+    (["panda"], {"prompt", "pot toy-nli", "panda toy-nli", "panda_mse toy-nli"}),
+    (["controls"], {"prompt", "pot toy-nli", "prompt_2x", "prompt_3x", "panda_self",
+                    "panda_self_mse"}),
+    (["fusion"], {"prompt", "pot toy-nli", "pot_early", "panda_early", "panda_late",
+                  "panda_early_mse", "panda_late_mse"})])
 def test_an_approach_brings_what_it_needs(wanted, names, tmp_path):
-    shop = shop_in(tmp_path, "--steps", "1", "--evals", "1")
+    shop = shop_in(tmp_path, "--steps", "1", "--evals", "1", "--kd", "kl,mse")
     task = encoded(shop)
-    source = {"toy-nli": train.fresh_prompt(shop, encoded(shop, "toy-nli"), 0)}
+    source = {"toy-nli": train.fresh_prompt(shop, encoded(shop, "toy-nli"), 0)}  # of several, one
     found, _ = train.transfer(shop, task, {} if wanted == ["prompt"] else source, wanted, [0])
     assert set(found) == names
 
@@ -484,22 +376,57 @@ def test_an_approach_brings_what_it_needs(wanted, names, tmp_path):
 # -------------------------------------------------------------------- the command
 
 
+def test_few_labels_are_a_targets_and_its_sources_have_all(tmp_path, monkeypatch):
+    met = {}
+
+    def source_prompt(shop, task):
+        met["source", task.name] = len(task.mine(0)), len(task.rest(0))
+        return torch.zeros(3, 128)
+
+    def transfer(shop, target, *_):
+        met["target", target.name] = len(target.mine(0)), len(target.rest(0))
+        return {}, {}
+
+    def write(*_):
+        return {"similarity": {}}  # nothing that a grid could be made of
+
+    monkeypatch.setattr(train, "source_prompt", source_prompt)
+    monkeypatch.setattr(train, "transfer", transfer)
+    monkeypatch.setattr(train.report, "write", write)
+    train.main([*FAST, "--out", str(tmp_path), "--target", "toy-cb,toy-rte", "--source",
+                "toy-nli,toy-cb", "--labelled", "5", "--unlabelled", "rest"])
+    assert met == {("source", "toy-nli"): (24, 0), ("source", "toy-cb"): (24, 0),  # both, of one
+                   ("target", "toy-cb"): (5, 19), ("target", "toy-rte"): (5, 19)}
+
+
 def test_the_whole_method_writes_its_files_and_goes_on_where_it_stopped(tmp_path, capsys):
-    arguments = [*FAST, "--seeds", "2", "--out", str(tmp_path), "--source", "toy-nli",
+    arguments = [*FAST, "--seeds", "2", "--out", str(tmp_path), "--source", "toy-nli", "--metric",
+                 "none",
                  "--approach", "prompt,pot,panda,controls,finetune"]
     train.main(arguments)
     said = capsys.readouterr().out
     results = json.loads((tmp_path / "toy-nli-to-toy-cb" / "results.json").read_text())
-    assert set(results["scores"]) == {"prompt", "pot", "panda", "prompt_2x", "panda_self",
-                                      "finetune"}
+    students = {"panda", "panda_states", "panda_self", "panda_self_states"}
+    assert set(results["scores"]) == {"prompt", "pot", "prompt_2x", "prompt_3x", "finetune",
+                                      *students}
     assert all(len(scores) == 2 for scores in results["scores"].values())
-    assert set(results["similarity"]) == {"panda", "e_avg", "e_tok", "on"}
+    assert set(results["similarity"]) == {"panda", "e_avg", "e_tok", "on", "zero_shot"}
     assert results["seeds"] == [0, 1] and results["metric"] == "accuracy"
     assert results["steps"]["prompt_2x"] == 2 * results["steps"]["panda"] == 8
+    assert results["epoch"] == 6  # 24 examples, 4 in a step
+    # What the teachers add: at the first step, and wherever a run is scored.
+    for name, seeds in results["teaching"].items():
+        for seed in seeds:
+            steps = results["steps"][name]
+            assert [step for step, *_ in seed["terms"]] == [1, steps // 2, steps]
+            assert (seed["right"] is None) == (name not in students)
+            assert all((cosine is None) == (name not in students) and ce > 0
+                       for _, ce, _, cosine in seed["terms"])
+    assert not (tmp_path / "grid.md").exists()  # of a single pair
     report = (tmp_path / "toy-nli-to-toy-cb" / "report.md").read_text()
-    assert "| panda | toy-nli |" in report and "Against plain prompt tuning" in report
+    assert "| panda | toy-nli |" in report and "cosine of the gradients of CE and KD" in report
     assert "target toy-cb: 24 training examples, 8 dev examples to choose by, 12 to report" in said
-    [sentence] = [line for line in report.splitlines() if line.startswith("Against")]
+    [sentence] = [line for line in report.splitlines() if line.startswith("Other than plain")]
     assert sentence in said
     kept, made_by = prompt.load(tmp_path / "prompts" / "toy-cb-1")
     assert kept.shape == (3, 128) and made_by["task"] == "toy-cb" and made_by["seed"] == 1
@@ -579,13 +506,13 @@ def test_a_name_that_begins_with_toy_decides_nothing(copy_of_t5, tmp_path, monke
 
 
 def test_the_rows_that_are_planned_are_the_rows_that_are_trained(tmp_path, monkeypatch):
-    # For the time left. Two sources, of which one is a target too: it has one source less.
+    # For the time left. Three sources, of which one is a target too: it has one source less.
     homes, opened = [], train.open_workshop
     monkeypatch.setattr(train, "open_workshop", lambda args: homes.append(
         opened(args)) or homes[0])
-    args = [*FAST, "--steps", "1", "--evals", "1", "--out", str(tmp_path), "--seeds", "2",
-            "--source", "toy-nli,toy-sst2", "--target", "toy-cb,toy-nli", "--approach",
-            "prompt,pot,panda,controls,finetune"]
+    args = [*FAST, "--steps", "2", "--evals", "1", "--out", str(tmp_path), "--seeds", "2",
+            "--source", "toy-nli,toy-sst2,toy-rte", "--target", "toy-cb,toy-nli", "--approach",
+            "prompt,pot,panda,controls,fusion,finetune"]
     train.main(args)
     assert homes[0].home.done == homes[0].home.planned == flags.planned_rows(
         train.parse_arguments(args))

@@ -1,18 +1,23 @@
 """The toy world made small, and trainings in it of a second.
 
-No test of its own: test_train.py, test_states.py, test_predict.py and test_report.py work here.
+No test of its own: test_train.py, test_students.py, test_states.py and test_predict.py work here.
 """
+
+import dataclasses
 
 import pytest
 import torch
 
 import data
+import distill
 import prompt
 import train
+from distill import Run
 from toy import world
 
 FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2",
         "--device", "cpu"]
+WHOLE = torch.amp.GradScaler("cpu", enabled=False)  # scales nothing
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +38,34 @@ def encoded(shop, name="toy-cb"):
     return data.Encoded(name, shop.tokenizer, shop.recipe)
 
 
-def some_runs(shop, task, count=2):
-    """Runs that differ in seed and steps, the last one with a teacher (shipped vectors)."""
-    starts = [train.fresh_prompt(shop, task, seed) for seed in range(count)]
-    shipped, _ = prompt.load(world.PROMPTS / "toy-nli-0")
-    taught = {"teacher": shipped[torch.arange(shop.recipe.length) % len(shipped)], "weight": 0.5}
-    return [train.Run("prompt", seed, shop.recipe.steps + 2 * seed, start,
-                      **(taught if seed == count - 1 else {})) for seed, start in enumerate(starts)]
+def pass_of(shop, task, runs, form="kl"):
+    """A Pass of these runs that is not trained, with a bank of their starts."""
+    bank, teachers = prompt.PromptBank([run.start for run in runs]), distill.Teachers(
+        shop.t5, runs, form)
+    teachers.listen(task, runs, shop.recipe.batch, shop.tokens)
+    return train.Pass("pass", task, runs, [], shop.t5, bank, None, None, 0.0, teachers)
+
+
+def step_of(shop, task, runs, form="kl", step=0, explain=False, tokens=8192, **recipe):
+    """(CE, KD, cosine of each run, bank with its gradients, positions) of a step of these runs."""
+    work = pass_of(shop, task, runs, form)
+    shop = dataclasses.replace(shop, tokens=tokens,
+                               recipe=dataclasses.replace(shop.recipe, **recipe))
+    ce, kd, cosine, positions = train.gradients(shop, work, step, WHOLE, explain)
+    return ce, kd, cosine, work.bank, positions
+
+
+def shipped(shop):
+    """The vectors of a prompt that the project ships, as many as the recipe wants."""
+    vectors, _ = prompt.load(world.PROMPTS / "toy-nli-0")
+    return vectors[torch.arange(shop.recipe.length) % len(vectors)]
+
+
+def some_runs(shop, task, count=2, weight=0.5):
+    """Runs that differ in seed and steps, the last one with a teacher: shipped vectors."""
+    taught = {"teachers": ((shipped(shop), weight),)}
+    return [Run("prompt", seed, shop.recipe.steps + 2 * seed, train.fresh_prompt(shop, task, seed),
+                **(taught if seed == count - 1 else {})) for seed in range(count)]
 
 
 def same(first, second):

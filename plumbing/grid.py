@@ -1,0 +1,143 @@
+"""Several sources and targets at once: grid.json and grid.md, from what each target's report says.
+
+A `whole` is what report.py makes a target's report of: scores and curves by approach ("pot mnli":
+the approach and its source), similarities by source, one for each seed.
+"""
+
+import statistics
+
+from plumbing.states import write_json, write_whole
+from plumbing.stats import (beyond_chance, mean_permutation_p, permutation_p, plus_minus, spearman,
+                            spread)
+
+TOP = 3  # of how many sources SPoT's retrieval takes the best (Vu et al. 2022, section 3.2)
+
+
+def row(*cells):
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def head(*cells):
+    return [row(*cells), "|---" * len(cells) + "|"]
+
+
+def approaches(wholes):
+    """Those that have a source, in the order of the reports."""
+    return list(dict.fromkeys(name.partition(" ")[0] for whole in wholes
+                              for name in whole["scores"] if " " in name))
+
+
+def of_sources(whole, approach, kind="scores"):
+    """source -> what each seed has, of one approach."""
+    return {name.partition(" ")[2]: each for name, each in whole[kind].items()
+            if name.startswith(approach + " ")}
+
+
+def early(whole, curve):
+    """A seed's dev score after the first epoch: at the first evaluation that is not before it.
+
+    A run that ends within its first epoch has the score of its first evaluation.
+    """
+    after = [score for step, score in curve if step >= whole["epoch"]]
+    return after[0] if after and whole["epoch"] <= curve[-1][0] else curve[0][1]
+
+
+def retrieved(whole, approach, top=TOP):
+    """Of each seed the score from the source that SPoT's retrieval takes.
+
+    Of the `top` most similar sources the one that is best on the examples to choose by.
+    """
+    scores, curves = of_sources(whole, approach), of_sources(whole, approach, "curves")
+    similar, metric = whole["similarity"], whole["config"]["metric"]
+    found = []
+    for i in range(len(whole["seeds"])):
+        nearest = sorted(scores, key=lambda source: -similar[source][i].get(metric, 0.0))[:top]
+        best = max(nearest, key=lambda source: max(score for _, score in curves[source][i]))
+        found.append(scores[best][i])
+    return found
+
+
+def cell(scores, base):
+    """Mean and gain over plain prompt tuning; a star where that is beyond chance."""
+    gains = [score - b for score, b in zip(scores, base)]
+    return (f"{statistics.mean(scores):.1f} ({statistics.mean(gains):+.1f}"
+            f"{' *' if beyond_chance(gains) else ''})")
+
+
+def transfer(wholes, approach):
+    """One approach: a row for each source, a column for each target."""
+    found = [of_sources(whole, approach) for whole in wholes]
+    plain = [whole["scores"]["prompt"] for whole in wholes]
+    lines = head(f"{approach} from", *(f"to {whole['target']}" for whole in wholes))
+    lines.append(row("nothing: prompt", *map(plus_minus, plain)))
+    sources = list(dict.fromkeys(source for mine in found for source in mine))
+    lines += [row(source, *(cell(mine[source], base) if source in mine else "" for mine, base in
+                            zip(found, plain))) for source in sources]
+    def summary(name, scores):
+        """A row of one cell for each target that has this approach."""
+        lines.append(row(name, *(cell(scores(whole, mine), base) if mine else ""
+                                 for whole, mine, base in zip(wholes, found, plain))))
+
+    if len(sources) > 1:
+        summary("mean over the sources", lambda whole, mine: [
+            statistics.mean(each) for each in zip(*mine.values())])
+        summary("best source, known afterwards", lambda whole, mine: max(
+            mine.values(), key=statistics.mean))
+    if len(sources) > TOP:
+        summary(f"best on dev of the {TOP} most similar",
+                lambda whole, mine: retrieved(whole, approach))
+    gains = [[score - b for score, b in zip(scores, base)]
+             for mine, base in zip(found, plain) for scores in mine.values()]
+    beyond = [spread(gain)[0] for gain in gains if beyond_chance(gain)]
+    return lines + ["", f"{approach}: {len(gains)} pairs, "
+                    f"{statistics.mean(map(statistics.mean, gains)):+.2f} over plain on average; "
+                    f"ahead by more than chance in {sum(gain > 0 for gain in beyond)}, behind in "
+                    f"{sum(gain < 0 for gain in beyond)}."]
+
+
+def ranking(wholes):
+    """How each measure ranks the sources: Spearman's with `pot`'s scores, early and at the end."""
+    wholes = [whole for whole in wholes if len(of_sources(whole, "pot")) > 2]
+    if not wholes:
+        return []
+    lines = head("measure", "against `pot`", *(whole["target"] for whole in wholes), "mean", "p")
+    first = next(iter(wholes[0]["similarity"].values()))[0]
+    for measure in first:
+        for when in ("after the first epoch", "at the end"):
+            pairs = []
+            for whole in wholes:
+                scores, curves = (of_sources(whole, "pot", kind) for kind in ("scores", "curves"))
+                found = [statistics.mean(scores[source]) if when == "at the end" else
+                         statistics.mean(early(whole, curve) for curve in curves[source])
+                         for source in scores]
+                said = [statistics.mean(seed[measure] for seed in whole["similarity"][source])
+                        for source in scores]
+                pairs.append((said, found))
+            each = [spearman(*pair) for pair in pairs]
+            p = mean_permutation_p(pairs) if len(pairs) > 1 else permutation_p(*pairs[0])
+            lines.append(row(measure, when, *(f"{one:+.2f}" for one in each),
+                             f"{statistics.mean(each):+.2f}", f"{p:.3f}"))
+    return ["How well a similarity ranks the sources: Spearman's correlation with what `pot` "
+            "scored, means over the seeds; p by shuffling the sources of each target.", "", *lines]
+
+
+def page(wholes):
+    """Lines of Markdown."""
+    lines = ["Mean over the seeds, in brackets the gain over plain prompt tuning; * in a paired "
+             "t-test at 5 %, of which one in twenty is chance.", ""]
+    for approach in approaches(wholes):
+        lines += [*transfer(wholes, approach), ""]
+    return lines + ranking(wholes)
+
+
+def write(home, wholes):
+    """Write grid.json and grid.md of a command with more than one pair."""
+    if sum(len(whole["similarity"]) for whole in wholes) < 2:
+        return
+    write_json(home.out / "grid.json", {whole["target"]: {
+        kind: whole[kind] for kind in ("metric", "seeds", "majority", "promptless", "scores",
+                                       "curves", "similarity")} for whole in wholes})
+    head = ["# Sources and targets", "", f"model {wholes[0]['model']}", ""]
+    text = "\n".join(head + page(wholes)).rstrip() + "\n"
+    write_whole(home.out / "grid.md", lambda p: p.write_text(text, encoding="utf-8"))
+    print(f"written to {home.out / 'grid.md'}", flush=True)
