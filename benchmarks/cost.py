@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 import data
+import distill
 import model
 import predict
 import prompt
@@ -76,10 +77,11 @@ class Bench:
             bank = prompt.PromptBank(starts).to(t5.device)
             runs = [train.Run("prompt", seed, steps) for seed in seeds]
             optimizer = torch.optim.AdamW(bank.prompts, lr=recipe.lr)
+        work = train.Pass("cost", self.task, runs, [], t5, bank, optimizer, None, 0.0,
+                          distill.Teachers(t5, runs))
         began = self.clock()
         for step in range(steps):
-            train.gradients(t5, bank, self.task, runs, None, step, recipe, self.shop.tokens,
-                            self.scaler)
+            train.gradients(self.shop, work, step, self.scaler)
             self.scaler.step(optimizer)
             self.scaler.update()
             optimizer.zero_grad()

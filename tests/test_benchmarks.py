@@ -18,6 +18,9 @@ import prompt
 sys.path.insert(0, str(Path(prompt.__file__).parent / "benchmarks"))
 import cost
 import table
+import verdicts
+from plumbing import stats
+from workbench import few, shop_in  # noqa: F401: few is a fixture
 
 
 @pytest.fixture
@@ -142,30 +145,60 @@ def test_approaches_across(tmp_path):
         table.columns([tmp_path / "two"], ["prompt", "pot"])
 
 
-@pytest.mark.parametrize("make", [lambda folder: table.transfer([folder]),
-                                  lambda folder: table.columns([folder], ["finetune"])])
-def test_a_run_without_what_is_asked_is_named(make, tmp_path):
+def test_a_run_without_what_is_asked_is_named(tmp_path):
     result(tmp_path, "toy-cb", [60, 62, 64])
     with pytest.raises(ValueError, match="no run in it has what this table shows"):
-        make(tmp_path)
+        table.columns([tmp_path], ["finetune"])
     with pytest.raises(ValueError, match="wanted the --out of a run"):
         table.scores([tmp_path / "toy-cb"])
 
 
-def test_sources_beside_none(tmp_path):
-    # By the mean of three seeds toy-nli is the best source and toy-qqp the worst; by the first
-    # seed the other way round.
-    for source, pot, near in (("toy-nli", [50, 99, 99], 0.9), ("toy-qqp", [52, 52, 53], 0.1),
-                              ("toy-rte", [51, 80, 81], 0.5)):
-        result(tmp_path, "toy-cb", [60, 62, 64], source, others={"pot": pot},
-               similarity={"panda": near, "on": -near})
-        result(tmp_path, "toy-ner", [9, 9, 9], source, others={"pot": [9, 9, 9 - near]},
-               similarity={"panda": near, "on": near})
-    assert table.transfer([tmp_path]) == [
-        "| from | to toy-cb | similarity | to toy-ner | similarity |", "|---|---|---|---|---|",
-        "| nothing | 62.0 ± 2.0 |  | 9.0 ± 0.0 |  |",
-        "| toy-nli | 82.7 ± 28.3 | +0.90 | 8.7 ± 0.5 | +0.90 |",
-        "| toy-rte | 70.7 ± 17.0 | +0.50 | 8.8 ± 0.3 | +0.50 |",
-        "| toy-qqp | 52.3 ± 0.6 * | +0.10 | 9.0 ± 0.1 | +0.10 |",
-        "", "toy-cb, Spearman over 3 sources of similarity and score: panda +1.00, on -1.00",
-        "", "toy-ner, Spearman over 3 sources of similarity and score: panda -1.00, on -1.00"]
+@pytest.fixture(scope="module")
+def studied(few, tmp_path_factory):
+    """A study of toy-cb, three seeds of four steps, from two sources."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "SEEDS", (400, 401, 402))
+        patch.setattr(verdicts, "SOURCES", ["toy-nli", "toy-boolq", "toy-qqp"])
+        shop = shop_in(tmp_path_factory.mktemp("verdicts"))
+        for part in ("grid", "controls"):
+            verdicts.PARTS[part](verdicts.Study(shop, "toy-cb"))
+        verdicts.labels(verdicts.Study(shop, "toy-cb", labelled=16))
+        yield shop
+
+
+def test_every_claim_is_a_comparison_seed_by_seed(studied):
+    study = verdicts.Study(studied, "toy-cb", page=True)
+    for part in verdicts.PARTS.values():
+        part(study)
+    assert {"prompt", "prompt_3x", "normed", "scrambled", "pot toy-qqp", "panda toy-nli",
+            "panda_states toy-boolq", "panda_self"} <= set(study.found)
+    assert "pot_early" not in study.found  # which nobody has trained
+    scores = {name: [r.score for r in found] for name, found in study.found.items()}
+    [line] = [line for line in verdicts.verdicts([study]) if line.startswith("| pot O | prompt |")]
+    mean = [sum(of) / 3 for of in zip(*(scores[f"pot {s}"] for s in verdicts.SOURCES))]
+    gains = [score - base for score, base in zip(mean, scores["prompt"])]
+    assert f"| {stats.plus_minus(gains, '+')}" in line
+    assert f"| {stats.paired_p(gains):.4f} | " in line
+    claims = [line for line in verdicts.verdicts([study]) if not line.startswith("|-")][1:]
+    assert 10 < len(claims) < len(verdicts.CLAIMS)  # those of which both sides were trained
+
+
+def test_its_controls_have_what_they_say(studied):
+    study = verdicts.Study(studied, "toy-cb")
+    source, made = study.sources["toy-nli"], {}
+    study.learn = lambda *groups, **_: made.update({name: start for name, start, _ in groups})
+    verdicts.controls(study)
+    assert made["normed"](400).norm() == pytest.approx(source.norm().item(), rel=1e-5)
+    assert torch.nn.functional.cosine_similarity(
+        made["normed"](400).flatten(), study.fresh[400].flatten(), dim=0) == pytest.approx(1)
+    scrambled = made["scrambled"](400)
+    assert torch.equal(scrambled.flatten().sort().values, source.flatten().sort().values)
+    assert not torch.equal(scrambled, source) and not torch.equal(scrambled, made["scrambled"](401))
+
+
+def test_cells_of_few_labels(studied, monkeypatch):
+    monkeypatch.setattr(verdicts, "STEPS", (4,))
+    monkeypatch.setattr(verdicts, "LABELS", (16,))
+    lines = verdicts.few(studied, ["toy-cb"])
+    assert [line.split(" | ")[:4] for line in lines[2:]] == [
+        ["| toy-cb", "16", "4", ""], ["| toy-cb", "all", "4", ""]]  # with 4,000 more: not trained
