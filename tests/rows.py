@@ -11,6 +11,7 @@ import pytest
 
 import data
 from data import Example
+from plumbing.examples import read_split
 
 E, N, C = "entailment", "neutral", "contradiction"
 
@@ -52,7 +53,7 @@ def read(tmp_path, name, content, train=False):
     path = tmp_path / data.TASKS[name].files[not train]
     for file, text in (content.items() if isinstance(content, dict) else [("", content)]):
         write(path / file if file else path, text)
-    return data.read_split(data.TASKS[name], path, train)
+    return read_split(data.TASKS[name], path, train)
 
 
 def examples_of(tmp_path, name, content):

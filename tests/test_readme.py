@@ -17,9 +17,11 @@ import pytest
 import torch
 
 import data
+import distill
 import model
 import train
 import transferability
+from plumbing import flags
 
 ROOT = Path(train.__file__).parent
 PAGES = ["README.md", "RESULTS.md", "toy/README.md",
@@ -94,12 +96,21 @@ def test_its_example_of_a_new_measure_is_one(monkeypatch):
     exec(function, names)
     monkeypatch.setitem(transferability.MEASURES, "largest", names["largest"])
     t5 = model.initialise(model.Config(40, 2, 4, 16, 2, 2, 2), seed=1)
-    probe = transferability.Probe(t5, torch.tensor([[5, 1]]), 39)
+    probe = transferability.Probe(t5, torch.tensor([[5, 1]]), 39, torch.tensor([[8, 1]]))
     # The longest vectors are (3, 0) and (0, -4): a right angle.
     found = transferability.all_measures(torch.tensor([[3.0, 0], [1.0, 1.0]]),
                                          torch.tensor([[1.0, 0], [0, -4.0]]), probe)
-    assert set(found) == {"panda", "on", "e_avg", "e_tok", "largest"}
+    assert set(found) == {"panda", "on", "e_avg", "e_tok", "zero_shot", "largest"}
     assert found["largest"] == pytest.approx(0)
+
+
+def test_its_example_of_a_new_form_is_one(monkeypatch):
+    [block] = re.findall(r"```py\n(.*?)```", text_of("docs/extend.md"), flags=re.S)
+    monkeypatch.setattr(distill, "FORMS", dict(distill.FORMS))
+    exec(block, vars(distill) | {"FORMS": distill.FORMS})
+    assert flags.names(train.parse_arguments(["--kd", "kl,angle"]).recipe.kd) == ["kl", "angle"]
+    student, teacher = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 4.0]]])
+    assert distill.FORMS["angle"].distance(student, teacher, 1.0).item() == 1  # a right angle
 
 
 @pytest.mark.parametrize("page", PAGES)
