@@ -14,8 +14,8 @@ For each target, with its sources, in this order:
     panda        a fresh prompt that learns from the labels and from its `pot`, weighted by that,
                  as the paper has it; or panda_FORM, with another form of distillation
     panda_self   control: the same with `prompt_2x` as its teacher, no source at all
-    pot_early    on request (fusion): `pot` from the average of the sources' prompts; panda_early
-    panda_late   is its student, panda_late that of all sources' `pot` at once
+    pot_early    on request (fusion): `pot` from the average of the sources' prompts, and its
+    panda_early  student; and panda_late, the student of all sources' `pot` at once
     finetune     all of T5's weights, on request
 
 A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together.
@@ -179,7 +179,7 @@ def gradients(shop, work, step, scaler, explain=False):
     """
     t5, bank, runs, positions = work.t5, work.bank, work.runs, 0
     ce, kd = torch.zeros(2, len(runs), device=t5.device)  # to report; the losses are in `terms`
-    apart = [[torch.zeros_like(p) for p in bank.parameters()] for _ in "ck" if explain]
+    apart = [[torch.zeros_like(p) for p in bank.parameters()] for _ in range(2 * explain)]
     for part in parts(shop, work, step):
         embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
         memory = t5.encode(embedded, seen)  # (B, P+S, D)
