@@ -1,7 +1,8 @@
 """Every claim about PANDA put to the test on the toy world: docs/panda.md is made by this.
 
     python benchmarks/verdicts.py --out runs/verdicts            train all, some hours on one thread
-    python benchmarks/verdicts.py --out runs/verdicts --page     the tables of docs/panda.md
+    python benchmarks/verdicts.py --out runs/verdicts --page     the tables of docs/panda.md; writes
+                                                                 docs/panda.json, to be drawn
 
 Three targets, seven sources, ten seeds, none of which anything was chosen on: the recipe was
 chosen on seeds 100 to 104, the forms' sizes on 300 to 302, the measures on 0 to 4, all with the
@@ -41,6 +42,7 @@ TARGETS = "toy-cb toy-qnli toy-reviews".split()
 RELATED = {"toy-cb": "toy-nli", "toy-qnli": "toy-nli", "toy-reviews": "toy-sst2"}
 SOME = "toy-boolq", "toy-qqp"
 SEEDS = tuple(range(400, 410))
+NUMBERS = Path(__file__).resolve().parent.parent / "docs" / "panda.json"  # what is drawn there
 LABELS, STEPS = (16, 32, 64, 128, 250, 1000), (100, 200, 400)
 
 
@@ -398,26 +400,38 @@ def page(shop, targets):
     for study in studies:
         for part in PARTS.values():
             part(study)
+    found, wholes = cells(shop, targets), list(map(whole, studies))
+    states.write_json(NUMBERS, {"cells": found, "grid": {each["target"]: each["scores"]
+                                                         for each in wholes}})
     for title, lines in (("Verdicts", verdicts(studies)),
                          ("Teachers", teaching(studies)), ("Random", same_labels(studies)),
-                         ("Transfer", grid_of.page(list(map(whole, studies)))),
+                         ("Transfer", grid_of.page(wholes)),
                          ("Forgetting", forgotten(studies)), ("Vote", voted(studies)),
-                         ("Labels", few(shop, targets))):
+                         ("Labels", few(found))):
         print(f"## {title}", "", *lines, "", sep="\n")
 
 
-def few(shop, targets):
-    """Labels and steps: each cell that was trained."""
-    names = "prompt", "pot R", "panda R", "panda_states R", "self_kl", "self_states"
-    lines = grid_of.head("target", "labels", "steps", "inputs without labels", *names)
+NAMES = "prompt", "pot R", "panda R", "panda_states R", "self_kl", "self_states"
+
+
+def cells(shop, targets):
+    """Labels and steps: (target, labels, steps, more inputs, name -> scores), if trained."""
+    found = []
     for target, steps, count, more in itertools.product(targets, STEPS, (*LABELS, 0), ("", "4000")):
         study = Study(shop, target, page=True, labelled=count, steps=steps, unlabelled=more)
         labels(study)
-        plain, *cells = (scores(study, name) for name in names)
-        if any(cells[1:]):
-            lines.append(grid_of.row(target, count or "all", steps, more, plus_minus(plain), *(
-                grid_of.cell(cell, plain) if cell else "" for cell in cells)))
-    return lines
+        mine = {name: scores(study, name) for name in NAMES}
+        if any(mine[name] for name in NAMES[2:]):
+            found.append((target, count, steps, more, {n: s for n, s in mine.items() if s}))
+    return found
+
+
+def few(found):
+    """The table of such cells."""
+    return grid_of.head("target", "labels", "steps", "inputs without labels", *NAMES) + [
+        grid_of.row(target, count or "all", steps, more, plus_minus(mine["prompt"]), *(
+            grid_of.cell(mine[name], mine["prompt"]) if name in mine else "" for name in NAMES[1:]))
+        for target, count, steps, more, mine in found]
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Several sources and targets at once: grid.json and grid.md, from what each target's report says.
+"""Several sources and targets at once: grid.json, grid.md and pictures, from each target's report.
 
 A `whole` is what report.py makes a target's report of: scores and curves by approach ("pot mnli":
 the approach and its source), similarities by source, one for each seed.
@@ -6,6 +6,7 @@ the approach and its source), similarities by source, one for each seed.
 
 import statistics
 
+from plumbing import pictures
 from plumbing.states import write_json, write_whole
 from plumbing.stats import (beyond_chance, mean_permutation_p, permutation_p, plus_minus, spearman,
                             spread)
@@ -64,6 +65,13 @@ def cell(scores, base):
             f"{' *' if beyond_chance(gains) else ''})")
 
 
+def gains_of(wholes, approach):
+    """(source, target) -> one approach's gain over plain prompt tuning, for each seed."""
+    return {(source, whole["target"]): [score - b for score, b in zip(scores,
+                                                                      whole["scores"]["prompt"])]
+            for whole in wholes for source, scores in of_sources(whole, approach).items()}
+
+
 def transfer(wholes, approach):
     """One approach: a row for each source, a column for each target."""
     found = [of_sources(whole, approach) for whole in wholes]
@@ -86,8 +94,7 @@ def transfer(wholes, approach):
     if len(sources) > TOP:
         summary(f"best on dev of the {TOP} most similar",
                 lambda whole, mine: retrieved(whole, approach))
-    gains = [[score - b for score, b in zip(scores, base)]
-             for mine, base in zip(found, plain) for scores in mine.values()]
+    gains = gains_of(wholes, approach).values()
     beyond = [spread(gain)[0] for gain in gains if beyond_chance(gain)]
     return lines + ["", f"{approach}: {len(gains)} pairs, "
                     f"{statistics.mean(map(statistics.mean, gains)):+.2f} over plain on average; "
@@ -140,4 +147,8 @@ def write(home, wholes):
     head = ["# Sources and targets", "", f"model {wholes[0]['model']}", ""]
     text = "\n".join(head + page(wholes)).rstrip() + "\n"
     write_whole(home.out / "grid.md", lambda p: p.write_text(text, encoding="utf-8"))
+    for approach in approaches(wholes):
+        figure = pictures.transfer_matrix(approach, gains_of(wholes, approach))
+        write_whole(home.out / f"grid-{approach}.svg",
+                    lambda p, figure=figure: p.write_text(figure.svg(), encoding="utf-8"))
     print(f"written to {home.out / 'grid.md'}", flush=True)

@@ -60,20 +60,41 @@ def plus_minus(scores, sign=""):
 def paired_p(gains):
     """Two-sided p of the paired t-test: could these differences have mean 0? Of one: NaN.
 
-    With t = sqrt(v) tan(a), v = n - 1 degrees of freedom, Student's density becomes cos(a)^(v-1):
-    the tail ends at a right angle, and the midpoint rule has it to 1e-6 or better.
-
     >>> round(paired_p([1.0, 3.0]), 6)  # mean 2 = 2 standard errors; v = 1: 1 - 2 / pi * arctan(2)
     0.295167
     """
     n, (mean, deviation) = len(gains), spread(gains)
-    if n < 2:
-        return math.nan
-    start = math.atan2(abs(mean), deviation * ((n - 1) / n) ** 0.5)  # arctan(|t| / sqrt(v))
+    return student_p(mean, deviation / n ** 0.5, n - 1) if n > 1 else math.nan
+
+
+def student_p(mean, error, v):
+    """Two-sided p of a mean with its standard error, v degrees of freedom.
+
+    With t = sqrt(v) tan(a) Student's density becomes cos(a)^(v-1): the tail ends at a right angle,
+    and the midpoint rule has it to 1e-6 or better.
+    """
+    start = math.atan2(abs(mean), error * v ** 0.5)  # arctan(|t| / sqrt(v))
     middles = (numpy.arange(10_000) + 0.5) / 10_000
-    tail, half = (width * numpy.mean(numpy.cos(math.pi / 2 - width * middles) ** (n - 2))
+    tail, half = (width * numpy.mean(numpy.cos(math.pi / 2 - width * middles) ** (v - 1))
                   for width in (math.pi / 2 - start, math.pi / 2))
     return float(tail / half)
+
+
+def interval(scores):
+    """(low, high): Student's 95 % interval of their mean; of one score, or of equal ones, ().
+
+    >>> [round(end, 2) for end in interval([70, 72, 74])]  # 72 ± 4.303 * 2 / sqrt(3)
+    [67.03, 76.97]
+    """
+    mean, deviation = spread(scores)
+    if not deviation > 0:
+        return ()
+    low, high = 0.0, 100.0  # of t; 12.7 at one degree of freedom is its largest
+    for _ in range(40):
+        t = (low + high) / 2
+        low, high = (t, high) if student_p(t, 1.0, len(scores) - 1) > 0.05 else (low, t)
+    half = t * deviation / len(scores) ** 0.5
+    return mean - half, mean + half
 
 
 def beyond_chance(gains):
@@ -131,6 +152,19 @@ def holm(ps):
     for done, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
         least = adjusted[place] = max(least, min(1.0, (len(ps) - done) * ps[place]))
     return adjusted
+
+
+def benjamini_hochberg(ps, level=0.05):
+    """Which of several tests to call found, so that of those 5 % are false (1995).
+
+    The largest k whose k-th smallest p is at most k / m times the level: those k.
+
+    >>> benjamini_hochberg([0.01, 0.5, 0.03])
+    [True, False, True]
+    """
+    ranked = sorted(ps)
+    found = [p for k, p in enumerate(ranked, 1) if p <= level * k / len(ps)]
+    return [bool(found) and p <= found[-1] for p in ps]
 
 
 def gain(scores, base):

@@ -199,6 +199,9 @@ def test_its_controls_have_what_they_say(studied):
 def test_cells_of_few_labels(studied, monkeypatch):
     monkeypatch.setattr(verdicts, "STEPS", (4,))
     monkeypatch.setattr(verdicts, "LABELS", (16,))
-    lines = verdicts.few(studied, ["toy-cb"])
-    assert [line.split(" | ")[:4] for line in lines[2:]] == [
-        ["| toy-cb", "16", "4", ""], ["| toy-cb", "all", "4", ""]]  # with 4,000 more: not trained
+    found = verdicts.cells(studied, ["toy-cb"])
+    assert [cell[:4] for cell in found] == [
+        ("toy-cb", 16, 4, ""), ("toy-cb", 0, 4, "")]  # with 4,000 more: not trained
+    assert {len(each) for *_, mine in found for each in mine.values()} == {3}
+    assert [line.split(" | ")[:4] for line in verdicts.few(found)[2:]] == [
+        ["| toy-cb", "16", "4", ""], ["| toy-cb", "all", "4", ""]]
