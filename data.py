@@ -29,14 +29,13 @@ Dimensions: S source tokens, T target tokens.
 
 import dataclasses
 import difflib
-import functools
 import hashlib
 from collections import Counter
 
 from model import PAD, pad
 from plumbing import flags, readers, show
 from plumbing.download import located
-from plumbing.examples import Example, check_task, read_file, read_inputs
+from plumbing.examples import Example, check_task, read_file, read_inputs, tell_of_ids
 from plumbing.metrics import METRICS
 from plumbing.order import shuffled, walk
 from plumbing.tokenizer import UNK, Tokenizer  # noqa: F401
@@ -110,9 +109,7 @@ TASKS = {
     "wic": Task(superglue("WiC"), "sentence1: {sentence1} sentence2: {sentence2} word: {word}",
                 "label", BOOL, ("accuracy",), sizes=(5428, 638), cut="sentence2"),
     "cola": Task(glue("CoLA"), "sentence: {sentence}", "label", ("unacceptable", "acceptable"),
-                 ("matthews",), codes=("0", "1"), sizes=(8551, 1043),
-                 read=functools.partial(readers.read_tsv,
-                                        header=("source", "label", "mark", "sentence"))),
+                 ("matthews",), codes=("0", "1"), sizes=(8551, 1043), read=readers.read_cola),
     "mrpc": Task(("glue/MRPC/msr_paraphrase_train.txt", "glue/MRPC/mrpc_dev_ids.tsv"),
                  "sentence1: {sentence1} sentence2: {sentence2}", "Quality",
                  ("not_equivalent", "equivalent"), ("accuracy", "f1"), codes=("0", "1"),
@@ -147,8 +144,7 @@ TASKS = {
     "ontonotes": Task(("ontonotes/train", "ontonotes/development"), *NER,
                       read=readers.read_ontonotes),
     "conll05": Task(("conll05/train", "conll05/devel"), *SRL, read=readers.read_conll05),
-    "conll12": Task(("conll12/train", "conll12/development"), *SRL,
-                    read=functools.partial(readers.read_ontonotes, predicates=True)),
+    "conll12": Task(("conll12/train", "conll12/development"), *SRL, read=readers.read_conll12),
     # --- the toy world
     "toy-nli": toy(NLI),
     "toy-cb": toy(NLI),
@@ -194,19 +190,12 @@ def load(name, folder=None, cache=None, least=0):
 
 
 def without_labels(name, source, known):
-    """Examples whose targets are "".
+    """Examples whose targets are "", as plumbing/examples.py's read_inputs says it.
 
-    source   a number: so many as the toy world generates after the `known` ones; a .txt file,
-             an input a line; or a file in the task's own format, with labels or without
-    Raises ValueError for a source that this task cannot have, or a row that cannot be used.
+    source: a file, or a number: so many as the toy world generates after the `known` ones.
     """
-    task = find_task(name)
-    if not source.isdecimal():
-        return read_inputs(name, task, source)
-    if task.files:
-        raise ValueError(f"{name} is not generated: give --unlabelled a file, not {source}")
-    pairs = world.examples(name.removeprefix("toy-"), known + int(source), seed=0)
-    return [Example(text, "") for text, _ in pairs[known:]]
+    return read_inputs(name, find_task(name), source, lambda count: world.examples(
+        name.removeprefix("toy-"), known + count, seed=0)[known:])
 
 
 def score(name, predictions, targets):
@@ -285,13 +274,7 @@ class Encoded:
         self.dev, (self.dev_ids, cut_dev) = dev, tokenizer.encode_inputs(dev, recipe.max_input)
         self.train = list(zip(self.inputs, (tokenizer.encode(e.target) for e in train)))
         self.longest = max(len(target) for _, target in self.train)
-        if cut or cut_dev:
-            print(f"{name}: {cut} of {len(self.inputs)} training inputs and {cut_dev} of "
-                  f"{len(dev)} dev inputs cut to {recipe.max_input} tokens", flush=True)
-        unknown = sum(ids.count(UNK) for ids in self.inputs) / sum(map(len, self.inputs))
-        if unknown > 0.01:
-            print(f"{name}: {100 * unknown:.1f} % of its input tokens are unknown to this model's "
-                  "vocabulary, which was made for another kind of text", flush=True)
+        tell_of_ids(name, recipe.max_input, self.inputs, cut, self.dev_ids, cut_dev)
         count = round(len(dev) * recipe.held_out)
         if recipe.held_out and not 0 < count < len(dev):
             raise ValueError(f"{name}: --held-out {recipe.held_out} of {len(dev)} dev examples "
@@ -350,9 +333,6 @@ class Encoded:
     def score(self, texts, places):
         """The task's first metric of what was answered to these places of dev, in percent."""
         return next(iter(score(self.name, texts, [self.dev[i] for i in places]).values()))
-
-
-# ----------------------------------------------------------- the command line
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint as checkpoint_of
 
 from plumbing import checkpoint, flags, show
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
@@ -185,6 +186,19 @@ class Attention(nn.Module):
                                              dropout_p=dropout, scale=1.0)
         return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
 
+    def absorbed(self, x, memory, bias, dropout=0.0):
+        """The same for few queries x (B, T, D) to a long memory (B, S, D), without its keys.
+
+        q . (Wk m) is (Wk^T q) . m, and a weighted sum of Wv m is Wv times that sum of m: T queries
+        are projected instead of S positions, in each block, there and back.
+        """
+        to_k, to_v = (one.weight.unflatten(0, (self.heads, -1)) for one in (self.k, self.v))
+        asked = self.to_heads(self.q(x)) @ to_k  # (B, H, T, K) @ (H, K, D) -> (B, H, T, D)
+        scores = asked.flatten(1, 2) @ memory.transpose(1, 2)  # (B, H*T, S)
+        shares = F.dropout((scores + bias[:, 0]).softmax(-1), dropout)  # bias (B, 1, 1, S)
+        out = (shares @ memory).view(asked.shape) @ to_v.transpose(1, 2)  # (B, H, T, K)
+        return self.o(out.transpose(1, 2).flatten(2))
+
 
 class FeedForward(nn.Module):
     """v1.0: wo(relu(wi x)). v1.1: wo(gelu(wi_0 x) * wi_1 x), GELU in its tanh form."""
@@ -240,17 +254,19 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """A T5 of the sizes in `config`. Weights are those of `load`, or of `initialise`.
 
-    How it runs is set on it, both off at first:
+    How it runs is set on it, all off at first:
     dropout   the share of numbers dropped (`t5.dropout = 0.1`); 0 gives one answer to one
               input, so that prompts trained together equal prompts trained alone
     amp       torch.bfloat16 or torch.float16: products in that type, what adds up in fp32
               (automatic mixed precision); None: everything in the weights' own type
+    recompute whether the backward pass computes each encoder block again instead of keeping what
+              it needs of it (Chen et al. 2016): a third slower, for a part of the memory
     """
 
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.dropout, self.amp = 0.0, None
+        self.dropout, self.amp, self.recompute = 0.0, None, False
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
@@ -282,11 +298,17 @@ class T5(nn.Module):
             bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
             x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
             for block in self.encoder.blocks:
-                normed = block.self_norm(x)
-                keys, values = block.self_attention.keys_values(normed)
-                x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
-                x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
+                if self.recompute and x.requires_grad:
+                    x = checkpoint_of(self.encoder_block, block, x, bias, use_reentrant=False)
+                else:
+                    x = self.encoder_block(block, x, bias)
             return F.dropout(self.encoder.norm(x), p)
+
+    def encoder_block(self, block, x, bias):
+        p, normed = self.dropout, block.self_norm(x)
+        keys, values = block.self_attention.keys_values(normed)
+        x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
+        return x + F.dropout(block.ff(block.ff_norm(x), p), p)
 
     def decode(self, decoder_ids, memory, mask, cache=None):
         """Logits for every next token, teacher-forced.
@@ -334,17 +356,19 @@ class T5(nn.Module):
                 if i < len(cache):
                     keys = torch.cat([cache[i]["keys"], keys], dim=2)
                     values = torch.cat([cache[i]["values"], values], dim=2)
-                    cross = cache[i]["cross"]
-                else:
-                    cross = block.cross_attention.keys_values(memory)
-                if keep:
-                    cache[i:i + 1] = [{"keys": keys, "values": values, "cross": cross}]
                 x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
                 # No positions and no order among the queries: the rows that share a memory
                 # can ask it side by side, as one longer row.
                 asked = block.cross_norm(x).view(B, -1, D)  # (L*B, T, D) -> (B, L*T, D)
-                answer = block.cross_attention(asked, *cross, cross_bias, p).view(R, T, D)
-                x = x + F.dropout(answer, p)
+                if keep or 2 * asked.shape[1] > self.config.d_kv:
+                    cross = (cache[i]["cross"] if i < len(cache) else
+                             block.cross_attention.keys_values(memory))
+                    answer = block.cross_attention(asked, *cross, cross_bias, p)
+                else:
+                    answer = block.cross_attention.absorbed(asked, memory, cross_bias, p)
+                if keep:
+                    cache[i:i + 1] = [{"keys": keys, "values": values, "cross": cross}]
+                x = x + F.dropout(answer.view(R, T, D), p)
                 x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
             return F.dropout(self.decoder.norm(x), p)
 
@@ -434,19 +458,9 @@ def save(t5, folder):
 
 def initialise(config, seed=0):
     """A T5 with random weights, on the scales of the T5 paper's own code, all trainable."""
-    t5, generator = T5(config), torch.Generator().manual_seed(seed)
-    D, inner = config.d_model, config.num_heads * config.d_kv
-    deviation = dict.fromkeys(("k", "v", "wi", "wi_0", "wi_1", "table"), D ** -0.5) | {
-        "shared": 1.0, "lm_head": 1.0, "q": (D * config.d_kv) ** -0.5, "o": inner ** -0.5,
-        "wo": config.d_ff ** -0.5}
-    for name, weight in t5.named_parameters():
-        if weight.dim() == 2:  # the norms stay at 1
-            weight.data.normal_(0, deviation[name.split(".")[-2]], generator=generator)
-    t5.fingerprint = checkpoint.fingerprint(checkpoint.published(t5))
-    return t5
+    return checkpoint.draw(T5(config), seed)
 
 
-# ----------------------------------------------------------- the command line
 
 if __name__ == "__main__":
     flags.run(lambda: show.of_model(load), "model.py")

@@ -34,6 +34,9 @@ from model import PAD, pad, shift_right, target_log_probs
 from plumbing.adapter import from_file, load, load_peft, save  # noqa: F401: a prompt on disk
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
+# What a forward pass costs beside its positions, in positions. A CPU's is measured, a GPU's worked
+# out (docs/fast.md); not anew at each start: another cut rounds otherwise, and no run would repeat.
+PART = {"cpu": 100, "cuda": 4000}
 SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
 
 
@@ -123,27 +126,37 @@ class Promptless(nn.Module):
 # --------------------------------------------------------------- batches of rows
 
 
-def in_parts(rows, tokens, length=0):
-    """Cut rows, (key, input ids, …), into parts of similar length and at most so many positions.
+def in_parts(rows, tokens, length=0, device="cpu"):
+    """Cut rows, (key, input ids, …), into parts of similar length, the cheapest way.
 
-    A part is one forward pass, as wide as its longest row, and its positions are counted with
-    the prompt's and the padding. Rows of similar length need little padding, and a loss that is
-    summed row by row does not mind where a row stands: the parts of a step give the same
-    gradient as the whole. A step that fits is one part, whatever its padding.
+    A part is one forward pass, as wide as its longest row, of at most so many positions, the
+    prompt's and the padding counted. Its price is its positions and PART more. A loss that is
+    summed row by row does not mind where a row stands: the parts of a step give the gradient of
+    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text.
 
-    >>> [[key for key, _ in part] for part in in_parts(
-    ...     [("a", [5, 1]), ("b", [5, 6, 7, 8, 1]), ("c", [5, 6, 1])], tokens=8)]
+    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + PART
+    >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]
     [['a', 'c'], ['b']]
     """
-    rows = sorted(rows, key=lambda row: len(row[1]))
-    part = []
-    for row in rows:
-        if part and (len(part) + 1) * (length + len(row[1])) > tokens:
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part
+    rows, part = sorted(rows, key=lambda row: len(row[1])), PART.get(device, PART["cuda"])
+    widths = [length + len(row[1]) for row in rows]
+
+    def price(start, end):
+        passes = -(-(end - start) // max(1, tokens // widths[end - 1]))
+        return cheapest[start] + (end - start) * widths[end - 1] + passes * part
+
+    cheapest, before = {0: 0}, {}  # of the rows up to an end; where their last part begins
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or widths[end] > widths[end - 1]:
+            before[end] = min(cheapest, key=lambda start: price(start, end))
+            cheapest[end] = price(before[end], end)
+    ends = [len(rows)] if rows else []
+    while ends and before[ends[-1]]:
+        ends.append(before[ends[-1]])
+    for end in reversed(ends):
+        most = max(1, tokens // widths[end - 1])
+        for start in range(before[end], end, most):
+            yield rows[start:min(start + most, end)]
 
 
 @torch.no_grad()
@@ -159,7 +172,8 @@ def ask(t5, bank, rows, kinds, tokens=8192, sure=False):
     to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).
     """
     answers = [None] * len(rows)
-    for part in in_parts([(i, row[1]) for i, row in enumerate(rows)], tokens, bank.length):
+    for part in in_parts([(i, row[1]) for i, row in enumerate(rows)], tokens, bank.length,
+                         t5.device.type):
         places = [i for i, _ in part]
         ids = pad([row for _, row in part], t5.device)
         index = torch.tensor([rows[i][0] for i in places], device=t5.device)

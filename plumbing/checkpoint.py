@@ -162,6 +162,20 @@ def fingerprint(tensors):
     return digest.hexdigest()[:16]
 
 
+def draw(t5, seed):
+    """Give a T5 random weights on the scales of the T5 paper's own code, and their fingerprint."""
+    config, generator = t5.config, torch.Generator().manual_seed(seed)
+    D, inner = config.d_model, config.num_heads * config.d_kv
+    deviation = dict.fromkeys(("k", "v", "wi", "wi_0", "wi_1", "table"), D ** -0.5) | {
+        "shared": 1.0, "lm_head": 1.0, "q": (D * config.d_kv) ** -0.5, "o": inner ** -0.5,
+        "wo": config.d_ff ** -0.5}
+    for name, weight in t5.named_parameters():
+        if weight.dim() == 2:  # the norms stay at 1
+            weight.data.normal_(0, deviation[name.split(".")[-2]], generator=generator)
+    t5.fingerprint = fingerprint(published(t5))
+    return t5
+
+
 def write(folder, config, tensors):
     """Write config.json and model.safetensors as the reference implementation reads them."""
     config |= {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"],

@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 from plumbing import readers
+from plumbing.tokenizer import UNK
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,16 +129,35 @@ def read_file(name, task, path, train):
     return examples
 
 
-def read_inputs(name, task, file):
-    """Examples whose targets are "", of a .txt or of a file in the task's own format; told, too.
+def tell_of_ids(name, longest, inputs, cut, dev, cut_dev):
+    """Say how many inputs, as ids, were too long, and whether the vocabulary knows their words."""
+    if cut or cut_dev:
+        print(f"{name}: {cut} of {len(inputs)} training inputs and {cut_dev} of {len(dev)} dev "
+              f"inputs cut to {longest} tokens", flush=True)
+    unknown = sum(ids.count(UNK) for ids in inputs) / sum(map(len, inputs))
+    if unknown > 0.01:
+        print(f"{name}: {100 * unknown:.1f} % of its input tokens are unknown to this model's "
+              "vocabulary, which was made for another kind of text", flush=True)
 
-    Raises ValueError as read_split does, and for a generated task, which has no format.
+
+def read_inputs(name, task, source, generated):
+    """Examples whose targets are "".
+
+    source     a .txt file, an input a line; a file in the task's own format, with labels or
+               without; or of a generated task a number: so many more
+    generated  number -> as many (text, target)
+    Tells what was odd. Raises ValueError as read_split does, and for a source that this task
+    cannot have.
     """
-    path = Path(file)
+    if source.isdecimal():
+        if task.files:
+            raise ValueError(f"{name} is not generated: give --unlabelled a file, not {source}")
+        return [Example(text, "") for text, _ in generated(int(source))]
+    path = Path(source)
     if path.suffix == ".txt":
         task = dataclasses.replace(task, input="{text}", cut="", read=readers.read_txt, rows=None)
     elif not task.files:
-        raise ValueError(f"{name} is generated and has no format: --unlabelled {file} is no .txt")
+        raise ValueError(f"{name} is generated and has no format: --unlabelled {path} is no .txt")
     examples, notes = read_split(task, path, labels=False)
     tell(name, path, notes)
     return examples

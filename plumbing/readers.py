@@ -55,6 +55,11 @@ def read_tsv(path, header=None):
                 yield place, dict(zip(header, cells)) if len(cells) == len(header) else short
 
 
+def read_cola(path):
+    """A tsv without a header."""
+    return read_tsv(path, ("source", "label", "mark", "sentence"))
+
+
 def read_txt(path):
     """A line is a text, whatever the task."""
     with open_text(path) as file:
@@ -221,6 +226,11 @@ def read_ontonotes(path, predicates=False):
                     yield place, at(place, predicate_row, words, cells)
             else:
                 yield place, sentence_row(words, at(place, bracketed, columns[10]))
+
+
+def read_conll12(path):
+    """The same files for their predicates."""
+    return read_ontonotes(path, predicates=True)
 
 
 def read_conll05(path):

@@ -130,6 +130,39 @@ def test_attention_of_two_tokens(small):
     torch.testing.assert_close(out, torch.tensor([[[3 / 5, 2 / 5, 0, 0], [1 / 7, 6 / 7, 0, 0]]]))
 
 
+def test_few_queries_need_no_keys():
+    """`absorbed` against keys and values, with its gradient: equal to 1e-5 of the largest."""
+    config = Config(vocab_size=8, d_model=24, d_kv=6, d_ff=4, num_layers=1, num_decoder_layers=1,
+                    num_heads=4)
+    generator = torch.Generator().manual_seed(0)
+    attention = model.Attention(config).requires_grad_(False)
+    bias = torch.zeros(2, 1, 1, 9).masked_fill(torch.arange(9) > torch.tensor([[8], [5]])
+                                               [:, None, None], model.MASKED)
+    found = []
+    for way in ("absorbed", "keys"):
+        x, memory = (torch.randn(2, n, 24, generator=generator.manual_seed(n)).requires_grad_()
+                     for n in (3, 9))
+        seen = (memory,) if way == "absorbed" else attention.keys_values(memory)
+        out = (attention.absorbed if way == "absorbed" else attention)(x, *seen, bias)
+        out.square().sum().backward()
+        found.append((out.detach(), x.grad, memory.grad))
+        assert not memory.grad[1, 6:].any()  # nothing comes back from what may not be seen
+    assert all(relative_error(a, b) < 1e-5 for a, b in zip(*found))
+
+
+def test_short_targets_are_absorbed_and_long_ones_are_not(t5, monkeypatch):
+    K, asked = t5.config.d_kv, []
+    real = model.Attention.absorbed
+    monkeypatch.setattr(model.Attention, "absorbed", lambda self, x, *rest: (
+        asked.append(x.shape[1]), real(self, x, *rest))[1])
+    memory, mask = torch.randn(1, 5, t5.config.d_model), torch.ones(1, 5)
+    for tokens in (K // 2, K // 2 + 1):
+        t5.decode(torch.full((1, tokens), 3), memory, mask)
+    assert asked == [K // 2] * t5.config.num_decoder_layers
+    t5.decode(torch.full((1, 1), 3), memory, mask, [])  # a cache keeps keys and values
+    assert len(asked) == t5.config.num_decoder_layers
+
+
 def test_target_log_probs():
     # Even logits over V = 4: each token costs ln 4, padding nothing.
     even = model.target_log_probs(torch.zeros(1, 3, 4), torch.tensor([[3, EOS, PAD]]))
@@ -291,6 +324,32 @@ def test_a_frozen_model_passes_gradients_to_its_prompts(t5, case):
     t5.score_labels(t5.encode(x, mask), mask, LABELS).sum().backward()
     assert prompts.grad.isfinite().all() and (prompts.grad.abs().sum(-1) > 0).all()
     assert all(weight.grad is None for weight in t5.parameters())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_recomputing_gives_the_same_gradient_and_keeps_less(t5, case, dropout):
+    """Bit for bit, with dropout too; of an encoder block only its input (B, S, D) is kept."""
+    found, known = [], {p.untyped_storage().data_ptr() for p in t5.parameters()}
+    for t5.recompute in (False, True):
+        t5.dropout = dropout
+        embedded = t5.embed(case["ids"]).detach().requires_grad_()
+        torch.manual_seed(0)
+        kept = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            memory = t5.encode(embedded, case["mask"])
+        memory.square().sum().backward()
+        B, S = case["mask"].shape
+        bias = B * t5.config.num_heads * S * S  # is there once in both
+        found.append((sum(n for at, n in kept.items() if at not in known) - bias,
+                      memory.detach(), embedded.grad))
+    (much, *one), (little, *other) = found
+    assert all(torch.equal(a, b) for a, b in zip(one, other))
+    assert 0 < little < 0.3 * much
 
 
 def test_dropout_is_off_unless_set(t5, case):

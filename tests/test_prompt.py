@@ -6,6 +6,7 @@ Oracle: numbers small enough to check by eye, and each prompt alone.
 """
 
 import doctest
+import itertools
 import json
 import types
 
@@ -144,8 +145,32 @@ def test_parts_hold_rows_of_similar_length_within_the_budget():
     assert parts(18, length=3) == ["aec", "d", "b"]
     assert parts(17, length=3) == ["ae", "c", "d", "b"]
     assert parts(45) == ["aecdb"]  # five rows as wide as the longest
-    assert parts(44) == ["aecd", "b"]
+    assert parts(44) == ["aec", "db"]  # two passes in any case: 9 + 18 positions, not 32 + 9
     assert list(prompt.in_parts([], 8)) == []
+
+
+def test_a_batch_is_cut_the_cheapest_way():
+    """Against every way to cut it: each part costs its rows times its width, and PART."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        lengths = torch.randint(1, 250, (8,), generator=generator).sort().values.tolist()
+        found = [[len(ids) for _, ids in part] for part in prompt.in_parts(
+            [(None, [7] * length) for length in lengths], 10 ** 6)]
+
+        def price(parts):
+            return sum(len(part) * max(part) + prompt.PART["cpu"] for part in parts)
+
+        ways = []
+        for k in range(8):
+            for cut in itertools.combinations(range(1, 8), k):
+                ways.append([lengths[a:b] for a, b in itertools.pairwise((0, *cut, 8))])
+        assert sum(found, []) == lengths and price(found) == min(map(price, ways))
+
+
+def test_a_gpu_is_given_larger_parts():
+    rows = [(None, [7] * length) for length in (10, 500)]
+    assert [len(list(prompt.in_parts(rows, 8192, device=kind))) for kind in ("cpu", "cuda")] == [
+        2, 1]
 
 
 LABELS = torch.tensor([[7, 1, 0], [8, 9, 1]])
