@@ -41,7 +41,7 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import device, flags, grid, report, states
+from plumbing import device, flags, grid, ranks, report, states
 from plumbing.download import checkpoint
 from plumbing.flags import option
 from toy import world
@@ -112,24 +112,6 @@ class Recipe:
                                      "3.1.1)", at_least=0, below=1, decides=("finetune",))
 
 
-@dataclasses.dataclass(frozen=True)
-class Workshop:
-    """What all runs of one command share. Nothing in it changes but how far the work is."""
-
-    t5: model.T5  # frozen
-    tokenizer: data.Tokenizer
-    folder: Path  # of the T5
-    name: str  # of the T5, as it was given
-    dtype: str
-    recipe: Recipe
-    tokens: int  # positions in one forward pass
-    home: states.Home
-
-    @property
-    def fingerprint(self):
-        return f"{self.t5.fingerprint}-{self.tokenizer.fingerprint}"
-
-
 # ----------------------------------------------------------------------- a start
 
 
@@ -164,8 +146,10 @@ def parts(shop, work, step):
             rows += [((n, i), task.input(i), teachers.told.get((n, i), [model.EOS]), False)
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
-    for cut in prompt.in_parts(rows, shop.tokens, work.bank.length):
-        yield distill.Rows.of(cut, *shares, work.t5.device)
+    rows = ranks.mine(rows, lambda row: row[0][1])
+    where = work.t5.device
+    for cut in prompt.in_parts(rows, shop.tokens, work.bank.length, where.type):
+        yield distill.Rows.of(cut, *shares, where)
 
 
 def gradients(shop, work, step, scaler, explain=False):
@@ -194,6 +178,7 @@ def gradients(shop, work, step, scaler, explain=False):
         ce.index_add_(0, part.index, terms.ce.detach())
         kd.index_add_(0, part.index, terms.kd.detach())
         positions += part.ids.numel()
+    ranks.add(list(bank.parameters()), ce, kd, *sum(apart, []))
     alike = [transferability.cosine(*pair) for pair in zip(*apart)]
     return ce.tolist(), kd.tolist(), [alike[n] if explain and run.teachers else None
                                       for n, run in enumerate(runs)], positions
@@ -202,7 +187,8 @@ def gradients(shop, work, step, scaler, explain=False):
 def dev_scores(t5, bank, task, places, tokens):
     """The task's first metric of each prompt of the bank on these places of dev, in percent."""
     rows = [(n, task.dev_ids[i], "all") for n in range(len(bank)) for i in places]
-    texts = task.texts(prompt.ask(t5, bank, rows, {"all": task.kind(t5.device)}, tokens))
+    texts = task.texts(ranks.shared(rows, lambda mine: prompt.ask(
+        t5, bank, mine, {"all": task.kind(t5.device)}, tokens)))
     return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
             for n in range(len(bank))]
 
@@ -323,6 +309,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
     form: of distill.FORMS, for the runs that have teachers.
     """
     home, recipe, results = shop.home, shop.recipe, [None] * len(runs)
+    ranks.wait("rows")  # all that was trained before is on disk
     decided = states.decided_by("prompt", shop, task, runs, recipe.dropout, form)
     for n, (run, by) in enumerate(zip(runs, decided)):  # what is there already
         folder, said = home.found(home.trained(task.name, run.seed, by), "prompt.json", by,
@@ -445,17 +432,21 @@ def parse_arguments(argv=None):
 def open_workshop(args):
     """The Workshop of a command. Says what runs where, and with which recipe."""
     where, dtype, why = device.choose(args.device, args.dtype, "finetune" in args.approach)
-    folder = checkpoint(args.model, cache=args.cache)
-    shop = Workshop(model.load(folder, device.DTYPES[dtype], where),
-                    data.Tokenizer(folder / "spiece.model"), folder,
-                    "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
-                    args.tokens, states.Home(args.out, args.resume))
+    folder, home = checkpoint(args.model, cache=args.cache), states.Home(args.out, args.resume)
+    if not args.dtype and where == "cpu":
+        dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
+    shop = states.Workshop(model.load(folder, device.DTYPES[dtype], ranks.device(where)),
+                           data.Tokenizer(folder / "spiece.model"), folder,
+                           "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
+                           args.tokens, home)
+    shop.t5.recompute = args.recompute
     report.device(shop, f"{where} ({why})", args.said)
     return shop
 
 
 def main(argv=None):
     args = parse_arguments(argv)
+    ranks.start(args.split)
     shop, seeds = open_workshop(args), range(args.first_seed, args.first_seed + args.seeds)
     # All tasks first: a missing file should not wait until the others have been trained. Few labels
     # are a target's alone: a source, even the same task, has all of its own.
@@ -463,15 +454,17 @@ def main(argv=None):
     encoded = {(name, recipe): data.Encoded(name, shop.tokenizer, recipe, args.data, args.cache)
                for names, recipe in ((args.target, shop.recipe), (args.source, whole))
                for name in names}
-    shop.home.planned, wholes = flags.planned_rows(args), []
-    prompts = {name: source_prompt(shop, encoded[name, whole]) for name in args.source}
-    for name in args.target:
-        target, alone = encoded[name, shop.recipe], prompt.Promptless(shop.t5)
-        [promptless] = dev_scores(shop.t5, alone, target, target.report, args.tokens)
-        report.opening(target, promptless)
-        others = {source: vectors for source, vectors in prompts.items() if source != name}
-        found, similar = transfer(shop, target, others, args.approach, seeds)
-        wholes.append(report.write(shop, target, seeds, found, similar, promptless))
+    shop.home.planned = flags.planned_rows(args)
+    for sources, targets in ranks.turns(args.source, args.target):  # one, but for --split pairs
+        prompts = {name: source_prompt(shop, encoded[name, whole]) for name in sources}
+        wholes = []
+        for name in targets:
+            target, alone = encoded[name, shop.recipe], prompt.Promptless(shop.t5)
+            [promptless] = dev_scores(shop.t5, alone, target, target.report, args.tokens)
+            report.opening(target, promptless)
+            others = {source: vectors for source, vectors in prompts.items() if source != name}
+            found, similar = transfer(shop, target, others, args.approach, seeds)
+            wholes.append(report.write(shop, target, seeds, found, similar, promptless))
     grid.write(shop.home, wholes)
 
 

@@ -19,6 +19,7 @@ import os
 import sys
 from pathlib import Path
 
+from plumbing import ranks
 from plumbing.download import published
 
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
@@ -127,9 +128,13 @@ def train_parser(description, recipe, approaches):
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
-        "(default: bf16 on a GPU that has it, else fp32)")
+        "(default: bf16 on a GPU that has it, and on a CPU that is measured to be faster in it)")
     add("--tokens", type=int, default=8192, help="positions, prompt and padding counted, in one "
         "forward pass, for memory; changes rounding, with dropout or fp16 more (default: 8192)")
+    add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
+        "share: each step's rows, or whole sources and targets (default: rows)")
+    add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "
+        "and compute it again: a third slower, in a part of the memory")
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")
     add_options(parser, recipe)
@@ -210,8 +215,15 @@ def run(main, program):
         main()
         sys.stdout.flush()
     except ValueError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        if ranks.writes():  # of several processes with the same to say, one
+            print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        if ranks.size() == 1:
+            raise
+        print(f"{program}: process {ranks.rank()} of {ranks.size()} stopped, as another of them "
+              f"ended ({str(error).splitlines()[0]}); the same command goes on", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -23,9 +23,13 @@ from pathlib import Path
 
 import torch
 
+from plumbing import ranks
+
 
 def write_whole(path, write):
     """Call write(temporary path), then give the file its name: whole or not at all."""
+    if not ranks.writes():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         write(Path(scratch) / path.name)
@@ -41,7 +45,8 @@ def whole_folder(folder):
         new = Path(scratch) / "new"
         new.mkdir()
         yield new
-        for attempt in itertools.count():  # another process may want the same name, too
+        for attempt in itertools.count() if ranks.writes() else ():
+            # Another process may want the same name, too.
             with contextlib.suppress(FileNotFoundError):
                 os.rename(folder, Path(scratch) / f"old{attempt}")
             try:
@@ -79,8 +84,9 @@ class Home:
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
 
     def log(self, **entry):
-        with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
+        if ranks.writes():
+            with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
 
     def trained(self, task, seed, decided_by):
         """The folder of what became of one run."""
@@ -117,12 +123,13 @@ class Home:
 
     def forget(self, path):
         """The state of a pass that is finished."""
-        path.unlink(missing_ok=True)  # another process may have been faster
+        if ranks.writes():
+            path.unlink(missing_ok=True)  # another process may have been faster
 
     def link(self, folder, name):
         """The files of a folder under another name as well; of large ones no second copy."""
         with whole_folder(self.out / name) as new:
-            for file in folder.iterdir():
+            for file in folder.iterdir() if ranks.writes() else ():
                 if file.stat().st_size > 1 << 20:
                     with contextlib.suppress(OSError):  # a file system without links
                         os.link(file, new / file.name)
@@ -135,6 +142,24 @@ class Home:
             return "?"
         left = (time.time() - self.begun) * max(0.0, self.planned / self.done - 1)
         return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """What all runs of one command share. Nothing in it changes but how far the work is."""
+
+    t5: object  # a model.T5, frozen
+    tokenizer: object
+    folder: Path  # of the T5
+    name: str  # of the T5, as it was given
+    dtype: str
+    recipe: object  # a train.Recipe
+    tokens: int  # positions in one forward pass
+    home: Home
+
+    @property
+    def fingerprint(self):
+        return f"{self.t5.fingerprint}-{self.tokenizer.fingerprint}"
 
 
 @dataclasses.dataclass

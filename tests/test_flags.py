@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -324,6 +325,25 @@ def test_the_device_and_its_numbers(monkeypatch):
     assert device.choose(dtype="fp16")[1] == "fp16"
     with pytest.raises(ValueError, match="finetune needs --dtype bf16 or fp32"):
         device.choose(dtype="fp16", tuning=True)
+
+
+def test_a_cpu_takes_the_type_that_it_is_faster_in_and_stays_with_it(monkeypatch, tmp_path):
+    kept, speeds = tmp_path / "dtype.json", iter([2.5, 0.3])
+    monkeypatch.setattr(device, "bf16_speed", lambda D, ff: next(speeds))
+    said = f"found; bf16 measured 2.5 times as fast as fp32 at 768 x 3072, {kept}"
+
+    def measured(D, ff, kept=kept):
+        return device.measured(types.SimpleNamespace(d_model=D, d_ff=ff), kept, "found")
+
+    assert measured(768, 3072) == measured(768, 3072) == ("bf16", said)  # not measured again
+    assert measured(512, 1024)[0] == "fp32"
+    assert json.loads(kept.read_text()) == {"768 x 3072": 2.5, "512 x 1024": 0.3}
+    assert measured(128, 256, tmp_path / "none") == ("fp32", "found")  # the toy world's
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_products_that_are_measured_are_timed():
+    assert 0.01 < device.bf16_speed(256, 512, rounds=1) < 100
 
 
 # ------------------------------------------------------------------------ how it ends

@@ -8,8 +8,10 @@ teachers are in tests/test_students.py; what is left on disk, and what is traine
 tests/test_states.py.
 """
 
+import dataclasses
 import doctest
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ import prompt
 import train
 import transferability
 from distill import FORMS, Run
-from plumbing import flags, states
+from plumbing import device, flags, states
 from toy import world
 from workbench import FAST, encoded, few, same, shop_in, some_runs, step_of  # noqa: F401: a fixture
 
@@ -158,6 +160,31 @@ def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(tmp_pa
         assert bank.prompts[0].grad.dtype == torch.float32
     assert shop.t5.shared.weight.dtype == torch.bfloat16
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_fp16_trains_a_t5_whose_feed_forward_leaves_its_range(tmp_path):
+    """wo a million times as large: its products are beyond 65,504, and the next norm undoes that.
+
+    On the CPU, which the command refuses as it has no use for fp16, but which can compute in it.
+    """
+    t5 = model.load(world.MODEL)
+    t5.encoder.blocks[1].ff.wo.weight.mul_(1e6)
+    model.save(t5, tmp_path / "t5")
+    shop, losses = shop_in(tmp_path), []
+    task = encoded(shop)
+    run = Run("prompt", 0, 4, train.fresh_prompt(shop, task, 0))
+    for dtype in ("fp32", "fp16"):
+        shop = dataclasses.replace(shop, dtype=dtype, t5=model.load(
+            tmp_path / "t5", device.DTYPES[dtype]))
+        [ce], _, _, bank, _ = step_of(shop, task, [run])
+        losses.append(ce)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]
+    ff, x = shop.t5.encoder.blocks[1].ff, torch.ones(1, 1, 128).half()
+    assert ff(x).isfinite().all()
+    assert not (ff.wi(x).relu() @ ff.wo.weight.half().T).isfinite().all()  # without care
+    [result] = train.train_prompts(shop, task, [run], "fp16")  # with a GradScaler
+    assert result.best.isfinite().all() and not torch.equal(result.best, run.start)
+    assert all(math.isfinite(ce) for _, ce, *_ in result.terms)
 
 
 def test_a_run_that_has_ended_has_no_rows_and_no_gradient(tmp_path):

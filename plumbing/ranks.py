@@ -1,0 +1,113 @@
+"""Several processes at one command, as torchrun starts them; torch.distributed is the engine.
+
+    torchrun --nproc_per_node=8 train.py …                  --split rows: each step's rows
+    torchrun --nproc_per_node=8 train.py … --split pairs    sources, then targets, whole
+
+By rows every process has the T5 and all prompts, and trains and scores its share of the rows; what
+travels is the gradients of the prompts. By pairs each works alone on the sources and targets that
+it is dealt, in one --out folder, and the first of them then writes the grid from what is there.
+One process alone: the same calls, which then do nothing.
+"""
+
+import datetime
+import os
+import sys
+
+import torch
+import torch.distributed as dist
+
+_split = "rows"
+
+
+def start(split):
+    """Join the other processes, if torchrun has started any. All but the first fall silent."""
+    global _split
+    _split = split
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+        # Days, as by pairs one may have to wait for another's whole share; torchrun ends the rest
+        # at once if one of them dies.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                                timeout=datetime.timedelta(days=30))
+        if dist.get_rank():
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def rank():
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size():
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def by(split):
+    """Whether there are several processes, which share the work in this way."""
+    return size() > 1 and _split == split
+
+
+def writes():
+    """Whether this process writes files: by rows all have the same to write, and one does."""
+    return rank() == 0 or not by("rows")
+
+
+def device(where):
+    """The device of this process: on a machine with several GPUs one each."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if where == "cuda" and size() > 1 else where
+
+
+def wait(split):
+    """Until all are here; of this way of sharing alone."""
+    if by(split):
+        dist.barrier()
+
+
+def agreed(value):
+    """The first process's value, whatever the others have found."""
+    values = [value]
+    if size() > 1:
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def turns(sources, targets):
+    """The (sources, targets) that this process works on, one after the other.
+
+    All at once; by pairs first its share of the sources, when all are done its share of the
+    targets, and at last the first process everything, which it then only reads.
+    """
+    if not by("pairs"):
+        yield sources, targets
+        return
+    yield sources[rank()::size()], []
+    wait("pairs")
+    yield sources, targets[rank()::size()]
+    wait("pairs")
+    yield ([], []) if rank() else (sources, targets)
+
+
+def mine(rows, place):
+    """This process's share of a step's rows, by the place of each row's example.
+
+    So an example goes to the same process in every epoch, and so does what a teacher made of it.
+    """
+    return [row for row in rows if place(row) % size() == rank()] if by("rows") else rows
+
+
+def add(parameters, *tensors):
+    """Sum the gradients of the parameters, and some tensors, over all processes, in place."""
+    if by("rows"):
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for tensor in (*(p.grad for p in parameters), *tensors):
+            dist.all_reduce(tensor)
+
+
+def shared(rows, do):
+    """do(rows), an answer for each row, the rows dealt out among all: every one has all answers."""
+    if not by("rows"):
+        return do(rows)
+    every, answers = [None] * size(), [None] * len(rows)
+    dist.all_gather_object(every, do(rows[rank()::size()]))
+    for k, some in enumerate(every):
+        answers[k::size()] = some
+    return answers

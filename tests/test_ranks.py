@@ -1,0 +1,132 @@
+"""Several processes at one training, as torchrun starts them: python -m pytest tests/test_ranks.py
+
+Oracle: one process that does the same alone. Two processes of gloo, on this machine's CPU.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import prompt
+from plumbing import ranks
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 4 --evals 2 --max-dev 30 "
+         "--source toy-nli --target toy-cb").split()
+
+
+def start(out, *flags):
+    """The two processes of a run, each as torchrun would start it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [subprocess.Popen(
+        [sys.executable, "train.py", *SMALL, "--out", str(out), *flags], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for rank in range(2)]
+
+
+def ended(processes):
+    """(status, what it said, what it said of errors) of each."""
+    said = [process.communicate(timeout=300) for process in processes]
+    return [(p.returncode, *texts) for p, texts in zip(processes, said)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone")
+    subprocess.run([sys.executable, "train.py", *SMALL, "--out", str(out)], cwd=ROOT, check=True,
+                   capture_output=True)
+    return out
+
+
+def prompts(out):
+    """name of approach -> its prompt (P, D)."""
+    return {"prompt": prompt.load(out / "prompts" / "toy-cb-0")[0]} | {
+        path.name: prompt.load(path)[0]
+        for path in (out / "toy-nli-to-toy-cb" / "prompts").iterdir()}
+
+
+def logged(out):
+    """How often each line of the log is there, but for its times."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return sorted((line["pass"], line["step"]) for line in lines)
+
+
+def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
+    (status, said, wrong), (other, silent, _) = ended(start(tmp_path))
+    assert (status, other, silent) == (0, 0, ""), wrong
+    assert "panda toy-nli: CE" in said and "| panda | toy-nli |" in said
+    one, two = prompts(alone), prompts(tmp_path)
+    assert set(one) == set(two) == {"prompt", "pot-0", "panda-0"}
+    for name in one:  # rounding, which AdamW makes larger where a gradient is nearly 0
+        assert (one[name] - two[name]).norm() < 1e-3 * one[name].norm(), name
+    assert logged(alone) == logged(tmp_path)  # one process writes
+    assert not list((tmp_path / "passes").iterdir())
+
+
+def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(tmp_path):
+    flags = "--steps", "40", "--evals", "40", "--approach", "prompt"
+    processes = start(tmp_path, *flags)
+    while not (tmp_path / "passes").exists() or not list((tmp_path / "passes").glob("*.pt")):
+        assert processes[0].poll() is None
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGKILL)
+    (status, _, wrong), _ = ended(processes)
+    assert status == 1
+    [line] = [line for line in wrong.splitlines() if line.startswith("train.py: ")]
+    assert "process 0 of 2 stopped, as another of them ended" in line
+    assert "the same command goes on" in line and "Traceback" not in wrong
+    (status, said, wrong), _ = ended(start(tmp_path, *flags))
+    assert status == 0 and "going on from step" in said, wrong
+
+
+def test_an_error_is_said_once(tmp_path):
+    found = ended(start(tmp_path, "--target", "toy-xy"))
+    assert [status for status, *_ in found] == [2, 2]
+    assert "".join(wrong for *_, wrong in found).count("unknown task 'toy-xy'") in (1, 2)
+
+
+def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
+    """By torchrun itself: two sources and two targets, and the grid of what both have done."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0",
+         "train.py", *SMALL, "--approach", "prompt,pot", "--split", "pairs", "--source",
+         "toy-nli,toy-sst2", "--target", "toy-cb,toy-rte", "--out", str(tmp_path)], cwd=ROOT,
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("grid*")} == {
+        "grid.json", "grid.md", "grid-pot.svg"}
+    runs = logged(tmp_path)
+    assert len(runs) == len(set(runs)), "a run was trained twice"
+    assert len([path for path in (tmp_path / "trained").iterdir()]) == 2 + 4  # read: the sources
+
+
+def test_one_process_alone_does_nothing_of_it():
+    rows = [((0, place), "ids") for place in range(5)]
+    assert ranks.mine(rows, lambda row: row[0][1]) is rows
+    assert ranks.shared(rows, len) == 5 and ranks.agreed("fp32") == "fp32"
+    assert list(ranks.turns(["a"], ["b"])) == [(["a"], ["b"])] and ranks.device("cuda") == "cuda"
+    p = torch.nn.Parameter(torch.zeros(2))
+    ranks.add([p])
+    assert p.grad is None
+
+
+def test_an_example_is_always_the_same_processs(monkeypatch):
+    monkeypatch.setattr(ranks, "by", lambda split: split == "rows")
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    rows, shares = [((n, place), "ids") for n in range(2) for place in range(7)], []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        shares.append(ranks.mine(rows, lambda row: row[0][1]))
+    assert sorted(sum(shares, [])) == rows
+    assert [{place for (_, place), _ in share} for share in shares] == [{0, 3, 6}, {1, 4}, {2, 5}]
