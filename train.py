@@ -146,7 +146,7 @@ def parts(shop, work, step):
             rows += [((n, i), task.input(i), teachers.told.get((n, i), [model.EOS]), False)
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
-    rows = ranks.mine(rows, lambda row: row[0][1])
+    rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
     where = work.t5.device
     for cut in prompt.in_parts(rows, shop.tokens, work.bank.length, where.type):
         yield distill.Rows.of(cut, *shares, where)
@@ -178,7 +178,7 @@ def gradients(shop, work, step, scaler, explain=False):
         ce.index_add_(0, part.index, terms.ce.detach())
         kd.index_add_(0, part.index, terms.kd.detach())
         positions += part.ids.numel()
-    ranks.add(list(bank.parameters()), ce, kd, *sum(apart, []))
+    ranks.add(list(bank.parameters()), ce, kd, *sum(apart, []))  # of all processes
     alike = [transferability.cosine(*pair) for pair in zip(*apart)]
     return ce.tolist(), kd.tolist(), [alike[n] if explain and run.teachers else None
                                       for n, run in enumerate(runs)], positions

@@ -6,8 +6,8 @@ the approach and its source), similarities by source, one for each seed.
 
 import statistics
 
-from plumbing import pictures
-from plumbing.states import write_json, write_whole
+from plumbing import pages, pictures
+from plumbing.states import write_json, write_text
 from plumbing.stats import (beyond_chance, mean_permutation_p, permutation_p, plus_minus, spearman,
                             spread)
 
@@ -128,6 +128,21 @@ def ranking(wholes):
             "scored, means over the seeds; p by shuffling the sources of each target.", "", *lines]
 
 
+def predictions(wholes):
+    """A picture for each measure, of what it said and what `pot` gained."""
+    gains = {pair: statistics.mean(each) for pair, each in gains_of(wholes, "pot").items()}
+    measures = {measure: {} for whole in wholes for seeds in whole["similarity"].values()
+                for measure in seeds[0]}
+    for whole in wholes if gains else ():
+        for source, seeds in whole["similarity"].items():
+            if (source, whole["target"]) in gains:
+                for measure in measures:
+                    measures[measure].setdefault(whole["target"], {})[source] = (
+                        statistics.mean(seed[measure] for seed in seeds),
+                        gains[source, whole["target"]])
+    return [pictures.prediction(measure, pairs) for measure, pairs in measures.items() if pairs]
+
+
 def page(wholes):
     """Lines of Markdown."""
     lines = ["Mean over the seeds, in brackets the gain over plain prompt tuning; * in a paired "
@@ -144,11 +159,11 @@ def write(home, wholes):
     write_json(home.out / "grid.json", {whole["target"]: {
         kind: whole[kind] for kind in ("metric", "seeds", "majority", "promptless", "scores",
                                        "curves", "similarity")} for whole in wholes})
-    head = ["# Sources and targets", "", f"model {wholes[0]['model']}", ""]
-    text = "\n".join(head + page(wholes)).rstrip() + "\n"
-    write_whole(home.out / "grid.md", lambda p: p.write_text(text, encoding="utf-8"))
-    for approach in approaches(wholes):
-        figure = pictures.transfer_matrix(approach, gains_of(wholes, approach))
-        write_whole(home.out / f"grid-{approach}.svg",
-                    lambda p, figure=figure: p.write_text(figure.svg(), encoding="utf-8"))
+    head, lines = ["# Sources and targets", "", f"model {wholes[0]['model']}", ""], page(wholes)
+    matrices = [pictures.transfer_matrix(approach, gains_of(wholes, approach))
+                for approach in approaches(wholes)]
+    write_text(home.out / "grid.md", "\n".join(head + lines).rstrip() + "\n")
+    write_text(home.out / "grid.html", pages.grid(matrices, predictions(wholes), lines))
+    for figure in matrices:
+        write_text(home.out / f"{figure.name}.svg", figure.svg())
     print(f"written to {home.out / 'grid.md'}", flush=True)

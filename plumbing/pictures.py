@@ -10,7 +10,7 @@ import numpy
 
 from plumbing import draw
 from plumbing.draw import said, width
-from plumbing.stats import benjamini_hochberg, spread, student_p
+from plumbing.stats import benjamini_hochberg, spearman, spread, student_p
 
 LEVEL = 0.05
 LOOKS = {"prompt": ("ink", "circle", True), "pot": ("blue", "circle", False),
@@ -40,11 +40,13 @@ def look(name):
 def bin_width(values):
     """Of nine bins around 0: the smallest of 1, 2, 5 times a power of ten that holds 98 in 100.
 
-    >>> bin_width([0.5, -9.0]), bin_width([])
-    (2.0, 1.0)
+    At least a half, or differences that nobody cares about would have the strongest colours.
+
+    >>> bin_width([0.5, -9.0]), bin_width([0.1])
+    (2.0, 0.5)
     """
     sizes = sorted(map(abs, values))
-    most = sizes[math.ceil(0.98 * len(sizes)) - 1] if sizes and sizes[-1] else 4.5
+    most = max(2.25, sizes[math.ceil(0.98 * len(sizes)) - 1])
     power = 10.0 ** math.floor(math.log10(most / 4.5))
     return next(power * k for k in (1, 2, 5, 10) if 4.5 * power * k >= most * (1 - 1e-9))
 
@@ -128,6 +130,23 @@ def blocks(rows, columns, values):
     sign = 1 if left[:, 0].sum() >= 0 else -1  # as it comes, the sign is the library's whim
     return ([rows[i] for i in numpy.argsort(-sign * left[:, 0], kind="stable")],
             [columns[i] for i in numpy.argsort(-sign * right[0], kind="stable")])
+
+
+def prediction(measure, pairs):
+    """One measure's similarities beside what was gained.
+
+    pairs: target -> source -> (similarity, gain), means over the seeds. In the title the mean over
+    the targets of Spearman's correlation over their sources.
+    """
+    ranks = [spearman(*zip(*mine.values())) for mine in pairs.values() if len(mine) > 2]
+    said_rank = said(statistics.mean(ranks), 2, True) if ranks else "–"
+    points = [draw.Series("", [pair], *look("pot")) for mine in pairs.values()
+              for pair in mine.values()]
+    return draw.scatter(
+        f"predicted-{measure}", f"{measure}: Spearman's, mean over targets, {said_rank}",
+        f"{len(points)} pairs of source and target by their similarity ({measure}) and what pot "
+        f"gained over plain prompt tuning. Spearman's correlation over the sources, the mean over "
+        f"{len(ranks)} targets: {said_rank}.", points, f"{measure} ({said_rank})", "gain, points")
 
 
 def transfer_matrix(approach, gains):

@@ -3,17 +3,27 @@
 The report of a target is made from one dict, `whole`, that JSON can hold: scores, curves and
 seconds by approach ("pot toy-nli": the approach and its source), the similarities by source.
 results.json of a pair is the part of it that has to do with one source.
+
+    python -m plumbing.report runs                   writes the pages of a run again
+    python -m plumbing.report runs/a runs/b          several runs beside each other
 """
 
+import argparse
 import dataclasses
+import json
 import math
+import shlex
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 
+from plumbing import flags, pages
+from plumbing.grid import head, row
+from plumbing.states import key_of, write_json, write_text
 from plumbing.stats import beyond_chance, gain, plus_minus
-from plumbing.states import key_of, write_json, write_whole
 
 
 def device(shop, where, recipe):
@@ -172,6 +182,33 @@ def of_pair(whole, source):
         name: statistics.mean(seed[name] for seed in each) for name in (each[0] if each else {})}}
 
 
+def write_pages(out, whole):
+    """report.md, report.html and results.json of a target and of each pair: the pairs' folders.
+
+    The target's results.json is all of `whole`, from which everything is written again.
+    """
+    def page(folder, title, shown):
+        lines = table(shown)
+        write_text(folder / "report.md", "\n".join([
+            f"# {title}", "", f"model {whole['model']}", "", *lines, "",
+            "Recipe: " + ", ".join(f"{n} {v}" for n, v in whole["config"].items())]) + "\n")
+        write_text(folder / "report.html", pages.report(shown, title, lines, sentence(
+            shown["scores"]) if len(shown["scores"]) > 1 else ""))
+
+    target, folders = whole["target"], []
+    for source in whole["similarity"] or [""]:
+        folder = out / (f"{source}-to-{target}" if source else target)
+        page(folder, f"{f'{source} to ' if source else ''}{target}", whole | {
+            "scores": {name: values for name, values in whole["scores"].items()
+                       if name.partition(" ")[2] in ("", source)},
+            "similarity": {source: whole["similarity"][source]} if source else {}})
+        write_json(folder / "results.json", of_pair(whole, source))
+        folders.append(folder)
+    page(out / target, target, whole)
+    write_json(out / target / "results.json", whole)
+    return folders
+
+
 def write(shop, target, seeds, found, similar, promptless):
     """Name what was trained, write results.json and report.md of each pair; print the report.
 
@@ -184,28 +221,92 @@ def write(shop, target, seeds, found, similar, promptless):
         "metric": target.task.metrics[0], "seeds": list(seeds), "majority": target.majority,
         "promptless": promptless, "similarity": similar,
         "epoch": math.ceil(len(target.mine(0)) / shop.recipe.batch),
-        "config": dataclasses.asdict(shop.recipe) | {"dtype": shop.dtype}}
+        "config": dataclasses.asdict(shop.recipe) | {"dtype": shop.dtype},
+        "date": time.strftime("%Y-%m-%d"), "command": shlex.join(
+            ["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
     whole["steps"] = {name: steps * {"prompt_2x": 2, "prompt_3x": 3}.get(name, 1) for name in found}
     for name, results in found.items():
         for seed, result in zip(whole["seeds"], results):
             home.link(result.folder, place_of(name, whole["target"], seed))
 
-    def page(folder, title, shown):
-        text = "\n".join([f"# {title}", "", f"model {whole['model']}", "", *table(shown), "",
-                          "Recipe: " + ", ".join(f"{n} {v}" for n, v in whole["config"].items())])
-        write_whole(folder / "report.md", lambda p: p.write_text(text + "\n", encoding="utf-8"))
-
-    target, folders = target.name, []
-    for source in whole["similarity"] or [""]:
-        folder = home.out / (f"{source}-to-{target}" if source else target)
-        mine = {name: values for name, values in whole["scores"].items()
-                if name.partition(" ")[2] in ("", source)}
-        write_json(folder / "results.json", of_pair(whole, source))
-        page(folder, f"{f'{source} to ' if source else ''}{target}", whole | {"scores": mine})
-        folders.append(folder)
-    page(home.out / target, target, whole)
-    write_json(home.out / target / "results.json", of_pair(whole, ""))
+    folders = write_pages(home.out, whole)
     print("", *table(whole), "", sep="\n")
     print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}",
           flush=True)
     return whole
+
+
+# ------------------------------------------------------------------- several runs
+
+
+def read(folder, needs=lambda whole: True):
+    """target -> results.json, of the targets of a run that have what a table needs."""
+    files = sorted(Path(folder).glob("*/results.json"))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    if not found:
+        raise ValueError(f"{folder} holds no */results.json: wanted the --out of a run")
+    found = {each["target"]: each for each in sorted(found, key=lambda each: "source" not in each)
+             if needs(each)}  # the target's own file rather than a pair's
+    if not found:
+        raise ValueError(f"{folder}: no run in it has what this table shows")
+    return found
+
+
+def starred(whole, name, base, other):
+    """A cell: the scores, with a star if they are other than another's by more than chance."""
+    scores, others = whole["scores"][name], base["scores"][other]
+    star = whole["seeds"] == base["seeds"] and beyond_chance(
+        [a - b for a, b in zip(scores, others)])
+    return plus_minus(scores) + " *" * star
+
+
+def rows_of_runs(runs):
+    """Plain prompt tuning: a row for each run, a column for each target that all of them have."""
+    first = next(iter(runs.values()))
+    targets = [target for target in first if all(target in run for run in runs.values())]
+    if not targets:
+        raise ValueError(f"{', '.join(runs)} have no target in common")
+    return head("run", *targets) + [
+        row(name, *(starred(run[t], "prompt", first[t], "prompt") for t in targets))
+        for name, run in runs.items()]
+
+
+def rows_of_targets(runs, approaches):
+    """A row for each target: majority class, T5 without a prompt, and these approaches."""
+    return head("task", "majority class", "no prompt", *approaches) + [
+        row(target, f"{whole['majority']:.1f}", f"{whole['promptless']:.1f}",
+            *(starred(whole, name, whole, approaches[0]) for name in approaches))
+        for run in runs.values() for target, whole in run.items()]
+
+
+def main():
+    """Write the pages of runs again, or one of several runs beside each other."""
+    parser = argparse.ArgumentParser(description="The pages of runs, from their results.json.")
+    parser.add_argument("folders", nargs="+", help="--out of a run, whose pages are written again; "
+                        "or of several, whose plain prompts are compared: a row for each run")
+    parser.add_argument("--columns", help="compare these approaches instead, comma-separated: a "
+                        "row for each target")
+    args = parser.parse_args()
+    wanted = flags.names(args.columns or "")
+    if {"pot", "panda"} & {name.partition("_")[0] for name in wanted}:
+        raise ValueError("pot and panda have a source: see the run's grid.md")
+    runs = {Path(folder).name: read(folder, lambda whole: {*wanted} <= {*whole["scores"]})
+            for folder in args.folders}
+    if wanted or len(runs) > 1:
+        lines = rows_of_targets(runs, wanted) if wanted else rows_of_runs(runs)
+        page = Path(args.folders[0]) / "compared.html"
+        note = ("Mean ± standard deviation over the seeds; * other than the first by more than "
+                "chance, in a t-test at 5 % over the same seeds.")
+        write_text(page, pages.whole_page("Runs beside each other", pages.as_html(
+            [note, *lines], "runs")))
+        print(*lines, sep="\n")
+    else:
+        [run] = runs.values()
+        for whole in run.values():
+            if "source" not in whole:  # not a pair's, which is a part of its target's
+                write_pages(Path(args.folders[0]), whole)
+    print(f"written to {page if wanted or len(runs) > 1 else args.folders[0]}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    flags.run(main, "report.py")

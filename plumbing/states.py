@@ -57,8 +57,12 @@ def whole_folder(folder):
                     raise
 
 
+def write_text(path, text):
+    write_whole(path, lambda new: new.write_text(text, encoding="utf-8"))
+
+
 def write_json(path, value):
-    write_whole(path, lambda new: new.write_text(json.dumps(value, indent=2) + "\n"))
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def checksum(tensor):

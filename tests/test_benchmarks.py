@@ -1,11 +1,10 @@
-"""What a cost is measured on, and how results are put side by side.
+"""What a cost is measured on, and how a study's claims are put together.
 
     python -m pytest tests/test_benchmarks.py
 
-Oracle: the work that each case must do, counted; tables of scores written by hand.
+Oracle: the work that each case must do, counted; claims worked out from the scores.
 """
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -17,7 +16,6 @@ import prompt
 
 sys.path.insert(0, str(Path(prompt.__file__).parent / "benchmarks"))
 import cost
-import table
 import verdicts
 from plumbing import stats
 from workbench import few, shop_in  # noqa: F401: few is a fixture
@@ -97,60 +95,6 @@ def test_stored_bytes_are_those_of_the_files(bench, tmp_path):
     count = sum(p.numel() for p in bench.t5.parameters())
     assert 4 * 2 * 128 < prompts < 4 * 2 * 128 + 2000  # the numbers, and what made them
     assert 4 * count < weights < 4 * count + 20000
-
-
-def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **more):
-    """A results.json with these scores."""
-    made = {"target": target, "source": source, "seeds": list(seeds), "majority": 50.0,
-            "promptless": 40.0, "scores": {"prompt": prompts} | others,
-            "config": {"metric": "panda"}} | more
-    file = folder / f"{source}-to-{target}" / "results.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(made))
-
-
-def test_runs_side_by_side_with_a_star_for_what_is_not_chance(tmp_path):
-    result(tmp_path / "short", "toy-cb", [60, 62, 64])
-    result(tmp_path / "short", "toy-ner", [90, 90, 90])  # which the others have not
-    result(tmp_path / "long", "toy-cb", [70, 72, 75])  # +10, +10, +11
-    result(tmp_path / "wide", "toy-cb", [50, 62, 77])  # -10, 0, +13
-    result(tmp_path / "wide", "toy-nli", [90, 90, 90])
-    result(tmp_path / "twin", "toy-cb", [70, 72, 75])  # other than the first, not than the second
-    result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # not comparable
-    runs = [tmp_path / name for name in ("short", "long", "wide", "twin", "late")]
-    assert table.scores(runs) == [
-        "| run | toy-cb |",
-        "|---|---|",
-        "| short | 62.0 ± 2.0 |",
-        "| long | 72.3 ± 2.5 * |",
-        "| wide | 63.0 ± 13.5 |",
-        "| twin | 72.3 ± 2.5 * |",
-        "| late | 92.0 ± 2.0 |"]
-    result(tmp_path / "other", "toy-nli", [1, 2, 3])
-    with pytest.raises(ValueError, match="short, other have no target in common"):
-        table.scores([tmp_path / "short", tmp_path / "other"])
-
-
-def test_approaches_across(tmp_path):
-    result(tmp_path, "toy-cb", [60, 62, 64], others={"finetune": [70, 72, 75]})
-    result(tmp_path, "toy-ner", [60, 62, 64])
-    assert table.columns([tmp_path], ["prompt", "finetune"]) == [
-        "| task | majority class | no prompt | prompt | finetune |", "|---|---|---|---|---|",
-        "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
-    for source in ("toy-nli", "toy-rte"):  # with sources, one row all the same
-        result(tmp_path / "two", "toy-cb", [60, 62, 64], source,
-               others={"panda_self": [60, 62, 64], "pot": [1, 2, 3]})
-    assert len(table.columns([tmp_path / "two"], ["prompt", "panda_self"])) == 3
-    with pytest.raises(ValueError, match="pot and panda have a source"):
-        table.columns([tmp_path / "two"], ["prompt", "pot"])
-
-
-def test_a_run_without_what_is_asked_is_named(tmp_path):
-    result(tmp_path, "toy-cb", [60, 62, 64])
-    with pytest.raises(ValueError, match="no run in it has what this table shows"):
-        table.columns([tmp_path], ["finetune"])
-    with pytest.raises(ValueError, match="wanted the --out of a run"):
-        table.scores([tmp_path / "toy-cb"])
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def test_what_is_written(tmp_path, capsys):
     assert page[4:] == grid.page(wholes)[:-1] and "| a | 72.3 (+10.3 *) |  |" in page
     picture = (tmp_path / "grid-pot.svg").read_text()
     assert "a to t: +10.33" in picture and {path.suffix for path in tmp_path.iterdir()} == {
-        ".json", ".md", ".svg"}
+        ".json", ".md", ".svg", ".html"}
 
 
 @pytest.mark.parametrize("wholes", [

@@ -9,6 +9,7 @@ import dataclasses
 import doctest
 import json
 import math
+import sys
 import types
 
 import pytest
@@ -248,9 +249,9 @@ def test_everything_that_is_written(tmp_path, capsys):
         *(f"toy-cb/prompts/{name}-{seed}/prompt.json" for name in ("prompt_2x", "panda_self")
           for seed in range(3)),
         *(f"{source}-to-toy-cb/{file}" for source in SIMILAR for file in (
-            "results.json", "report.md", *(f"prompts/{name}-{seed}/prompt.json"
+            "results.json", "report.md", "report.html", *(f"prompts/{name}-{seed}/prompt.json"
                                            for name in ("pot", "panda") for seed in range(3)))),
-        "toy-cb/report.md", "toy-cb/results.json"}
+        "toy-cb/report.md", "toy-cb/report.html", "toy-cb/results.json"}
     there = tmp_path / "toy-sst2-to-toy-cb" / "prompts" / "pot-2" / "prompt.json"
     assert json.loads(there.read_text()) == "pot toy-sst2 2"
     kept = json.loads((tmp_path / "toy-nli-to-toy-cb" / "results.json").read_text())
@@ -273,7 +274,8 @@ def test_without_a_source_all_of_it_is_in_the_targets_folder(tmp_path):
     made = trained(states.Home(tmp_path))
     write(tmp_path, {name: results for name, results in made.items() if " " not in name}, {})
     kept = json.loads((tmp_path / "toy-cb" / "results.json").read_text())
-    assert set(kept["scores"]) == {"prompt", "prompt_2x", "panda_self"} and kept["source"] == ""
+    assert set(kept["scores"]) == {"prompt", "prompt_2x", "panda_self"}
+    assert kept["similarity"] == {} and kept["target"] == "toy-cb"
     assert (tmp_path / "toy-cb" / "report.md").exists()
 
 
@@ -339,6 +341,81 @@ def test_a_target_is_opened_with_what_it_takes_to_beat(capsys):
     report.opening(task, 41.75)
     assert ("24 training examples, 6 of them labelled, others for each seed, 18 inputs without "
             "labels, 2 dev") in capsys.readouterr().out
+
+
+# --------------------------------------------------------------- several runs
+
+
+def result(folder, target, prompts, source="", seeds=(0, 1, 2), others={}, **more):
+    """A results.json with these scores."""
+    made = {"target": target, "source": source, "seeds": list(seeds), "majority": 50.0,
+            "promptless": 40.0, "scores": {"prompt": prompts} | others,
+            "config": {"metric": "panda"}} | more
+    file = folder / f"{source}-to-{target}" / "results.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(made))
+
+
+def test_runs_side_by_side_with_a_star_for_what_is_not_chance(tmp_path):
+    result(tmp_path / "short", "toy-cb", [60, 62, 64])
+    result(tmp_path / "short", "toy-ner", [90, 90, 90])  # which the others have not
+    result(tmp_path / "long", "toy-cb", [70, 72, 75])  # +10, +10, +11
+    result(tmp_path / "wide", "toy-cb", [50, 62, 77])  # -10, 0, +13
+    result(tmp_path / "wide", "toy-nli", [90, 90, 90])
+    result(tmp_path / "twin", "toy-cb", [70, 72, 75])  # other than the first, not than the second
+    result(tmp_path / "late", "toy-cb", [90, 92, 94], seeds=(3, 4, 5))  # not comparable
+    runs = [tmp_path / name for name in ("short", "long", "wide", "twin", "late")]
+    assert report.rows_of_runs({run.name: report.read(run) for run in runs}) == [
+        "| run | toy-cb |",
+        "|---|---|",
+        "| short | 62.0 ± 2.0 |",
+        "| long | 72.3 ± 2.5 * |",
+        "| wide | 63.0 ± 13.5 |",
+        "| twin | 72.3 ± 2.5 * |",
+        "| late | 92.0 ± 2.0 |"]
+    result(tmp_path / "other", "toy-nli", [1, 2, 3])
+    with pytest.raises(ValueError, match="short, other have no target in common"):
+        report.rows_of_runs({name: report.read(tmp_path / name) for name in ("short", "other")})
+
+
+def test_approaches_across(tmp_path):
+    result(tmp_path, "toy-cb", [60, 62, 64], others={"finetune": [70, 72, 75]})
+    result(tmp_path, "toy-ner", [60, 62, 64])
+    runs = {"run": report.read(tmp_path, lambda whole: "finetune" in whole["scores"])}
+    assert report.rows_of_targets(runs, ["prompt", "finetune"]) == [
+        "| task | majority class | no prompt | prompt | finetune |", "|---|---|---|---|---|",
+        "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 | 72.3 ± 2.5 * |"]
+
+
+def test_a_run_without_what_is_asked_is_named(tmp_path):
+    result(tmp_path, "toy-cb", [60, 62, 64])
+    with pytest.raises(ValueError, match="no run in it has what this table shows"):
+        report.read(tmp_path, lambda whole: "finetune" in whole["scores"])
+    with pytest.raises(ValueError, match="wanted the --out of a run"):
+        report.read(tmp_path / "toy-cb")
+
+
+def test_the_command_compares_runs_and_writes_pages_again(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "run", trained(states.Home(tmp_path / "run")), SIMILAR)
+    page, picture = (tmp_path / "run" / name / "report.html" for name in (
+        "toy-cb", "toy-nli-to-toy-cb"))
+    before = page.read_text(encoding="utf-8"), picture.read_text(encoding="utf-8")
+    page.unlink(), picture.unlink()
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["report.py", *map(str, words)])
+        report.main()
+        return capsys.readouterr().out
+
+    command(tmp_path / "run")
+    assert (page.read_text(encoding="utf-8"), picture.read_text(encoding="utf-8")) == before
+    result(tmp_path / "a", "toy-cb", [60, 62, 64])
+    result(tmp_path / "b", "toy-cb", [70, 72, 75])
+    assert "| b | 72.3 ± 2.5 * |" in command(tmp_path / "a", tmp_path / "b")
+    assert "<td>72.3 ± 2.5 *</td>" in (tmp_path / "a" / "compared.html").read_text()
+    assert "| toy-cb | 50.0 | 40.0 | 62.0 ± 2.0 |" in command(tmp_path / "a", "--columns", "prompt")
+    with pytest.raises(ValueError, match="pot and panda have a source"):
+        command(tmp_path / "a", "--columns", "prompt,panda_states")
 
 
 def test_examples_in_the_docstrings():
