@@ -385,15 +385,14 @@ class T5(nn.Module):
         """
         B, L = len(memory), len(labels)
         targets = labels.repeat(B, 1)  # (B*L, T), the labels of one input together
-        logits = self.decode(shift_right(targets), memory, mask)
-        return target_log_probs(logits, targets).sum(-1).view(B, L)
+        states, told = self.decoder_states(shift_right(targets), memory, mask), targets != PAD
+        scores = states.new_zeros(targets.shape, dtype=torch.float32)  # stays 0 at padding
+        scores[told] = target_log_probs(self.output(states[told])[None], targets[told][None])[0]
+        return scores.sum(-1).view(B, L)
 
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens, use_cache=True):
-        """Greedy continuation: ids (B, <= max_tokens), eos included, pad after it.
-
-        use_cache=False decodes everything again for each token: slow, and obviously right.
-        """
+        """Greedy: ids (B, <= max_tokens), eos, then pad; without a cache slow, but plainly right."""
         ids = torch.full((len(memory), 1), PAD, device=memory.device)
         done = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
         cache = [] if use_cache else None
