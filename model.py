@@ -392,7 +392,7 @@ class T5(nn.Module):
 
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens, use_cache=True):
-        """Greedy: ids (B, <= max_tokens), eos, then pad; without a cache slow, but plainly right."""
+        """Greedy: ids (B, <= max_tokens), eos, then pad. Without the cache slow, plainly right."""
         ids = torch.full((len(memory), 1), PAD, device=memory.device)
         done = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
         cache = [] if use_cache else None
