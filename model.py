@@ -18,9 +18,8 @@ Three habits of T5 that other transformers do not have: attention is not scaled 
 positions enter only as a learned number added to the attention scores, one table for a
 whole stack; and nothing has an additive bias or a mean subtracted.
 
-Left out: beam search and sampling, and any way to cut the model over several devices. The
-files of a checkpoint are read by plumbing/checkpoint.py; plumbing/show.py is the command, which
-asks what T5 writes after a text, or whether its weights are the published ones:
+Left out: beam search and sampling, and a model cut over several devices. A checkpoint's files
+are read by plumbing/checkpoint.py; the command, plumbing/show.py, asks what T5 writes:
 
     python model.py toy/t5 "nli sentence1: old cats chased dogs . sentence2: cats chased dogs ."
 
@@ -45,6 +44,7 @@ from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 # Added to the score of a key that may not be seen. Finite, so that a row with no
 # visible key gives numbers and not NaN; within what fp16 can hold (-65504).
 MASKED = -3e4
+START = {"cpu": 1e8, "cuda": 3e11}  # of T5.overhead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +67,7 @@ class Config:
     @classmethod
     def read(cls, folder):
         """From a checkpoint's config.json. Raises ValueError if it is not that of a T5 we know."""
-        config = cls(**checkpoint.read_config(folder, dataclasses.fields(cls)))
-        if config.feed_forward_proj not in ("relu", "gated-gelu"):
-            raise ValueError(f"{folder}/config.json: feed_forward_proj is "
-                             f"{config.feed_forward_proj!r}; wanted 'relu' or 'gated-gelu'")
-        return config
+        return cls(**checkpoint.read_config(folder, dataclasses.fields(cls)))
 
 
 # ---------------------------------------------------------------- the layers
@@ -277,6 +273,16 @@ class T5(nn.Module):
     def device(self):
         return self.shared.weight.device
 
+    @property
+    def overhead(self):
+        """What a pass costs beside its positions, in positions: see prompt.in_parts.
+
+        Its small operations take START multiply-adds, its weights 16 positions (docs/fast.md).
+        Not measured at each start: another cut rounds otherwise, and no run would repeat.
+        """
+        blocks = sum(w.numel() for w in self.encoder.parameters())
+        return 16 + round(START.get(self.device.type, START["cuda"]) / blocks)
+
     def autocast(self):
         return torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()
 
@@ -379,9 +385,8 @@ class T5(nn.Module):
         has been encoded once, however many labels there are.
 
         The sum over a label's tokens is not divided by their number: it is the probability
-        that T5 writes just this. So a label of several pieces pays for each of them. Trained,
-        that costs nothing: after its first piece the rest of a label is nearly certain.
-        Untrained it bites: short labels win, before T5 has learned the form of the answer.
+        that T5 writes just this. Trained, a label of several pieces loses nothing by it: after
+        the first the rest is nearly certain. Untrained, short labels win.
         """
         B, L = len(memory), len(labels)
         targets = labels.repeat(B, 1)  # (B*L, T), the labels of one input together

@@ -34,9 +34,6 @@ from model import PAD, pad, shift_right, target_log_probs
 from plumbing.adapter import from_file, load, load_peft, save  # noqa: F401: a prompt on disk
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
-# What a forward pass costs beside its positions, in positions. A CPU's is measured, a GPU's worked
-# out (docs/fast.md); not anew at each start: another cut rounds otherwise, and no run would repeat.
-PART = {"cpu": 100, "cuda": 4000}
 SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
 
 
@@ -126,24 +123,24 @@ class Promptless(nn.Module):
 # --------------------------------------------------------------- batches of rows
 
 
-def in_parts(rows, tokens, length=0, device="cpu"):
+def in_parts(rows, tokens, length=0, overhead=100):
     """Cut rows, (key, input ids, …), into parts of similar length, the cheapest way.
 
     A part is one forward pass, as wide as its longest row, of at most so many positions, the
-    prompt's and the padding counted. Its price is its positions and PART more. A loss that is
+    prompt's and the padding counted. Its price is its positions and `overhead` more. A loss that is
     summed row by row does not mind where a row stands: the parts of a step give the gradient of
     the whole. Each cut is weighed against all earlier ones, as in breaking lines of text.
 
-    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + PART
+    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + 100
     >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]
     [['a', 'c'], ['b']]
     """
-    rows, part = sorted(rows, key=lambda row: len(row[1])), PART.get(device, PART["cuda"])
+    rows = sorted(rows, key=lambda row: len(row[1]))
     widths = [length + len(row[1]) for row in rows]
 
     def price(start, end):
         passes = -(-(end - start) // max(1, tokens // widths[end - 1]))
-        return cheapest[start] + (end - start) * widths[end - 1] + passes * part
+        return cheapest[start] + (end - start) * widths[end - 1] + passes * overhead
 
     cheapest, before = {0: 0}, {}  # of the rows up to an end; where their last part begins
     for end in range(1, len(rows) + 1):
@@ -173,7 +170,7 @@ def ask(t5, bank, rows, kinds, tokens=8192, sure=False):
     """
     answers = [None] * len(rows)
     for part in in_parts([(i, row[1]) for i, row in enumerate(rows)], tokens, bank.length,
-                         t5.device.type):
+                         t5.overhead):
         places = [i for i, _ in part]
         ids = pad([row for _, row in part], t5.device)
         index = torch.tensor([rows[i][0] for i in places], device=t5.device)

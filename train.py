@@ -147,9 +147,8 @@ def parts(shop, work, step):
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    where = work.t5.device
-    for cut in prompt.in_parts(rows, shop.tokens, work.bank.length, where.type):
-        yield distill.Rows.of(cut, *shares, where)
+    for cut in prompt.in_parts(rows, shop.tokens, work.bank.length, work.t5.overhead):
+        yield distill.Rows.of(cut, *shares, work.t5.device)
 
 
 def gradients(shop, work, step, scaler, explain=False):

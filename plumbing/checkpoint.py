@@ -58,6 +58,15 @@ def published(t5):
     return {published_name(name): weight for name, weight in t5.state_dict().items()}
 
 
+# What a setting of each type may be: a larger number would take all memory before it fails.
+WANTED = {
+    int: (lambda value: type(value) is int and 0 < value < 10 ** 7, "a whole number from 1 to 10 "
+          "million, of layers to 1,000"),
+    float: (lambda value: type(value) in (int, float) and 0 < value < 1, "a number from 0 to 1"),
+    bool: (lambda value: type(value) is bool, "true or false"),
+    str: (lambda value: value in ("relu", "gated-gelu"), "'relu' or 'gated-gelu'")}
+
+
 def read_config(folder, fields):
     """The settings of a folder's config.json that are among these dataclass fields.
 
@@ -86,6 +95,10 @@ def read_config(folder, fields):
                if field.default is dataclasses.MISSING and field.name not in raw]
     if missing:
         raise ValueError(f"{path}: not a T5 configuration, it lacks {', '.join(missing)}")
+    for field in (field for field in fields if field.name in raw):
+        value, (good, wanted) = raw[field.name], WANTED[field.type]
+        if not good(value) or "layers" in field.name and value > 1000:
+            raise ValueError(f"{path}: {field.name} is {value!r}; wanted {wanted}")
     return {field.name: raw[field.name] for field in fields if field.name in raw}
 
 

@@ -225,3 +225,16 @@ def test_fingerprint_sees_a_change_of_any_tensor(tensors, name):
     assert checkpoint.fingerprint(tensors | {name: tensors[name][None]}) != before
     renamed = {"other" if n == name else n: tensor for n, tensor in tensors.items()}
     assert checkpoint.fingerprint(renamed) != before
+
+
+@pytest.mark.parametrize("name, value", [
+    ("d_model", -8), ("num_heads", "2"), ("num_layers", 10 ** 6), ("vocab_size", 10 ** 18),
+    ("d_kv", True), ("d_ff", [16]), ("num_layers", 0), ("layer_norm_epsilon", float("nan")),
+    ("layer_norm_epsilon", "1e-6"), ("tie_word_embeddings", "false"),
+    ("feed_forward_proj", "gated-silu")])
+def test_a_setting_that_no_t5_has_is_named(name, value, tmp_path):
+    shutil.copytree(FIXTURES / "v1_1", tmp_path / "t5")
+    file = tmp_path / "t5" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"config.json: {name} is .*; wanted "):
+        model.load(tmp_path / "t5")

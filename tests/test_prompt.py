@@ -150,7 +150,7 @@ def test_parts_hold_rows_of_similar_length_within_the_budget():
 
 
 def test_a_batch_is_cut_the_cheapest_way():
-    """Against every way to cut it: each part costs its rows times its width, and PART."""
+    """Against every way to cut it: each part costs its rows times its width, and 100."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         lengths = torch.randint(1, 250, (8,), generator=generator).sort().values.tolist()
@@ -158,7 +158,7 @@ def test_a_batch_is_cut_the_cheapest_way():
             [(None, [7] * length) for length in lengths], 10 ** 6)]
 
         def price(parts):
-            return sum(len(part) * max(part) + prompt.PART["cpu"] for part in parts)
+            return sum(len(part) * max(part) + 100 for part in parts)
 
         ways = []
         for k in range(8):
@@ -167,10 +167,11 @@ def test_a_batch_is_cut_the_cheapest_way():
         assert sum(found, []) == lengths and price(found) == min(map(price, ways))
 
 
-def test_a_gpu_is_given_larger_parts():
+def test_where_a_pass_costs_more_the_parts_are_larger():
     rows = [(None, [7] * length) for length in (10, 500)]
-    assert [len(list(prompt.in_parts(rows, 8192, device=kind))) for kind in ("cpu", "cuda")] == [
-        2, 1]
+    assert [len(list(prompt.in_parts(rows, 8192, overhead=n))) for n in (100, 4000)] == [2, 1]
+    small, large = (model.T5(model.Config(40, D, 4, 4 * D, 2, 2, D // 4)) for D in (8, 64))
+    assert 16 < large.overhead < small.overhead
 
 
 LABELS = torch.tensor([[7, 1, 0], [8, 9, 1]])
