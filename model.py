@@ -432,9 +432,8 @@ def target_log_probs(logits, targets):
 def load(folder, dtype=torch.float32, device="cpu"):
     """A frozen T5 from a folder with config.json and the weights.
 
-    The weights are in `dtype` on `device`, since nothing that is frozen needs more; under
-    fp16 the feed-forward's `wo` stays in fp32 all the same (see FeedForward). Raises ValueError,
-    naming every tensor that is missing, unexpected or of another shape. Sets `t5.fingerprint`.
+    In `dtype` on `device`, since nothing frozen needs more; under fp16 `wo` stays in fp32 (see
+    FeedForward). Raises ValueError that names every tensor that does not fit.
     """
     config = Config.read(folder)
     with torch.device("meta"):  # shapes only: no memory is taken for random weights

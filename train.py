@@ -431,7 +431,8 @@ def parse_arguments(argv=None):
 def open_workshop(args):
     """The Workshop of a command. Says what runs where, and with which recipe."""
     where, dtype, why = device.choose(args.device, args.dtype, "finetune" in args.approach)
-    folder, home = checkpoint(args.model, cache=args.cache), states.Home(args.out, args.resume)
+    folder, home = checkpoint(args.model, cache=args.cache), states.Home(
+        args.out, args.resume, args.quiet)
     if not args.dtype and where == "cpu":
         dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
     shop = states.Workshop(model.load(folder, device.DTYPES[dtype], ranks.device(where)),

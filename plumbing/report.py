@@ -10,6 +10,7 @@ results.json of a pair is the part of it that has to do with one source.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import shlex
@@ -52,14 +53,18 @@ def progress(home, work, state, steps, live, due, speed):
     """
     step, names = state["step"], [f"{run.name} seed {run.seed}" for run in work.runs]
     last = {n: state["terms"][n][-1] for n in (live if step == 1 else due)}
-    if step == 1:
+    if sys.stdout.isatty() or home.quiet:
+        scores = [curve[-1][1] for curve in state["curves"] if curve]
+        moving(home, f"{work.title}: {100 * step // steps} % dev "
+               + (f"{mean(scores):.1f}" if scores else "–") + f" ETA {home.eta()}", step == steps)
+    elif step == 1:
         print(f"{work.title}: runs {len(names)}; a uniform guess costs "
               f"{math.log(work.t5.config.vocab_size):.2f}", flush=True)
     elif due:
         print(f"{work.title}: step {step}/{steps} {100 * step // steps}% "
               f"lr {work.rates(step - 1)[live[0]]:.3g} runs {len(live)} {speed:.0f} tok/s "
               f"ETA {home.eta()}", flush=True)
-    for name in dict.fromkeys(work.runs[n].name for n in last):
+    for name in dict.fromkeys(work.runs[n].name for n in last) if piped(home) else ():
         mine = [n for n in last if work.runs[n].name == name]
         _, ce, kd, cosine = (mean([last[n][k] for n in mine]) for k in range(4))
         said = f"CE {ce:.3f}"
@@ -72,6 +77,38 @@ def progress(home, work, state, steps, live, due, speed):
                  dev={names[n]: state["curves"][n][-1][1] for n in due},
                  **{kind: {names[n]: last[n][k] for n in due} for k, kind in
                     ((1, "ce"), (2, "kd"), (3, "cosine"))}, tokens_per_second=speed)
+
+
+def piped(home):
+    """Whether what is said goes into a file or a pipe, line by line."""
+    return not sys.stdout.isatty() and not home.quiet
+
+
+def moving(home, line, last):
+    """One line on a terminal, each over the one before; the last one stays."""
+    if not home.quiet:
+        print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
+
+
+def aligned(lines):
+    """Tables of Markdown with their columns under each other.
+
+    >>> print(*aligned(["| a | b |", "|---|---|", "| long | 1 |", "text"]), sep="\\n")
+    | a    | b |
+    |------|---|
+    | long | 1 |
+    text
+    """
+    found = []
+    for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
+        if not is_table:
+            found += group
+            continue
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in group]
+        widths = [max(len(cell) for cell in column if cell != "---") for column in zip(*rows)]
+        found += ["|" + "|".join("-" * (w + 2) if cell == "---" else f" {cell:{w}} "
+                                 for cell, w in zip(row, widths)) + "|" for row in rows]
+    return found
 
 
 def mean(numbers):
@@ -230,7 +267,7 @@ def write(shop, target, seeds, found, similar, promptless):
             home.link(result.folder, place_of(name, whole["target"], seed))
 
     folders = write_pages(home.out, whole)
-    print("", *table(whole), "", sep="\n")
+    print("", *(aligned if sys.stdout.isatty() else list)(table(whole)), "", sep="\n")
     print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}",
           flush=True)
     return whole

@@ -79,11 +79,11 @@ def key_of(decided_by):
 class Home:
     """The folder that a command writes to, and how much of its work is done.
 
-    resume=False: nothing that is there is read.
+    resume=False: nothing that is there is read; quiet: no line of a pass on its way is said.
     """
 
-    def __init__(self, out, resume=True):
-        self.out, self.resume = Path(out), resume
+    def __init__(self, out, resume=True, quiet=False):
+        self.out, self.resume, self.quiet = Path(out), resume, quiet
         self.out.mkdir(parents=True, exist_ok=True)
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
 

@@ -9,8 +9,10 @@ import dataclasses
 import doctest
 import json
 import math
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -421,3 +423,42 @@ def test_the_command_compares_runs_and_writes_pages_again(tmp_path, monkeypatch,
 def test_examples_in_the_docstrings():
     result = doctest.testmod(report)
     assert result.attempted > 0 and result.failed == 0
+
+
+# ------------------------------------------------------------------ on a terminal
+
+
+def pass_of_two(done=1):
+    """(work, state) of a pass of two seeds of prompt at a step of four."""
+    runs = [types.SimpleNamespace(name="prompt", seed=seed) for seed in (0, 1)]
+    t5 = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=100))
+    work = types.SimpleNamespace(title="toy-cb prompts", runs=runs, t5=t5, decided=[],
+                                 rates=lambda step: [0.3, 0.3])
+    return work, {"step": done, "terms": [[[done, 0.5, 0.0, None]]] * 2,
+                  "curves": [[[done, 70.0 + n]] for n in (0, 1)]}
+
+
+def test_a_terminal_has_one_moving_line_and_a_pipe_a_line_for_each(tmp_path, capsys, monkeypatch):
+    home = states.Home(tmp_path)
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal)
+        for done in (2, 4):
+            work, state = pass_of_two(done)
+            report.progress(home, work, state, 4, [0, 1], [0, 1], 100.0)
+    moved, lines = capsys.readouterr().out.split("\n", 1)
+    assert moved == ("\r\033[Ktoy-cb prompts: 50 % dev 70.5 ETA ?"
+                     "\r\033[Ktoy-cb prompts: 100 % dev 70.5 ETA ?")
+    assert lines.count("\n") == 4 and "\r" not in lines and "\033" not in lines
+    assert "toy-cb prompts: step 2/4 50%" in lines
+
+
+def test_quiet_says_nothing_on_the_way_but_logs_it(tmp_path, capsys):
+    work, state = pass_of_two(4)
+    report.progress(states.Home(tmp_path, quiet=True), work, state, 4, [0, 1], [0, 1], 100.0)
+    assert capsys.readouterr().out == "" and len((tmp_path / "log.jsonl").read_text()) > 50
+
+
+def test_a_reader_that_leaves_gets_no_traceback(tmp_path):
+    done = subprocess.run(f"{sys.executable} data.py | head -1", shell=True, text=True,
+                          capture_output=True, cwd=Path(report.__file__).parent.parent)
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1
