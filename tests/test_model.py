@@ -326,6 +326,35 @@ def test_a_frozen_model_passes_gradients_to_its_prompts(t5, case):
     assert all(weight.grad is None for weight in t5.parameters())
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_what_a_position_keeps_for_the_backward_pass(dtype, recompute):
+    """Bytes of a block, by the tensors that autograd saves: the formula of docs/fast.md.
+
+    The stream twice, in fp32; queries, keys, values and answers (H * K each) and the feed-forward's
+    F, in the type of the products. No input of a product: its weights are frozen.
+    """
+    D, K, H, ff, kept = 24, 8, 4, 64, []
+    for layers in (1, 3):
+        t5 = model.initialise(Config(40, D, K, ff, layers, 1, H)).requires_grad_(False)
+        if dtype == "bf16":
+            t5, t5.amp = t5.bfloat16(), torch.bfloat16
+        t5.recompute, found = recompute, {}
+
+        def keep(tensor, found=found):
+            found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            t5.encode(torch.randn(2, 50, D, requires_grad=True), torch.ones(2, 50))
+        weights = {p.untyped_storage().data_ptr() for p in t5.parameters()}
+        kept.append(sum(n for at, n in found.items() if at not in weights) / (2 * 50))
+    size = 4 if dtype == "fp32" else 2
+    wanted = 4 * D if recompute else 4 * 2 * D + size * (4 * H * K + ff)
+    # Beside it the two norms' scales and the attention's sums, of a few numbers.
+    assert (kept[1] - kept[0]) / 2 == pytest.approx(wanted, abs=4 * (H + 8))
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_recomputing_gives_the_same_gradient_and_keeps_less(t5, case, dropout):
     """Bit for bit, with dropout too; of an encoder block only its input (B, S, D) is kept."""
