@@ -82,17 +82,31 @@ def of_run(out):
         fresh = train.fresh_prompt(shop, task, seed)
         kept.append(("prompt", fresh, prompt.load(out / "prompts" / f"toy-cb-{seed}")[0]))
         for source in SOURCES:
-            for name, start in (("pot", starts[source]), ("panda_states", fresh)):
+            for name, start in (("pot", starts[source]), ("panda", fresh),
+                                ("panda_states", fresh)):
                 folder = out / f"{source}-to-toy-cb" / "prompts" / f"{name}-{seed}"
                 kept.append((f"{name} {source}", start, prompt.load(folder)[0]))
+    ends = {name: [end for other, _, end in kept if other == name] for name, *_ in kept}
+    far = {name: [statistics.mean((end - other).norm().item() for end, other in zip(mine, others))
+                  for others in ([start for other, start, _ in kept if other == name],
+                                 ends["pot toy-nli"], ends["prompt"])]
+           for name, mine in ends.items() if "sst2" not in name}
     points = numpy.array([p.flatten().numpy() for _, *pair in kept for p in pair])
     _, size, axes = numpy.linalg.svd(points - points.mean(0), full_matrices=False)
     signs = numpy.sign(axes[[0, 1], abs(axes[:2]).argmax(1)])
     plane = ((points - points.mean(0)) @ axes[:2].T * signs).round(3).tolist()
     write_json(HERE / "run.json", {
-        "command": whole["command"], "curves": whole["curves"], "scores": whole["scores"],
+        "curves": whole["curves"], "scores": whole["scores"], "distances": far,
         "plane": [[name, *ends] for (name, *_), ends in zip(kept, zip(plane[::2], plane[1::2]))],
         "shares": (size ** 2 / (size ** 2).sum())[:2].round(3).tolist()})
+
+
+def distances(run):
+    """The table of how far prompts are from each other, means over the seeds."""
+    lines = ["| | moved from its start | from the teacher (pot toy-nli) | from the plain prompt |",
+             "|---|---|---|---|"]
+    return lines + [f"| {name} | " + " | ".join(f"{far:.0f}" for far in each) + " |"
+                    for name, each in run["distances"].items()]
 
 
 def learning(run):
@@ -116,34 +130,36 @@ def learning(run):
 
 def plane(run):
     """How far prompts travel: hollow where they start, filled where they end."""
-    points, links = [], []
+    points, links, highest, named = [], [], {}, {}
     for name, start, end in run["plane"]:
+        if name in ("panda toy-sst2", "panda_states toy-sst2"):
+            continue  # they are the plain prompts
         colour, shape, _ = pictures.look(name)
         shape = "wedge" if "sst2" in name and shape == "circle" else shape
         links.append((len(points), len(points) + 1))
         points += [draw.Series("", [start], colour, shape, True),
                    draw.Series("", [end], colour, shape)]
-    named = {}
-    for place, (name, *_) in enumerate(run["plane"]):  # one name for the seeds of an approach
-        named.setdefault(name, 2 * place + 1)
-    for name, place in named.items():
-        points[place].name = name
+        if end[1] >= highest.get(name, end)[1]:  # one name for the seeds of an approach
+            highest[name], named[name] = end, points[-1]
+    for name, point in named.items():
+        point.name = name
     return draw.scatter(
         "plane", "Where prompts go", "Principal components of prompts before and after training on "
         "toy-cb: plain prompts and students start from three fresh prompts, transfer from two "
-        "source prompts; all end near where they started, far from each other.", points,
+        "source prompts. Students of panda end by the plain prompts of their seeds, those of "
+        "panda_states most of the way to their teachers.", points,
         f"PC1 ({run['shares'][0]:.0%})", f"PC2 ({run['shares'][1]:.0%})", links, True, 720, 460)
 
 
 # -------------------------------------------------------------------- drawings
 
 
-def cells(figure, x, y, count, colour, words=()):
+def cells(figure, x, y, words, colour, wide=30):
     """A row of squares, each with its word."""
-    for k in range(count):
-        figure.add("rect", x=x + 30.0 * k, y=y, width=28, height=24, fill="page", stroke=colour,
-                   stroke_width=1.5)
-        figure.text(x + 30 * k + 14, y + 16, (list(words) + [""] * count)[k], 11, "middle", colour)
+    for k, word in enumerate(words):
+        figure.add("rect", x=x + float(wide * k), y=y, width=wide - 2, height=24, fill="page",
+                   stroke=colour, stroke_width=1.5)
+        figure.text(x + wide * k + wide / 2 - 1, y + 16, word, 11, "middle", colour)
 
 
 def arrow(figure, x, y, to_x, to_y, colour="muted"):
@@ -169,17 +185,17 @@ def bank():
     figure.text(12, 20, "bank (N, P, D): all that is trained", 12, fill="muted")
     for n, (colour, y) in enumerate((("blue", 44), ("orange", 104))):
         figure.text(12, y + 16, f"{n}", 12)
-        cells(figure, 30, y, 3, colour, ["p"] * 3)
+        cells(figure, 30, y, "ppp", colour)
     figure.text(300, 20, "batch: index (B,) chooses", 12, fill="muted")
     for b, (index, words) in enumerate(((1, "old cats …".split()), (0, "the soups …".split()))):
         y = 44 + 60 * b
         arrow(figure, 126, (44, 104)[index] + 12, 292, y + 12, ("blue", "orange")[index])
-        cells(figure, 300, y, 3, ("blue", "orange")[index], ["p"] * 3)
-        cells(figure, 400, y, 3, "muted", words)
-        arrow(figure, 500, y + 12, 560, 90)
-    box(figure, 564, 62, 90, 56, ["T5,", "frozen"])
-    arrow(figure, 656, 90, 690, 90)
-    figure.text(694, 94, "labels")
+        cells(figure, 300, y, "ppp", ("blue", "orange")[index])
+        cells(figure, 396, y, words, "muted", 48)
+        arrow(figure, 546, y + 12, 584, 90)
+    box(figure, 588, 62, 74, 56, ["T5,", "frozen"])
+    arrow(figure, 664, 90, 694, 90)
+    figure.text(698, 94, "labels")
     figure.text(12, 166, "each prompt's gradient comes from its own rows alone, so N prompts "
                 "together train as each by itself", 12, fill="muted", room=736)
     return figure

@@ -4,6 +4,7 @@ Oracle: docs/panda.json, which benchmarks/verdicts.py --page wrote.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -57,3 +58,19 @@ def test_gains_by_labels():
 def test_the_heat_maps_hold_every_pair(approach):
     names = {figure.name: figure for figure in drawn.grids(NUMBERS["grid"])}
     assert checked(names[f"grid-{approach}"]).count("<title>") == 7 * 3 + 7  # and the means
+
+
+def test_the_table_of_distances_is_of_the_same_numbers():
+    run = json.loads((ROOT / "docs" / "run.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "panda.md").read_text(encoding="utf-8").splitlines()
+    assert all(line in page for line in drawn.distances(run))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, scores in run["scores"].items():  # the table of the same run
+        approach, _, source = name.partition(" ")
+        assert re.search(rf"\| {approach} \| {source or '–'} \| [^|]*\| "
+                         + ", ".join(f"{s:.1f}" for s in scores), readme), name
+
+
+def test_the_drawings_are_well_formed():
+    for figure in (drawn.bank(), drawn.positions(), drawn.student()):
+        checked(figure)
