@@ -63,29 +63,30 @@ class Recipe:
     """
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
-                         at_least=1, decides=("prompt",))
+                         at_least=1, at_most=1e4, decides=("prompt",))
     init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
                        choices=STARTS, words=", text:SOME WORDS, or a trained prompt: a folder of "
                        "ours or of PEFT, a .npy or a .pt file",
-                       free=lambda how: how.startswith("text:") or Path(how).exists())
+                       free=lambda how: how[:5] == "text:" < how.strip() or Path(how).exists())
     optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's released code: "
                             "adamw)", choices=("adafactor", "adamw"), decides=("prompt",))
-    lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, decides=("prompt",))
+    lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3,
+                       decides=("prompt",))
     schedule: str = option("constant", f"of the rate ({LESTER}: constant; cosine goes down to 0)",
                            choices=("constant", "cosine"), decides=("prompt",))
-    weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0,
+    weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0, at_most=1,
                                  decides=("prompt",))
-    steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1)
-    source_steps: int = option(30000, "of a source prompt", at_least=1)
-    batch: int = option(32, f"examples of one prompt in a step ({LESTER}: 32)", at_least=1,
+    steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1, at_most=1e8)
+    source_steps: int = option(30000, "of a source prompt", at_least=1, at_most=1e8)
+    batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5,
                         decides=("prompt", "finetune"))
     kd: str = option("kl,states", "forms of PANDA's distillation, comma-separated; kl is the "
                      "paper's (Zhong et al. 2022, section 3)", choices=tuple(distill.FORMS),
                      free=lambda kd: set(flags.names(kd)) <= set(distill.FORMS))
     strength: float = option(1.0, "lambda, PANDA's weight before the similarity (open in the "
                              "paper), in sizes of the form: kl 1, states and text 10, mse 0.01 / "
-                             "batch", at_least=0)
-    temperature: float = option(1.0, "of the distillation (open in the paper)", above=0,
+                             "batch", at_least=0, at_most=1e6)
+    temperature: float = option(1.0, "of distillation (open in the paper)", above=1e-3, at_most=1e3,
                                 decides=("student",))
     metric: str = option("panda", "the similarity that weighs PANDA; none: 1 for every source",
                          choices=(*transferability.MEASURES, "none"))
@@ -93,7 +94,7 @@ class Recipe:
     dropout: float = option(0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 "
                             "in PANDA's)", at_least=0, below=1, decides=("prompt",))
     evals: int = option(20, "how often a run is scored on dev; the best of these is kept",
-                        at_least=1, decides=("prompt", "finetune"))
+                        at_least=1, at_most=1e5, decides=("prompt", "finetune"))
     held_out: float = option(0.0, "share of dev kept from that choice and used for the report; 0: "
                              "choose and report on the same examples, as the papers do",
                              at_least=0, below=1, decides=("prompt", "finetune"))
@@ -106,7 +107,7 @@ class Recipe:
                              "(the other training inputs), a number (so many more, of a generated "
                              "task), or a file", free=lambda how: not how or Path(how).is_file()
                              or how.isdecimal() and int(how) > 0)
-    finetune_lr: float = option(1e-3, f"learning rate of `finetune` ({LESTER}: 0.001)", above=0,
+    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}: 0.001)", above=0, at_most=10,
                                 decides=("finetune",))
     finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "
                                      "3.1.1)", at_least=0, below=1, decides=("finetune",))
@@ -382,8 +383,7 @@ def transfer(shop, target, sources, wanted, seeds):
     """All approaches on one target.
 
     target: its data.Encoded; sources: name -> source prompt (P, D); wanted: of APPROACHES.
-    Returns (name of approach -> a Result for each seed, source -> a dict of measures for each
-    seed); an approach with a source is named "pot toy-nli", say.
+    Returns, each for every seed: approach ("pot toy-nli", say) -> Result, source -> measures.
     """
     recipe, found = shop.recipe, {}
     fresh = {seed: fresh_prompt(shop, target, seed) for seed in seeds}

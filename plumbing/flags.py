@@ -25,19 +25,20 @@ from plumbing.download import published
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
 
 
-def option(default, text, at_least=None, above=None, below=None, choices=(), free=None, words="",
-           decides=()):
+def option(default, text, at_least=None, above=None, below=None, at_most=None, choices=(),
+           free=None, words="", decides=()):
     """A dataclass field that is a flag.
 
     free      value -> whether it is good beside the choices; words: what it then is
     decides   whose results it decides by itself: see states.decided_by
     """
     return dataclasses.field(default=default, metadata={
-        "help": text, "at_least": at_least, "above": above, "below": below, "choices": choices,
-        "free": free, "words": words, "decides": decides})
+        "help": text, "at_least": at_least, "above": above, "below": below, "at_most": at_most,
+        "choices": choices, "free": free, "words": words, "decides": decides})
 
 
-def check(name, value, at_least=None, above=None, below=None, choices=(), free=None, words="", **_):
+def check(name, value, at_least=None, above=None, below=None, at_most=None, choices=(), free=None,
+          words="", **_):
     """Raise ValueError that names the flag, its value and what is wanted, if that is not good."""
     flag = f"--{name.replace('_', '-')}"
     if choices:
@@ -48,9 +49,11 @@ def check(name, value, at_least=None, above=None, below=None, choices=(), free=N
             raise ValueError(f"{flag} {value}: {there[not Path(value).is_dir()]}")
         raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
     good = ((at_least is None or value >= at_least) and (above is None or value > above)
-            and (below is None or value < below) and math.isfinite(value))
+            and (below is None or value < below) and (at_most is None or value <= at_most)
+            and math.isfinite(value))
     if not good:
-        limits = (f"{at_least} or more" if at_least is not None and below is None else
+        limits = (f"at most {at_most:,.0f}" if at_most is not None and value > at_most else
+                  f"{at_least} or more" if at_least is not None and below is None else
                   f"from {at_least} to below {below}" if at_least is not None else f"above {above}")
         raise ValueError(f"{flag} is {value}, wanted {limits}")
 
@@ -149,8 +152,16 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
     the T5 that generated tasks have. Raises ValueError.
     """
     args = train_parser(description, recipe, approaches).parse_args(argv)
-    check("seeds", args.seeds, at_least=1)
-    check("tokens", args.tokens, at_least=1)
+    check("seeds", args.seeds, at_least=1, at_most=10_000)
+    check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
+    check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
+    for flag in ("source", "target", "approach", "model", "out", "data", "cache"):
+        if getattr(args, flag) is not None and not names(getattr(args, flag)):
+            raise ValueError(f"--{flag} {getattr(args, flag)!r} names nothing")
+    if args.data and not Path(args.data).is_dir():
+        raise ValueError(f"--data {args.data}: there is no such folder")
+    if args.cache and Path(args.cache).exists() and not Path(args.cache).is_dir():
+        raise ValueError(f"--cache {args.cache} is a file, wanted a folder")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, wanted a folder")
     args.approach = names(args.approach or "prompt,pot,panda,controls")

@@ -74,13 +74,13 @@ def test_a_dash_stands_for_what_is_an_underscore_in_the_recipe():
 # What each number of train.py's recipe refuses, and what it says. All of them are here.
 REFUSED = {
     "length": [(0, "1 or more"), (-5, "1 or more")],
-    "lr": [(0.0, "above 0"), (-0.3, "above 0"), ("nan", "above 0"), ("inf", "above 0")],
-    "weight_decay": [(-1e-5, "0 or more"), ("nan", "0 or more"), ("inf", "0 or more")],
+    "lr": [(0.0, "above 0"), (-0.3, "above 0"), ("nan", "above 0"), ("inf", "at most 1,000")],
+    "weight_decay": [(-1e-5, "0 or more"), ("nan", "0 or more"), ("inf", "at most 1")],
     "steps": [(0, "1 or more")],
     "source_steps": [(0, "1 or more")],
     "batch": [(0, "1 or more")],
-    "strength": [(-1.0, "0 or more"), ("nan", "0 or more"), ("inf", "0 or more")],
-    "temperature": [(0.0, "above 0"), ("nan", "above 0"), ("inf", "above 0")],
+    "strength": [(-1.0, "0 or more"), ("nan", "0 or more"), ("inf", "at most 1,000,000")],
+    "temperature": [(0.0, "above 0.001"), ("nan", "above 0.001"), ("inf", "at most 1,000")],
     "dropout": [(1.0, "from 0 to below 1"), (-0.1, "from 0 to below 1"),
                 ("nan", "from 0 to below 1")],
     "evals": [(0, "1 or more")],
@@ -89,7 +89,7 @@ REFUSED = {
     "max_input": [(1, "2 or more")],
     "max_dev": [(-1, "0 or more")],
     "labelled": [(-1, "0 or more")],
-    "finetune_lr": [(0.0, "above 0"), ("inf", "above 0")],
+    "finetune_lr": [(0.0, "above 0"), ("inf", "at most 10")],
     "finetune_dropout": [(1.0, "from 0 to below 1"), ("nan", "from 0 to below 1")],
 }
 WORDS = {"init": "uniform, vocabulary, labels", "optimizer": "adafactor, adamw",
@@ -113,6 +113,27 @@ def test_the_ranges_of_the_recipe(name):
         with pytest.raises(ValueError, match=f"^{flag} is {re.escape(str(value))}, "
                                              f"wanted {wanted}$"):
             train.parse_arguments([f"{flag}={value}"])
+
+
+@pytest.mark.parametrize("words, said", [
+    ("--lr 1e20", "--lr is 1e[+]20, wanted at most 1,000"),
+    ("--weight-decay 1e10", "wanted at most 1"), ("--strength 1e30", "wanted at most 1,000,000"),
+    ("--temperature 1e-30", "wanted above 0.001"), ("--temperature inf", "wanted at most 1,000"),
+    ("--lr nan", "wanted above 0"), ("--length 100000000000", "wanted at most 10,000"),
+    ("--steps 10000000000000", "wanted at most"), ("--batch 1000000000", "wanted at most"),
+    ("--seeds 100000000", "--seeds is"), ("--first-seed 99999999999999999999", "--first-seed is"),
+    ("--first-seed -1", "wanted 0 or more"), ("--data /not/there", "there is no such folder"),
+    ("--cache /etc/hostname", "is a file, wanted a folder"), ("--init text:", "unknown init")])
+def test_what_makes_no_sense_is_refused_before_anything_is_loaded(words, said):
+    with pytest.raises(ValueError, match=said):
+        train.parse_arguments(words.split())
+
+
+@pytest.mark.parametrize("flag", ["source", "target", "approach", "model", "out", "data", "cache"])
+@pytest.mark.parametrize("value", ["", " ", ","])
+def test_an_empty_name_is_no_name(flag, value):
+    with pytest.raises(ValueError, match=f"^--{flag} '{value}' names nothing$"):
+        train.parse_arguments([f"--{flag}", value])
 
 
 @pytest.mark.parametrize("name", WORDS)
