@@ -57,8 +57,12 @@ def test_command_runs(command, tmp_path):
 
 @pytest.mark.parametrize("command", [c for page in ("README.md", "docs/real.md")
                                      for c in commands(page, "sh") if "train.py" in c])
-def test_options_of_the_real_commands_exist(command):
-    arguments = train.parse_arguments(shlex.split(command)[2:])
+def test_options_of_the_real_commands_exist(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("FOLDER", "FOLDER32"):
+        Path(folder).mkdir()
+    words = shlex.split(command)
+    arguments = train.parse_arguments(words[words.index("train.py") + 1:])
     assert arguments.recipe.lr == 0.3 and arguments.recipe.length == 100  # the paper's recipe
     assert arguments.recipe.steps == arguments.recipe.source_steps
 
