@@ -447,7 +447,7 @@ def load(folder, dtype=torch.float32, device="cpu"):
         keep = dtype == torch.float16 and name.endswith("wo.weight")
         state[ours] = tensors[name].to(device, torch.float32 if keep else dtype)
     t5.load_state_dict(state, assign=True)
-    t5.fingerprint = checkpoint.fingerprint(tensors)
+    t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), tensors, folder)
     t5.amp = None if dtype == torch.float32 else dtype
     return t5.requires_grad_(False)
 

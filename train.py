@@ -228,7 +228,7 @@ def train(shop, work):
              "terms": [[] for _ in runs], "best": [bank.trained(n) for n in range(len(runs))]}
     things, kept = {"bank": bank, "optimizer": work.optimizer, "scaler": scaler}, time.time()
     if home.resume and path.exists():
-        state = states.go_on(path, things, f"{work.title}: going on from step {{}} of {steps}")
+        state = states.go_on(path, things, work.title, steps) or state
         home.done += sum(min(state["step"], run.steps) for run in runs) * recipe.batch
         epoch = -(-len(work.task.inputs) // recipe.batch) if work.teachers.bank else 0
         for part in (p for s in range(min(state["step"], epoch)) for p in parts(shop, work, s)):
@@ -313,7 +313,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
     decided = states.decided_by("prompt", shop, task, runs, recipe.dropout, form)
     for n, (run, by) in enumerate(zip(runs, decided)):  # what is there already
         folder, said = home.found(home.trained(task.name, run.seed, by), "prompt.json", by,
-                                  shipped=world.PROMPTS / f"{task.name}-{run.seed}")
+                                  prompt.load, shipped=world.PROMPTS / f"{task.name}-{run.seed}")
         if folder:
             results[n] = states.Result(**said["result"], folder=folder, best=prompt.load(folder)[0])
     if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
@@ -346,7 +346,7 @@ def tune_model(shop, task, seed):
     home, recipe, run = shop.home, shop.recipe, Run("finetune", seed, shop.recipe.steps)
     title = f"{task.name} finetune {seed}"
     [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
-    folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by)
+    folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
     if folder:
         home.read_instead(title, [run], recipe.batch)
         return states.Result(**said["result"], folder=folder)

@@ -60,7 +60,7 @@ def grids(scores):
         yield pictures.transfer_matrix(approach, {
             (name.partition(" ")[2], target): [a - b for a, b in zip(each, mine["prompt"])]
             for target, mine in scores.items() for name, each in mine.items()
-            if name.partition(" ")[0] == approach})
+            if name.partition(" ")[0] == approach}, 5.0)  # one scale for both
 
 
 # -------------------------------------------------------------------- a real run
@@ -135,7 +135,7 @@ def plane(run):
         if name in ("panda toy-sst2", "panda_states toy-sst2"):
             continue  # they are the plain prompts
         colour, shape, _ = pictures.look(name)
-        shape = "wedge" if "sst2" in name and shape == "circle" else shape
+        shape = "square" if "sst2" in name and shape == "circle" else shape
         links.append((len(points), len(points) + 1))
         points += [draw.Series("", [start], colour, shape, True),
                    draw.Series("", [end], colour, shape)]
@@ -147,7 +147,7 @@ def plane(run):
         "plane", "Where prompts go", "Principal components of prompts before and after training on "
         "toy-cb: plain prompts and students start from three fresh prompts, transfer from two "
         "source prompts. Students of panda end by the plain prompts of their seeds, those of "
-        "panda_states most of the way to their teachers.", points,
+        "panda_states most of the way to their teachers as far as this plane shows it.", points,
         f"PC1 ({run['shares'][0]:.0%})", f"PC2 ({run['shares'][1]:.0%})", links, True, 720, 460)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from plumbing.states import whole_folder
-
+from plumbing.states import checksum, whole_folder
 
 
 def save(folder, prompt, made_by, model_name="", config=None):
@@ -36,7 +36,8 @@ def save(folder, prompt, made_by, model_name="", config=None):
         save_file({"prompt_embeddings": prompt.detach().float().cpu().contiguous()},
                   new / "adapter_model.safetensors")
         (new / "adapter_config.json").write_text(json.dumps(adapter, indent=2) + "\n")
-        (new / "prompt.json").write_text(json.dumps(made_by, indent=2) + "\n")
+        (new / "prompt.json").write_text(json.dumps(
+            made_by | {"vectors": checksum(prompt)}, indent=2) + "\n")
 
 
 def load(folder, fingerprint=None):
@@ -51,8 +52,13 @@ def load(folder, fingerprint=None):
         if not file.exists():
             lacks = f"it lacks {file.name}" if folder.is_dir() else "there is no such folder"
             raise ValueError(f"{folder} is not a prompt of ours: {lacks}")
-    prompt = load_file(weights)["prompt_embeddings"]
-    made_by = json.loads(made_by.read_text(encoding="utf-8"))
+    try:
+        prompt = load_file(weights)["prompt_embeddings"]
+        made_by = json.loads(made_by.read_text(encoding="utf-8"))
+        if made_by.get("vectors", checksum(prompt)) != checksum(prompt):
+            raise ValueError("its vectors are not those that were written")
+    except (SafetensorError, KeyError, AttributeError, ValueError, OSError) as error:
+        raise ValueError(f"{folder} is damaged: {error}") from None
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "
                          f"these are {fingerprint}")

@@ -7,6 +7,7 @@
 Knows tensors and names only; which tensors a T5 must have, model.py says.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -58,6 +59,7 @@ def published(t5):
     return {published_name(name): weight for name, weight in t5.state_dict().items()}
 
 
+LARGE = 10 ** 9  # bytes of weights whose fingerprint is worth keeping
 # What a setting of each type may be: a larger number would take all memory before it fails.
 WANTED = {
     int: (lambda value: type(value) is int and 0 < value < 10 ** 7, "a whole number from 1 to 10 "
@@ -160,18 +162,31 @@ def fitting(folder, tensors, shapes, tied):
     return {name: tensors[name] for name in shapes}
 
 
-def fingerprint(tensors):
-    """A short name for these weights: equal for equal weights, whatever dtype they run in.
+def fingerprint(config, tensors, folder=None):
+    """A short name for a T5: equal for equal settings and weights, whatever file they come from.
 
-    Hashes the name, shape and 16 evenly spaced numbers of every tensor, so that
-    it takes milliseconds for 11 billion weights too.
+    Every setting that computes, and every number as it is stored, decide it. A gigabyte takes about
+    a second, so that of files of more than one is kept beside them, in fingerprint.json, with their
+    names, sizes and times; a folder that cannot be written to is read anew each time.
     """
-    digest = hashlib.sha256()
+    kept, files = None, {}
+    if folder and sum(file.stat().st_size for file in weight_files(Path(folder))) > LARGE:
+        kept = Path(folder) / "fingerprint.json"
+        files = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in
+                 [*weight_files(Path(folder)), Path(folder) / "config.json"]}
+        with contextlib.suppress(OSError, ValueError):
+            said = json.loads(kept.read_text(encoding="utf-8"))
+            if said.get("files") == files:
+                return said["fingerprint"]
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(set(tensors) - UNUSED):
-        tensor = tensors[name]
-        at = torch.arange(16) * (tensor.numel() - 1) // 15
-        places = torch.unravel_index(at, tensor.shape)
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor[places].bfloat16().tolist()}".encode())
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    if kept:
+        with contextlib.suppress(OSError):
+            write_whole(kept, lambda path: path.write_text(json.dumps(
+                {"files": files, "fingerprint": digest.hexdigest()[:16]})))
     return digest.hexdigest()[:16]
 
 
@@ -185,7 +200,7 @@ def draw(t5, seed):
     for name, weight in t5.named_parameters():
         if weight.dim() == 2:  # the norms stay at 1
             weight.data.normal_(0, deviation[name.split(".")[-2]], generator=generator)
-    t5.fingerprint = fingerprint(published(t5))
+    t5.fingerprint = fingerprint(dataclasses.asdict(config), published(t5))
     return t5
 
 

@@ -160,8 +160,10 @@ def write(home, wholes):
         kind: whole[kind] for kind in ("metric", "seeds", "majority", "promptless", "scores",
                                        "curves", "similarity")} for whole in wholes})
     head, lines = ["# Sources and targets", "", f"model {wholes[0]['model']}", ""], page(wholes)
-    matrices = [pictures.transfer_matrix(approach, gains_of(wholes, approach))
-                for approach in approaches(wholes)]
+    gains = {approach: gains_of(wholes, approach) for approach in approaches(wholes)}
+    size = pictures.bin_width([statistics.mean(each) for mine in gains.values()
+                               for each in mine.values()])
+    matrices = [pictures.transfer_matrix(approach, mine, size) for approach, mine in gains.items()]
     write_text(home.out / "grid.md", "\n".join(head + lines).rstrip() + "\n")
     write_text(home.out / "grid.html", pages.grid(matrices, predictions(wholes), lines))
     for figure in matrices:

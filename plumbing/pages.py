@@ -18,11 +18,11 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 FON
 main { max-width: 1050px; margin: 0 auto; padding: 16px }
 p, h1, h2, pre { max-width: 690px }
 h1 { font-size: 26px; line-height: 1.2 } h2 { font-size: 19px; margin-top: 32px }
-.found { font-size: 18px } .wide { overflow-x: auto } a { color: var(--blue) }
+.found { font-size: 18px } .wide { overflow-x: auto; margin: 16px 0 } a { color: var(--blue) }
 .wide:focus-visible, a:focus-visible { outline: 2px solid var(--blue); outline-offset: 2px }
-table { border-collapse: collapse; font-size: 14px }
-th, td { padding: 4px 12px 4px 0; text-align: left; white-space: nowrap;
-  border-bottom: 1px solid var(--grid) }
+table { border-collapse: collapse; font-size: 13px }
+th, td { padding: 4px 12px 4px 0; text-align: left; white-space: nowrap; vertical-align: top;
+  border-bottom: 1px solid var(--grid) } thead th { white-space: normal; min-width: 64px }
 figure { margin: 16px 0; break-inside: avoid }
 figcaption { font-size: 13px; color: var(--muted); max-width: 690px }
 .panels { display: grid; gap: 8px;
@@ -176,7 +176,9 @@ def report(whole, title, lines, sentence):
     setup = (f"T5 {whole['model']}, {seeds} seed{'s' * (seeds > 1)}, "
              f"{whole['config']['steps']} steps of {whole['config']['batch']}, "
              f"{whole['config']['dtype']}; {whole['metric']} on the dev examples kept for the "
-             f"report. Written on {whole['date']}.")
+             f"report. Each comparison is a paired t-test at 5 % by itself, "
+             f"{len(scores) - 1} of them: by chance alone one in twenty says “more than chance”. "
+             f"Written on {whole['date']}.")
     return whole_page(title, [
         f'<p class="found">{text(sentence)}</p>', f"<p>{text(setup)}</p>",
         figure(of_seeds(whole), "Small marks are seeds, the large one their mean, the line its "
@@ -185,8 +187,10 @@ def report(whole, title, lines, sentence):
         "<h2>Learning</h2>",
         "<p>The mean of the seeds, in a band from the lowest to the highest; dev on the examples "
         "to choose by.</p>", *learning(whole),
-        *(["<h2>Similarity and gain</h2>", *similar(whole)] if whole["similarity"] else []),
-        "<h2>Time and cost</h2>", *as_html(cost, "time and cost"), "<h2>The recipe</h2>",
+        *(["<h2>Similarity and gain</h2>", *similar(whole)] * (len(whole["similarity"]) > 1)),
+        "<h2>Time and cost</h2>", "<p>Of each by itself: a student needs its teacher and the plain "
+        "prompt as well, transfer its source's prompt.</p>", *as_html(cost, "time and cost"),
+        "<h2>The recipe</h2>",
         f"<pre>{html.escape(whole['command'])}</pre>", *as_html(
             ["| option | value |", "|---|---|",
              *(f"| {name} | {value} |" for name, value in whole["config"].items())], "recipe")])
@@ -195,7 +199,9 @@ def report(whole, title, lines, sentence):
 def grid(matrices, predicted, lines):
     """grid.html, as text, of its figures and grid.md's lines."""
     return whole_page("Sources and targets", [
+        "<p>Blue is a gain, red a loss, one scale for all. A dot in a picture is a test of all "
+        "pairs together, a star in a table one of that pair alone: they need not agree.</p>",
         *(figure(drawn, drawn.about, wide=True) for drawn in matrices),
-        "<h2>Predicted and measured transfer</h2>",
-        f'<div class="panels">{"".join(map(figure, predicted))}</div>',
+        "<h2>Predicted and measured transfer</h2>", '<div class="panels">', *(
+            figure(drawn, f"{drawn.title}.") for drawn in predicted), "</div>",
         "<h2>The numbers</h2>", *as_html(lines, "transfer")])

@@ -21,15 +21,17 @@ def look(name):
     """Colour, shape and whether it is hollow, of an approach: one look each on all pages.
 
     A family has a colour, its members their shapes: transfer and what starts like it is blue,
-    what learns by the published form orange, by another form purple; controls are green.
+    what learns by the published form orange, by another form purple, hollow if its teacher had no
+    source; more steps of plain prompt tuning are green.
     """
     approach = name.partition(" ")[0]
     if approach in LOOKS:
         return LOOKS[approach]
     family, _, member = approach.partition("_")
-    if family == "prompt" or member.startswith("self"):
-        shapes = {"2x": "square", "3x": "triangle"}
-        return "green", shapes.get(member, "diamond" if member == "self" else "wedge"), True
+    if family == "prompt":
+        return "green", {"2x": "square"}.get(member, "triangle"), True
+    if member.startswith("self"):  # as its form, but hollow
+        return ("orange", "diamond", True) if member == "self" else ("purple", "wedge", True)
     if family == "pot":
         return "blue", "square", False
     colour = "orange" if member in ("early", "late") else "purple"
@@ -51,11 +53,12 @@ def bin_width(values):
     return next(power * k for k in (1, 2, 5, 10) if 4.5 * power * k >= most * (1 - 1e-9))
 
 
-def heat(name, title, about, rows, columns, cells, marked=(), note=()):
+def heat(name, title, about, rows, columns, cells, marked=(), note=(), size=None):
     """A matrix of signed numbers, names at its sides: red below 0, blue above.
 
     cells: (row, column) -> a number, or a word to print as it is; what is missing is hatched.
-    marked: keys of `cells` in bold with a dot; note: lines that say what the dot says.
+    marked: keys of `cells` in bold with a dot; note: lines that say what the dot says; size: of a
+    bin of colour, if it is not to be these numbers' own.
     """
     left = 16 + max(min(width(row), 220) for row in rows)
     tilt = 0.71 * max(min(width(column), 220) for column in columns)  # of names at 45 degrees
@@ -66,7 +69,7 @@ def heat(name, title, about, rows, columns, cells, marked=(), note=()):
     for c, column in enumerate(columns):
         x = left + 49 * c + 22
         figure.text(x, top - 6, column, 12, room=220, transform=f"rotate(-45 {x} {top - 6:.1f})")
-    size = bin_width([v for v in cells.values() if not isinstance(v, str)])
+    size = size or bin_width([v for v in cells.values() if not isinstance(v, str)])
     for r, row in enumerate(rows):
         y = top + 25 * r
         figure.text(left - 8, y + 16, row, 12, "end", room=left - 12)
@@ -143,13 +146,15 @@ def prediction(measure, pairs):
     points = [draw.Series("", [pair], *look("pot")) for mine in pairs.values()
               for pair in mine.values()]
     return draw.scatter(
-        f"predicted-{measure}", f"{measure}: Spearman's, mean over targets, {said_rank}",
+        f"predicted-{measure}", f"{measure}: Spearman's over the sources, mean of "
+        f"{len(ranks)} targets, {said_rank}",
         f"{len(points)} pairs of source and target by their similarity ({measure}) and what pot "
         f"gained over plain prompt tuning. Spearman's correlation over the sources, the mean over "
-        f"{len(ranks)} targets: {said_rank}.", points, f"{measure} ({said_rank})", "gain, points")
+        f"{len(ranks)} targets: {said_rank}.", points, f"similarity: {measure}",
+        "gain of pot, points")
 
 
-def transfer_matrix(approach, gains):
+def transfer_matrix(approach, gains, size=None):
     """The heat map of one approach: (source, target) -> its gains over plain, one for each seed."""
     mean = {pair: statistics.mean(each) for pair, each in gains.items()}
     rows, columns = blocks(*(list(dict.fromkeys(pair[k] for pair in gains)) for k in (0, 1)), mean)
@@ -160,10 +165,10 @@ def transfer_matrix(approach, gains):
     best = max(mean, key=mean.get)
     return heat(
         f"grid-{approach}", f"{approach}: gain over plain prompt tuning, points",
-        f"A matrix of {len(rows)} sources, down, and {len(columns)} targets, across. Of "
-        f"{len(gains)} pairs {sum(v > 0 for v in mean.values())} gain; most does {best[0]} to "
-        f"{best[1]}, {said(mean[best], sign=True)}. The same numbers stand in grid.md.",
-        rows, [*columns, "mean"], cells, found,
+        f"Sources down, targets across. {len(found)} of {len(gains)} pairs differ from plain "
+        f"prompt tuning by more than chance; highest is {best[0]} to {best[1]}, "
+        f"{said(mean[best], sign=True)}. The means stand in grid.md.", rows, [*columns, "mean"],
+        cells, found,
         (f"● beyond chance: t-test of {seeds} seeds, spread pooled by target,",
          f"at most 5 % of those marked false (Benjamini-Hochberg, {len(gains)} pairs)")
-        if seeds > 1 else ("one seed: nothing can be said of chance",))
+        if seeds > 1 else ("one seed: nothing can be said of chance",), size)

@@ -54,9 +54,10 @@ def progress(home, work, state, steps, live, due, speed):
     step, names = state["step"], [f"{run.name} seed {run.seed}" for run in work.runs]
     last = {n: state["terms"][n][-1] for n in (live if step == 1 else due)}
     if sys.stdout.isatty() or home.quiet:
-        scores = [curve[-1][1] for curve in state["curves"] if curve]
-        moving(home, f"{work.title}: {100 * step // steps} % dev "
-               + (f"{mean(scores):.1f}" if scores else "–") + f" ETA {home.eta()}", step == steps)
+        scores = [score for curve in state["curves"] for _, score in curve]
+        moving(home, f"{work.title}: {100 * step // steps} %, best dev "
+               + (f"{max(scores):.1f}" if scores else "–") + f", all done in {home.eta()}",
+               step == steps)
     elif step == 1:
         print(f"{work.title}: runs {len(names)}; a uniform guess costs "
               f"{math.log(work.t5.config.vocab_size):.2f}", flush=True)

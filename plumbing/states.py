@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -33,6 +34,8 @@ def write_whole(path, write):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         write(Path(scratch) / path.name)
+        with open(Path(scratch) / path.name, "rb+") as file:
+            os.fsync(file.fileno())  # on the disk before it has its name
         os.replace(Path(scratch) / path.name, path)
 
 
@@ -100,15 +103,20 @@ class Home:
         """The file for the state of a pass of the runs with these keys."""
         return self.out / "passes" / f"{key_of(keys)}.pt"
 
-    def found(self, folder, file, decided_by, shipped=None):
+    def found(self, folder, file, decided_by, read, shipped=None):
         """(folder, what stands in this file of it) of what was decided by just this, or Nones.
 
+        read: folder -> what is kept there, or a ValueError: then it is set aside.
         shipped: another folder, of the project, to look into; it is read without resume, too.
         """
         for place in ([folder] if self.resume else []) + ([shipped] if shipped else []):
             if (place / file).exists():
-                said = json.loads((place / file).read_text(encoding="utf-8"))
-                before = said.get("decided_by", {})
+                try:
+                    said, _ = json.loads((place / file).read_text(encoding="utf-8")), read(place)
+                    before = said.get("decided_by", {})
+                except (ValueError, AttributeError, OSError) as error:
+                    set_aside(place, error)
+                    continue
                 if before == decided_by:
                     return place, said
                 other = [f"{name} {before.get(name)}, wanted {value}"
@@ -211,18 +219,50 @@ def decided_by(kind, shop, task, runs, dropout, form):
     return made
 
 
+def set_aside(path, why):
+    """Give a damaged file or folder another name, and say so: what it held is made again."""
+    aside, [said, *_] = path.with_name(f"{path.name}.damaged"), f"{why or repr(why)}".splitlines()
+    print(f"{path} cannot be used: {said}; it is kept as {aside.name}, and this part is trained "
+          "again", flush=True)
+    if ranks.writes():
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        os.replace(path, aside)
+
+
+def digest_of(value):
+    """A checksum of a state: of its tensors' bytes, and of what else stands in it, by name."""
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)} {value.dtype} {checksum(value)}"
+    if isinstance(value, (dict, list, tuple)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        told = " ".join(f"{key}:{digest_of(one)}" for key, one in pairs)
+        return hashlib.sha256(told.encode()).hexdigest()
+    return repr(value)
+
+
 def keep(path, state, things):
     """Write the state of a pass, with that of the things that can tell theirs."""
     whole = state | {name: thing.state_dict() for name, thing in things.items()}
-    write_whole(path, lambda new: torch.save(whole, new))
+    write_whole(path, lambda new: torch.save(whole | {"digest": digest_of(whole)}, new))
 
 
-def go_on(path, things, saying):
-    """The state that `keep` wrote; the things are put into theirs. saying: with {} for the step."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+def go_on(path, things, title, steps):
+    """The state that `keep` wrote; the things are put into theirs.
+
+    None for a file that is damaged, which is set aside.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.pop("digest") != digest_of(state):
+            raise ValueError("its numbers are not those that were written")
+    except (RuntimeError, EOFError, KeyError, AttributeError, ValueError, OSError,
+            pickle.UnpicklingError) as error:
+        set_aside(path, error)
+        return None
     for name, thing in things.items():
         thing.load_state_dict(state.pop(name))
-    print(f"{saying.format(state['step'])} ({path})", flush=True)
+    print(f"{title}: going on from step {state['step']} of {steps} ({path})", flush=True)
     return state
 
 

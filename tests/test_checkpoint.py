@@ -211,20 +211,51 @@ def test_fingerprint(tmp_path):
     first = model.load(FIXTURES / "v1_0")
     half = model.load(FIXTURES / "v1_0", dtype=torch.bfloat16)
     assert half.fingerprint == first.fingerprint
-    model.save(half, tmp_path)  # the same weights in a file of half the size
-    assert model.load(tmp_path).fingerprint == first.fingerprint
+    model.save(first, tmp_path / "again")
+    assert model.load(tmp_path / "again").fingerprint == first.fingerprint
+    model.save(half, tmp_path / "half")  # rounded: other numbers
+    assert model.load(tmp_path / "half").fingerprint != first.fingerprint
     assert model.load(FIXTURES / "v1_1").fingerprint != first.fingerprint
 
 
 @pytest.mark.parametrize("name", ["shared.weight", "decoder.final_layer_norm.weight",
                                   "encoder.block.1.layer.0.SelfAttention.q.weight"])
 def test_fingerprint_sees_a_change_of_any_tensor(tensors, name):
-    before = checkpoint.fingerprint(tensors)
-    assert checkpoint.fingerprint(tensors | {name: tensors[name] * 1.1}) != before
+    before = checkpoint.fingerprint({}, tensors)
+    assert checkpoint.fingerprint({}, tensors | {name: tensors[name] * 1.1}) != before
+    one = tensors[name].clone()
+    one.view(-1)[len(one.view(-1)) // 3] += 1e-3  # a single number, whichever
+    assert checkpoint.fingerprint({}, tensors | {name: one}) != before
     # Of equal numbers in another shape or under another name, too.
-    assert checkpoint.fingerprint(tensors | {name: tensors[name][None]}) != before
+    assert checkpoint.fingerprint({}, tensors | {name: tensors[name][None]}) != before
     renamed = {"other" if n == name else n: tensor for n, tensor in tensors.items()}
-    assert checkpoint.fingerprint(renamed) != before
+    assert checkpoint.fingerprint({}, renamed) != before
+
+
+def test_fingerprint_sees_the_settings(tmp_path):
+    """An edited layer_norm_epsilon makes another T5 of the same weights."""
+    shutil.copytree(FIXTURES / "v1_0", tmp_path / "t5")
+    file = tmp_path / "t5" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"layer_norm_epsilon": 1e-4}))
+    before = model.load(FIXTURES / "v1_0").fingerprint
+    assert model.load(tmp_path / "t5").fingerprint != before
+
+
+def test_the_fingerprint_of_large_files_is_kept_beside_them(tmp_path, monkeypatch):
+    shutil.copytree(FIXTURES / "v1_0", tmp_path / "t5")
+    first = model.load(tmp_path / "t5").fingerprint
+    assert not (tmp_path / "t5" / "fingerprint.json").exists()  # a small one is not
+    monkeypatch.setattr(checkpoint, "LARGE", 0)
+    assert model.load(tmp_path / "t5").fingerprint == first
+    kept = json.loads((tmp_path / "t5" / "fingerprint.json").read_text())
+    assert kept["fingerprint"] == first
+    with monkeypatch.context() as patch:  # read, not computed
+        patch.setattr(checkpoint.hashlib, "sha256", None)
+        assert model.load(tmp_path / "t5").fingerprint == first
+    t5 = model.load(tmp_path / "t5")
+    t5.shared.weight[3] = 0  # other weights of the same size, written later
+    model.save(t5, tmp_path / "t5")
+    assert model.load(tmp_path / "t5").fingerprint != first
 
 
 @pytest.mark.parametrize("name, value", [

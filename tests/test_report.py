@@ -446,8 +446,8 @@ def test_a_terminal_has_one_moving_line_and_a_pipe_a_line_for_each(tmp_path, cap
             work, state = pass_of_two(done)
             report.progress(home, work, state, 4, [0, 1], [0, 1], 100.0)
     moved, lines = capsys.readouterr().out.split("\n", 1)
-    assert moved == ("\r\033[Ktoy-cb prompts: 50 % dev 70.5 ETA ?"
-                     "\r\033[Ktoy-cb prompts: 100 % dev 70.5 ETA ?")
+    assert moved == ("\r\033[Ktoy-cb prompts: 50 %, best dev 71.0, all done in ?"
+                     "\r\033[Ktoy-cb prompts: 100 %, best dev 71.0, all done in ?")
     assert lines.count("\n") == 4 and "\r" not in lines and "\033" not in lines
     assert "toy-cb prompts: step 2/4 50%" in lines
 

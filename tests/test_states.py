@@ -14,6 +14,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import model
 import prompt
@@ -86,19 +87,20 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
     home, wanted = states.Home(tmp_path), {"steps": 4, "lr": 0.1}
     folder = home.trained("cb", 3, wanted)
     assert folder.name == f"cb-3-{states.key_of(wanted)}" and folder.parent == tmp_path / "trained"
-    assert home.found(folder, "prompt.json", wanted) == (None, None)
+    assert home.found(folder, "prompt.json", wanted, bool) == (None, None)
     states.write_json(folder / "prompt.json", {"score": 7, "decided_by": wanted})
-    assert home.found(folder, "prompt.json", wanted) == (folder, {"score": 7, "decided_by": wanted})
-    assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}) == (None, None)
+    there = folder, {"score": 7, "decided_by": wanted}
+    assert home.found(folder, "prompt.json", wanted, bool) == there
+    assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}, bool) == (None, None)
     said = capsys.readouterr().out
     assert said == (f"{folder} was made of something else and is not used: "
                     "steps 4, wanted 5\n")
     # Without resume only what the project ships is read.
     fresh, shipped = states.Home(tmp_path, resume=False), tmp_path / "shipped"
-    assert fresh.found(folder, "prompt.json", wanted, shipped) == (None, None)
+    assert fresh.found(folder, "prompt.json", wanted, bool, shipped) == (None, None)
     shutil.copytree(folder, shipped)
-    assert fresh.found(folder, "prompt.json", wanted, shipped)[0] == shipped
-    assert home.found(folder, "prompt.json", wanted, shipped)[0] == folder
+    assert fresh.found(folder, "prompt.json", wanted, bool, shipped)[0] == shipped
+    assert home.found(folder, "prompt.json", wanted, bool, shipped)[0] == folder
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -210,6 +212,47 @@ def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp
 
         states.write_whole(path, finished_meanwhile)
         assert path.read_text() == "state"
+
+
+def flipped(path):
+    """One bit of a file's middle, where its numbers are, is another."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:500]),
+    lambda path: path.write_bytes(path.read_bytes()[:-100]), flipped])
+@pytest.mark.parametrize("what", ["state", "prompt"])
+def test_what_is_damaged_is_set_aside_and_made_again(what, damage, tmp_path, capsys):
+    """A state, or a trained prompt, cut or flipped: the run ends as if it had not been there."""
+    shop = shop_in(tmp_path / "other", "--evals", "4")
+    task = encoded(shop)
+    wanted = train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    shop = shop_in(tmp_path / "out", "--evals", "4")
+    if what == "state":
+        with killed_at(2):
+            train.train_prompts(shop, task, some_runs(shop, task), "pass")
+        [path] = (tmp_path / "out" / "passes").glob("*.pt")
+    else:
+        path = train.train_prompts(shop, task, some_runs(shop, task), "pass")[0].folder
+        path /= "adapter_model.safetensors"
+    damage(path)
+    capsys.readouterr()
+    again = train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    said = capsys.readouterr().out
+    assert "cannot be used: " in said and "this part is trained again" in said
+    assert all(same(a.best, b.best) for a, b in zip(wanted, again))
+    assert list((tmp_path / "out").glob("*/*.damaged"))
+
+
+def test_a_prompt_that_was_exchanged_is_not_read_with_the_old_score(tmp_path):
+    prompt.save(tmp_path / "p", torch.zeros(2, 4), {"score": 90.0})
+    noise = {"prompt_embeddings": torch.randn(2, 4)}
+    save_file(noise, tmp_path / "p" / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="damaged: its vectors are not those that were written"):
+        prompt.load(tmp_path / "p")
 
 
 def test_a_changed_recipe_does_not_go_on_from_an_old_state(tmp_path):
