@@ -469,4 +469,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    flags.run(main, "train.py")
+    flags.run(main, "train.py", goes_on=True)

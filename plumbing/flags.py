@@ -221,8 +221,38 @@ def names(text):
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def run(main, program):
-    """Run a command: a ValueError is one line and status 2, a reader that left (`| head`) 1."""
+class Unbroken:
+    """A standard output whose reader may leave, or whose disk may be full: the work goes on."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        try:
+            self.stream.write(text)
+        except OSError:
+            self.stream = open(os.devnull, "w", encoding="utf-8")
+
+    def flush(self):
+        try:
+            self.stream.flush()
+        except OSError:
+            self.stream = open(os.devnull, "w", encoding="utf-8")
+
+    def isatty(self):
+        return self.stream.isatty()
+
+
+def run(main, program, goes_on=False):
+    """Run a command: a ValueError is one line and status 2, a reader that left (`| head`) 1.
+
+    goes_on: whether the work is worth doing without a reader. A character that the output cannot
+    encode is a question mark there.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
+    if goes_on:
+        sys.stdout = Unbroken(sys.stdout)
     try:
         main()
         sys.stdout.flush()

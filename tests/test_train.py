@@ -15,6 +15,7 @@ import math
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -551,6 +552,19 @@ def test_at_the_command_line_an_error_is_one_line_and_status_2(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("train.py: unknown task 'toy-cv'; did you mean toy-cb")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["PYTHONIOENCODING=latin-1 {}", "PYTHONIOENCODING=ascii {}",
+                                     "{} | head -1", "{} > /dev/full"])
+def test_what_was_trained_is_written_whatever_becomes_of_the_output(command, tmp_path):
+    words = ("train.py --steps 1 --evals 1 --seeds 1 --max-dev 12 --approach prompt "
+             f"--target toy-cb --out {tmp_path}")
+    done = subprocess.run(["bash", "-c", command.format(f"{sys.executable} {words}")],
+                          cwd=Path(train.__file__).parent, capture_output=True, text=True,
+                          errors="replace")
+    assert "Traceback" not in done.stderr
+    assert {"report.md", "report.html", "results.json"} <= {
+        path.name for path in (tmp_path / "toy-cb").iterdir()}
 
 
 def test_examples_in_the_docstrings():
