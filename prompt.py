@@ -124,7 +124,7 @@ class Promptless(nn.Module):
 
 
 def in_parts(rows, tokens, length=0, overhead=100):
-    """Cut rows, (key, input ids, …), into parts of similar length, the cheapest way.
+    """Cut rows, (key, input ids, …), where their length changes, into parts, the cheapest way.
 
     A part is one forward pass, as wide as its longest row, of at most so many positions, the
     prompt's and the padding counted. Its price is its positions and `overhead` more. A loss that is

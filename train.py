@@ -161,8 +161,8 @@ def gradients(shop, work, step, scaler, explain=False):
 
     explain: whether to say the cosine of the two terms' gradients (else None).
     """
-    t5, bank, runs, positions = work.t5, work.bank, work.runs, 0
-    ce, kd = torch.zeros(2, len(runs), device=t5.device)  # to report; the losses are in `terms`
+    t5, bank, runs, positions = work.t5, work.bank, work.runs, torch.zeros(1)
+    ce, kd = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # to report
     apart = [[torch.zeros_like(p) for p in bank.parameters()] for _ in range(2 * explain)]
     for part in parts(shop, work, step):
         embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
@@ -178,10 +178,10 @@ def gradients(shop, work, step, scaler, explain=False):
         ce.index_add_(0, part.index, terms.ce.detach())
         kd.index_add_(0, part.index, terms.kd.detach())
         positions += part.ids.numel()
-    ranks.add(list(bank.parameters()), ce, kd, *sum(apart, []))  # of all processes
+    ranks.add(list(bank.parameters()), ce, kd, positions, *sum(apart, []))  # of all
     alike = [transferability.cosine(*pair) for pair in zip(*apart)]
     return ce.tolist(), kd.tolist(), [alike[n] if explain and run.teachers else None
-                                      for n, run in enumerate(runs)], positions
+                                      for n, run in enumerate(runs)], positions.item()
 
 
 def dev_scores(t5, bank, task, places, tokens):
@@ -237,7 +237,7 @@ def train(shop, work):
         step, began = state["step"], time.time()
         for group, rate in zip(work.optimizer.param_groups, work.rates(step)):
             group["lr"] = rate
-        torch.manual_seed(step)  # of the dropout, if there is any: a resume draws the same
+        torch.manual_seed(step + (ranks.rank() << 32))  # of dropout: a resume draws the same
         work.t5.dropout = work.dropout
         live = [n for n, run in enumerate(runs) if step < run.steps]
         # Each run is scored `evals` times, at even distances, the last time at its end.

@@ -16,6 +16,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -164,6 +165,8 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError(f"--cache {args.cache} is a file, wanted a folder")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file, wanted a folder")
+    if args.split == "pairs" and not args.resume:
+        raise ValueError("--split pairs reads what the others have trained: not with --no-resume")
     args.approach = names(args.approach or "prompt,pot,panda,controls")
     for name in args.approach:
         check("approach", name, choices=approaches)
@@ -257,11 +260,11 @@ def run(main, program, goes_on=False):
         main()
         sys.stdout.flush()
     except ValueError as error:
-        if ranks.writes():  # of several processes with the same to say, one
-            print(f"{program}: {error}", file=sys.stderr)
+        who = f"process {ranks.rank()} of {ranks.size()}: " if ranks.rank() else ""
+        print(f"{program}: {who}{error}", file=sys.stderr)
         sys.exit(2)
-    except RuntimeError as error:
-        if ranks.size() == 1:
+    except RuntimeError as error:  # of torch.distributed, if another process is gone
+        if ranks.size() == 1 or not re.search("connection|peer|gloo|nccl|socket", str(error), re.I):
             raise
         print(f"{program}: process {ranks.rank()} of {ranks.size()} stopped, as another of them "
               f"ended ({str(error).splitlines()[0]}); the same command goes on", file=sys.stderr)

@@ -120,7 +120,8 @@ def over_steps(whole, names, kind, what):
     if not series:
         return None
     title = f"{what} by step: " + ", ".join(names)
-    return draw.curves(re.sub(r"\W", "-", title), title, f"A line for each of {len(series)} "
+    name = "".join(c if c.isalnum() else f"-{ord(c)}" for c in title)  # an id of its own
+    return draw.curves(name, title, f"A line for each of {len(series)} "
                        "approaches over the steps, the mean of the seeds, in a band from the "
                        "lowest to the highest.", [(what, series, None)], "step", "")
 
@@ -193,7 +194,8 @@ def report(whole, title, lines, sentence):
         "<h2>The recipe</h2>",
         f"<pre>{html.escape(whole['command'])}</pre>", *as_html(
             ["| option | value |", "|---|---|",
-             *(f"| {name} | {value} |" for name, value in whole["config"].items())], "recipe")])
+             *(f"| {name} | {str(value).replace('|', '¦')} |"
+               for name, value in whole["config"].items())], "recipe")])
 
 
 def grid(matrices, predicted, lines):

@@ -107,18 +107,18 @@ def beyond(gains):
     """Of (source, target) -> gains by seed, the pairs whose mean is beyond chance.
 
     Three seeds say little of their own spread, so that of all sources of a target is taken
-    together, as if it were one: the spread of a gain is mostly plain prompt tuning's, which they
-    share. Benjamini and Hochberg's correction at 5 % over all pairs.
+    together, as if it were one. It is mostly plain prompt tuning's, which they share: so it counts
+    as known from one source's seeds, and not from all. Benjamini and Hochberg's correction at 5 %.
     """
     pairs, ps = [], []
     for target in {target for _, target in gains}:
         mine = {pair: each for pair, each in gains.items() if pair[1] == target and len(each) > 1}
         if mine:
-            free = sum(len(each) - 1 for each in mine.values())
-            pooled = sum(spread(each)[1] ** 2 * (len(each) - 1) for each in mine.values()) / free
+            pooled = statistics.mean(spread(each)[1] ** 2 for each in mine.values())
             for pair, each in mine.items():
                 pairs.append(pair)
-                ps.append(student_p(statistics.mean(each), (pooled / len(each)) ** 0.5, free))
+                ps.append(student_p(statistics.mean(each), (pooled / len(each)) ** 0.5,
+                                    len(each) - 1))
     return {pair for pair, is_found in zip(pairs, benjamini_hochberg(ps, LEVEL)) if is_found}
 
 
@@ -160,14 +160,14 @@ def transfer_matrix(approach, gains, size=None):
     rows, columns = blocks(*(list(dict.fromkeys(pair[k] for pair in gains)) for k in (0, 1)), mean)
     cells = mean | {(name, name): "=" for name in {*rows} & {*columns}}
     for row in rows:  # each target counts alike
-        cells[row, "mean"] = statistics.mean(mean[row, c] for c in columns if (row, c) in mean)
+        cells[row, "(mean)"] = statistics.mean(mean[row, c] for c in columns if (row, c) in mean)
     found, seeds = beyond(gains), max(map(len, gains.values()))
     best = max(mean, key=mean.get)
     return heat(
         f"grid-{approach}", f"{approach}: gain over plain prompt tuning, points",
         f"Sources down, targets across. {len(found)} of {len(gains)} pairs differ from plain "
         f"prompt tuning by more than chance; highest is {best[0]} to {best[1]}, "
-        f"{said(mean[best], sign=True)}. The means stand in grid.md.", rows, [*columns, "mean"],
+        f"{said(mean[best], sign=True)}. The means stand in grid.md.", rows, [*columns, "(mean)"],
         cells, found,
         (f"● beyond chance: t-test of {seeds} seeds, spread pooled by target,",
          f"at most 5 % of those marked false (Benjamini-Hochberg, {len(gains)} pairs)")

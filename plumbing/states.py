@@ -215,7 +215,8 @@ def decided_by(kind, shop, task, runs, dropout, form):
                 [checksum(prompt), weight] for prompt, weight in run.teachers]} | numbers("student")
         made.append(by)
     if dropout or shop.dtype == "fp16":
-        made = [by | {"beside": key_of([made, shop.tokens])} for by in made]
+        beside = [made, shop.tokens] + [ranks.size()] * ranks.by("rows")
+        made = [by | {"beside": key_of(beside)} for by in made]
     return made
 
 

@@ -159,8 +159,8 @@ def benjamini_hochberg(ps, level=0.05):
 
     The largest k whose k-th smallest p is at most k / m times the level: those k.
 
-    >>> benjamini_hochberg([0.01, 0.5, 0.03])
-    [True, False, True]
+    >>> benjamini_hochberg([0.01, 0.5, 0.03]), benjamini_hochberg([0.03, 0.5, 0.9])
+    ([True, False, True], [False, False, False])
     """
     ranked = sorted(ps)
     found = [p for k, p in enumerate(ranked, 1) if p <= level * k / len(ps)]

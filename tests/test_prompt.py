@@ -155,10 +155,10 @@ def test_a_batch_is_cut_the_cheapest_way():
     for _ in range(20):
         lengths = torch.randint(1, 250, (8,), generator=generator).sort().values.tolist()
         found = [[len(ids) for _, ids in part] for part in prompt.in_parts(
-            [(None, [7] * length) for length in lengths], 10 ** 6)]
+            [(None, [7] * length) for length in lengths], 10 ** 6, 20)]
 
         def price(parts):
-            return sum(len(part) * max(part) + 100 for part in parts)
+            return sum(len(part) * (20 + max(part)) + 100 for part in parts)  # a prompt of 20
 
         ways = []
         for k in range(8):

@@ -71,6 +71,10 @@ def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
     for name in one:  # rounding, which AdamW makes larger where a gradient is nearly 0
         assert (one[name] - two[name]).norm() < 1e-3 * one[name].norm(), name
     assert logged(alone) == logged(tmp_path)  # one process writes
+    for name in ("prompt", "pot", "panda"):  # CE and KD of all rows, not of one process's
+        (a, b), where = [json.loads((out / "toy-nli-to-toy-cb" / "results.json").read_text())[
+            "teaching"][name][0]["terms"] for out in (alone, tmp_path)], slice(1, 3)
+        assert [term[where] for term in b] == [pytest.approx(term[where], rel=1e-2) for term in a]
     assert not list((tmp_path / "passes").iterdir())
 
 
@@ -105,7 +109,7 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("grid*")} == {
-        "grid.json", "grid.md", "grid-pot.svg"}
+        "grid.json", "grid.md", "grid.html", "grid-pot.svg"}
     runs = logged(tmp_path)
     assert len(runs) == len(set(runs)), "a run was trained twice"
     assert len([path for path in (tmp_path / "trained").iterdir()]) == 2 + 2 * 3
@@ -119,6 +123,17 @@ def test_one_process_alone_does_nothing_of_it():
     p = torch.nn.Parameter(torch.zeros(2))
     ranks.add([p])
     assert p.grad is None
+
+
+def test_gradients_are_summed_and_a_process_without_rows_adds_nothing(monkeypatch):
+    """Against a process with the gradient 3 and the loss 1: 2 + 3, 0 + 3, and 4 + 1."""
+    monkeypatch.setattr(ranks, "by", lambda split: True)
+    others = iter([torch.tensor([3.0]), torch.tensor([3.0]), torch.tensor(1.0)])
+    monkeypatch.setattr(ranks.dist, "all_reduce", lambda tensor: tensor.add_(next(others)))
+    some, idle, loss = (torch.nn.Parameter(torch.zeros(1)) for _ in range(3))
+    some.grad, loss = torch.tensor([2.0]), torch.tensor(4.0)
+    ranks.add([some, idle], loss)
+    assert (some.grad.item(), idle.grad.item(), loss.item()) == (5.0, 3.0, 5.0)
 
 
 def test_an_example_is_always_the_same_processs(monkeypatch):
