@@ -222,7 +222,8 @@ def decided_by(kind, shop, task, runs, dropout, form):
 
 def set_aside(path, why):
     """Give a damaged file or folder another name, and say so: what it held is made again."""
-    aside, [said, *_] = path.with_name(f"{path.name}.damaged"), f"{why or repr(why)}".splitlines()
+    aside = path.with_name(f"{path.name}.damaged")
+    said = (str(why) or type(why).__name__).splitlines()[0]
     print(f"{path} cannot be used: {said}; it is kept as {aside.name}, and this part is trained "
           "again", flush=True)
     if ranks.writes():
