@@ -89,8 +89,11 @@ def transfer(wholes, approach):
     if len(sources) > 1:
         summary("mean over the sources", lambda whole, mine: [
             statistics.mean(each) for each in zip(*mine.values())])
-        summary("best source, known afterwards", lambda whole, mine: max(
-            mine.values(), key=statistics.mean))
+        best = [max(mine, key=lambda name, mine=mine: statistics.mean(mine[name]), default="")
+                for mine in found]
+        lines.append(row("best source, known afterwards", *(
+            f"{cell(mine[name], base)} {name}" if mine else "" for mine, base, name in
+            zip(found, plain, best))))
     if len(sources) > TOP:
         summary(f"best on dev of the {TOP} most similar",
                 lambda whole, mine: retrieved(whole, approach))

@@ -74,7 +74,7 @@ def test_sources_and_targets():
         # +1, +1.5 and +1.25. To u: (2 - 1) / 2, (2 + 0) / 2 and (2 + 6) / 2
         ["mean over the sources", "63.2 (+1.2 *)", "51.8 (+1.8)"],
         # On average: the best single score to u is one of e's.
-        ["best source, known afterwards", "72.3 (+10.3 *)", "52.0 (+2.0 *)"],
+        ["best source, known afterwards", "72.3 (+10.3 *) a", "52.0 (+2.0 *) b"],
         # Of c, d and b, the most similar to t, b has 70 on dev. Of the two sources of u, e has
         # as much as b, and is the more similar.
         ["best on dev of the 3 most similar", "67.0 (+5.0 *)", "51.7 (+1.7)"]]
