@@ -34,6 +34,7 @@ import model
 import prompt
 from plumbing import device, flags
 from plumbing.download import checkpoint
+from plumbing.examples import long_part
 from plumbing.flags import option
 from plumbing.stats import plus_minus
 from toy import world
@@ -63,8 +64,10 @@ def read_prompts(folders, t5, tokenizer):
     if len(set(lengths.values())) > 1:
         raise ValueError("prompts in one batch must be of one length, not " + ", ".join(
             f"{length} ({folder})" for folder, length in lengths.items()))
-    for _, made_by in read:
+    for folder, (vectors, made_by) in zip(folders, read):
         data.find_task(made_by["task"])
+        if not len(vectors) or not vectors.isfinite().all():
+            raise ValueError(f"{folder} holds no vectors, or numbers that are not finite")
     return prompt.PromptBank([vectors for vectors, _ in read]).to(t5.device), [m for _, m in read]
 
 
@@ -90,20 +93,29 @@ def vote_text(texts, confidences):
     return max(groups[max(groups, key=lambda key: (len(groups[key]), sure[key]))])[1]
 
 
-def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128):
+def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128, cuts=None):
     """What prompts say to inputs of several tasks, encoded side by side.
 
     members     task -> places in the bank: one prompt, or several that vote
     rows        (task, input): a text, or a data.Example, which knows its long part
-    max_input   tokens of an input, beyond which it is cut
+    max_input   tokens of an input, beyond which its long part is cut; or task -> tokens
     max_tokens  of free text
+    cuts        a Counter: how many inputs were cut is added to it, by task
     Returns a dict for each row: {"label", "probabilities"}, the majority's label and the mean over
     the prompts of each label's probability among the labels; or, for a task of free text, {"text",
     "confidence"}: the mean probability of its tokens, geometrically.
     """
-    ids, _ = tokenizer.encode_inputs([data.Example(text, "") if isinstance(text, str) else text
-                                      for _, text in rows], max_input)
-    kinds = {}
+    ids, kinds = [None] * len(rows), {}
+    for task in members:
+        mine = [row for row, (name, _) in enumerate(rows) if name == task]
+        encoded, cut = tokenizer.encode_inputs([
+            data.Example(text, "", long=long_part(data.TASKS[task], text))
+            if isinstance(text, str) else text for text in (rows[row][1] for row in mine)],
+            max_input[task] if isinstance(max_input, dict) else max_input)
+        for row, each in zip(mine, encoded):
+            ids[row] = each
+        if cuts is not None:
+            cuts[task] += cut
     for task in members:
         labels = [tokenizer.encode(label) for label in data.TASKS[task].labels]
         kinds[task] = (model.pad(labels, t5.device), None) if labels else (None, max_tokens)
@@ -115,6 +127,8 @@ def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128):
         if labels:
             scores = torch.stack(group)[:, None]  # (N, L) -> (N, 1, L)
             shares = scores.softmax(-1).mean(0)[0].tolist()
+            if not all(map(math.isfinite, shares)):
+                raise ValueError(f"{task}: this T5 answers with numbers that are not finite")
             answers.append({"label": labels[prompt.vote(scores).item()],
                             "probabilities": dict(zip(labels, shares))})
         else:
@@ -156,7 +170,9 @@ def answer_stream(t5, tokenizer, folders, file, batch, out, log):
     members = {}
     for n, made in enumerate(made_by):
         members.setdefault(made["task"], []).append(n)
-    began, done, bad = time.time(), 0, 0
+    longest = {task: min(made_by[n].get("recipe", {}).get("max_input", 512) for n in places)
+               for task, places in members.items()}
+    began, done, bad, cuts = time.time(), 0, 0, Counter()
     lines = read_lines(file, list(members))
     while some := list(itertools.islice(lines, batch)):
         good = [(number, row) for number, row in some if not isinstance(row, ValueError)]
@@ -164,13 +180,17 @@ def answer_stream(t5, tokenizer, folders, file, batch, out, log):
             if isinstance(error, ValueError):
                 print(f"predict.py: {error}", file=log)
                 bad += 1
-        found = answer(t5, tokenizer, bank, members, [row for _, row in good]) if good else []
+        found = answer(t5, tokenizer, bank, members, [row for _, row in good], longest,
+                       cuts=cuts) if good else []
         for (number, (task, _)), result in zip(good, found):
             print(json.dumps({"line": number, "task": task} | result, ensure_ascii=False), file=out)
         out.flush()
         done += len(good)
     seconds = max(time.time() - began, 1e-9)
     print(f"{done} answered, {bad} bad lines, {done / seconds:.0f} a second", file=log)
+    for task, count in cuts.items():
+        if count:
+            print(f"{task}: {count} inputs cut to {longest[task]} tokens", file=log)
     return bad
 
 

@@ -47,6 +47,23 @@ def columns_in(template):
     return re.findall(r"{([^}]+)}", template)
 
 
+def long_part(task, text):
+    """Where the part that may be cut stands in a text of a task's form, [from, to); (0, 0) if none.
+
+    >>> from types import SimpleNamespace
+    >>> boolq = SimpleNamespace(input="passage: {passage} question: {question}", cut="passage")
+    >>> text = "passage: The soup was cold. question: was it warm"
+    >>> text[slice(*long_part(boolq, text))]
+    'The soup was cold.'
+    """
+    before, found, after = task.input.partition("{%s}" % (task.cut or (columns_in(task.input)
+                                                                      or ["?"])[-1]))
+    before, after = before.rpartition("}")[2], after.partition("{")[0]
+    start = text.find(before) + len(before)
+    end = text.rfind(after) if after else len(text)
+    return (start, end) if found and before in text and start <= end else (0, 0)
+
+
 def check_task(task, metrics):
     """Raise ValueError for an entry of data.TASKS that could not be read or scored.
 

@@ -6,6 +6,8 @@ Oracle: each prompt alone, the score that a training reported, and answers count
 prompts are the two that toy/prompts ships, and fresh ones.
 """
 
+import collections
+import dataclasses
 import doctest
 import io
 import json
@@ -99,6 +101,36 @@ def test_an_example_knows_what_of_it_may_be_cut(toy, bank):
     assert cut["probabilities"] != pytest.approx(plain["probabilities"], abs=1e-5)
 
 
+def test_a_text_in_a_tasks_form_loses_its_long_part_as_in_training(toy, bank, monkeypatch):
+    """The question behind a passage that is too long stays, so that two of them differ."""
+    form = dataclasses.replace(data.TASKS["toy-nli"], cut="a",
+                               input="sentence1: {a} sentence2: {b}")
+    monkeypatch.setitem(data.TASKS, "toy-nli", form)
+    texts = [f"sentence1: {'old cats chased dogs . ' * 9}sentence2: {end} ." for end in (
+        "cats chased dogs", "dogs never chased cats")]
+    cuts = collections.Counter()
+    found = [predict.answer(*toy, bank, {"toy-nli": [0]}, [("toy-nli", text)], {"toy-nli": 20},
+                            cuts=cuts)[0]["probabilities"] for text in texts]
+    assert found[0] != pytest.approx(found[1], abs=1e-4) and cuts == {"toy-nli": 2}
+
+
+def test_the_recipe_of_the_prompt_says_how_much_is_read_and_a_cut_is_said(toy, tmp_path):
+    vectors, made_by = prompt.load(SST2)
+    prompt.save(tmp_path / "p", vectors, made_by | {"recipe": {"max_input": 6}})
+    log = io.StringIO()
+    lines = [json.dumps({"input": "sentence: the soups were never awful ."}), '{"input": "x"}']
+    assert predict.answer_stream(*toy, [tmp_path / "p"], lines, 5, io.StringIO(), log) == 0
+    assert "toy-sst2: 1 inputs cut to 6 tokens" in log.getvalue()
+
+
+@pytest.mark.parametrize("vectors", [torch.full((3, 128), float("nan")), torch.zeros(0, 128)])
+def test_a_prompt_without_numbers_is_refused(toy, vectors, tmp_path):
+    made_by = prompt.load(SST2)[1]
+    prompt.save(tmp_path / "p", vectors, made_by)
+    with pytest.raises(ValueError, match="holds no vectors, or numbers that are not finite"):
+        predict.read_prompts([tmp_path / "p"], *toy)
+
+
 def test_several_prompts_of_a_task_vote(toy, bank):
     # Two against one, whatever the third is sure of; probabilities are the mean of all three.
     [row] = ROWS[2:3]
@@ -185,7 +217,7 @@ def test_a_batch_of_lines_is_all_that_is_read(toy, monkeypatch):
             taken.append(1)
             yield '{"input": "x"}'
 
-    def answer(t5, tokenizer, bank, members, rows):
+    def answer(t5, tokenizer, bank, members, rows, *_, **__):
         seen.append((len(rows), len(taken)))
         if len(seen) == 3:
             raise KeyboardInterrupt
@@ -443,19 +475,21 @@ def test_prompts_of_several_lengths_are_no_batch(toy, saved):
 
 
 def test_an_ensemble_costs_one_pass_of_the_encoder_for_each_part(toy, monkeypatch):
-    # Three prompts with 12 examples each are 36 rows of one batch, in as few parts as they fit.
+    # Three prompts with 12 examples each are 36 rows, each of which is encoded once.
     t5, tokenizer = toy
     shapes, encode = [], t5.encode
     monkeypatch.setattr(t5, "encode", lambda embedded, mask: shapes.append(
         tuple(embedded.shape[:2])) or encode(embedded, mask))
     bank, share = prompt.PromptBank([prompt.load(NLI)[0]] * 3), predict.Share(held_out=0.6)
-    everything = [predict.scores_on(t5, bank, "toy-nli", "toy-nli", tokenizer, share,
-                                    arguments("--task", "x", "--tokens", str(tokens)))
-                  for tokens in (8192, 400)]
+    everything = []
+    for tokens, most in ((8192, 4), (400, 36)):
+        everything.append(predict.scores_on(
+            t5, bank, "toy-nli", "toy-nli", tokenizer, share,
+            arguments("--task", "x", "--tokens", str(tokens))))
+        assert sum(rows for rows, _ in shapes) == 36 and len(shapes) < most
+        assert all(rows * wide <= tokens for rows, wide in shapes)
+        shapes.clear()
     assert everything[0] == everything[1]
-    assert shapes[0][0] == 36
-    assert sum(rows for rows, _ in shapes[1:]) == 36
-    assert all(rows * wide <= 400 for rows, wide in shapes[1:]) and len(shapes) < 36
 
 
 # ---------------------------------------------------------------------- neighbours
