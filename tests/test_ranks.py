@@ -19,8 +19,8 @@ import prompt
 from plumbing import ranks
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 4 --evals 2 --max-dev 30 "
-         "--source toy-nli --target toy-cb --source-steps 4").split()
+SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 "
+         "--source toy-nli --target toy-cb --source-steps 2").split()
 
 
 def start(out, *flags):
@@ -79,7 +79,7 @@ def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
 
 
 def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(tmp_path):
-    flags = "--steps", "40", "--evals", "40", "--approach", "prompt,pot"
+    flags = "--steps", "16", "--evals", "16", "--approach", "prompt,pot"
     processes = start(tmp_path, *flags)
     while not (tmp_path / "passes").exists() or not list((tmp_path / "passes").glob("*.pt")):
         assert processes[0].poll() is None

@@ -214,6 +214,14 @@ def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp
         assert path.read_text() == "state"
 
 
+@pytest.fixture(scope="module")
+def undamaged(few, tmp_path_factory):
+    """(a task, the Results of a pass on it that nothing happened to)."""
+    shop = shop_in(tmp_path_factory.mktemp("undamaged"), "--evals", "4")
+    task = encoded(shop)
+    return task, train.train_prompts(shop, task, some_runs(shop, task), "pass")
+
+
 def flipped(path):
     """One bit of a file's middle, where its numbers are, is another."""
     content = bytearray(path.read_bytes())
@@ -225,11 +233,9 @@ def flipped(path):
     lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:500]),
     lambda path: path.write_bytes(path.read_bytes()[:-100]), flipped])
 @pytest.mark.parametrize("what", ["state", "prompt"])
-def test_what_is_damaged_is_set_aside_and_made_again(what, damage, tmp_path, capsys):
+def test_what_is_damaged_is_set_aside_and_made_again(what, damage, undamaged, tmp_path, capsys):
     """A state, or a trained prompt, cut or flipped: the run ends as if it had not been there."""
-    shop = shop_in(tmp_path / "other", "--evals", "4")
-    task = encoded(shop)
-    wanted = train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    task, wanted = undamaged
     shop = shop_in(tmp_path / "out", "--evals", "4")
     if what == "state":
         with killed_at(2):
