@@ -30,7 +30,10 @@ figcaption { font-size: 13px; color: var(--muted); max-width: 690px }
 svg { max-width: 100%; height: auto } .wide svg { max-width: none }
 pre { white-space: pre-wrap; font-size: 13px } code { font-size: .9em }
 @page { size: A4; margin: 15mm }
-@media print { h1, h2 { break-after: avoid } body { print-color-adjust: exact } }
+@media print { h1, h2, h3 { break-after: avoid } body { print-color-adjust: exact }
+  .wide { overflow: visible } .wide svg { max-width: 100% } tr { break-inside: avoid }
+  table { font-size: 10px } th, td { white-space: normal; padding-right: 8px }
+  .panels { grid-template-columns: 1fr 1fr } }
 """.replace("FONT", draw.FONT)
 
 
