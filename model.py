@@ -256,7 +256,7 @@ class T5(nn.Module):
     amp       torch.bfloat16 or torch.float16: products in that type, what adds up in fp32
               (automatic mixed precision); None: everything in the weights' own type
     recompute whether the backward pass computes each encoder block again instead of keeping what
-              it needs of it (Chen et al. 2016): a third slower, for a part of the memory
+              it needs of it (Chen et al. 2016): slower, for a part of the memory
     """
 
     def __init__(self, config):

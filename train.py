@@ -237,7 +237,7 @@ def train(shop, work):
         step, began = state["step"], time.time()
         for group, rate in zip(work.optimizer.param_groups, work.rates(step)):
             group["lr"] = rate
-        torch.manual_seed(step + (ranks.rank() << 32))  # of dropout: a resume draws the same
+        torch.manual_seed(step + ranks.apart())  # of dropout: a resume draws the same
         work.t5.dropout = work.dropout
         live = [n for n, run in enumerate(runs) if step < run.steps]
         # Each run is scored `evals` times, at even distances, the last time at its end.

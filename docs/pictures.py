@@ -121,7 +121,7 @@ def learning(run):
                 values.append((points[0][0], statistics.mean(at), min(at), max(at)))
             series.append(draw.Series(name.partition(" ")[0], values, *pictures.look(name)))
         panels.append((f"from {source}", series, None))
-    return draw.curves("learning", "Dev score by step, from two sources", "Two panels, one for each "
+    return draw.curves("learning", "Dev score by step, from two sources", "Two panels, one a "
                        "source; the mean of three seeds in a band from the lowest to the highest. "
                        "From toy-nli transfer starts high and panda_states catches up with it; "
                        "from toy-sst2, of similarity below 0, students are plain prompt tuning.",
@@ -213,8 +213,8 @@ def positions():
         figure.text(x + 36, 54, word, 12, "middle", "blue" if k < 3 else "ink")
         figure.text(x + 36, 24, f"{k}", 11, "middle", "muted")
         figure.text(x + 36, 84, draw.said(k - 4, 0, True), 12, "middle", "muted")
-    figure.text(30, 112, "below: distance from “cats”. Between words it is the same as without a "
-                "prompt", 12, fill="muted", room=580)
+    figure.text(30, 112, "below: distance from “cats”. Between words it is the same as without "
+                "a prompt", 12, fill="muted", room=580)
     return figure
 
 
@@ -228,7 +228,8 @@ def student():
     box(figure, 236, 20, 176, 44, ["teacher: tuned on the", "target, then frozen"], "blue")
     box(figure, 236, 103, 176, 44, ["similarity, held to", "[0, 1], times λ"], "green")
     box(figure, 236, 186, 176, 44, ["student: a fresh prompt"], "orange")
-    box(figure, 500, 86, 268, 78, ["loss = CE(label, student)", "+ λ · sim · KD(teacher, student)"])
+    box(figure, 500, 86, 268, 78, ["loss = CE(label, student)",
+                                   "+ λ · sim · KD(teacher, student)"])
     arrow(figure, 164, 42, 232, 42, "blue")
     arrow(figure, 88, 66, 232, 116, "green")
     arrow(figure, 88, 184, 232, 134, "green")

@@ -138,7 +138,7 @@ def train_parser(description, recipe, approaches):
     add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
         "share: each step's rows, or whole sources and targets (default: rows)")
     add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "
-        "and compute it again: a third slower, in a part of the memory")
+        "and compute it again: about 1.4 times as slow, in a part of the memory")
     add("--quiet", action="store_true", help="say nothing of a training on its way")
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")

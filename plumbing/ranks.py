@@ -28,6 +28,8 @@ def start(split):
         # at once if one of them dies.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                                 timeout=datetime.timedelta(days=30))
+        if torch.cuda.is_available():  # nccl sends from the current one
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if dist.get_rank():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
@@ -48,6 +50,11 @@ def by(split):
 def writes():
     """Whether this process writes files: by rows all have the same to write, and one does."""
     return rank() == 0 or not by("rows")
+
+
+def apart():
+    """What a seed is raised by, so that processes with other rows do not drop the same numbers."""
+    return rank() << 32 if by("rows") else 0
 
 
 def device(where):

@@ -32,7 +32,7 @@ def name_of(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-FILES = {name_of(path): path for folder in ("", "plumbing", "toy", "benchmarks", "tests")
+FILES = {name_of(path): path for folder in ("", "plumbing", "toy", "benchmarks", "docs", "tests")
          for path in sorted((ROOT / folder).glob("*.py"))}
 PROJECT = {name: path for name, path in FILES.items() if not name.startswith("tests.")}
 READ_FIRST = {name: path for name, path in FILES.items()

@@ -148,6 +148,8 @@ def test_few_queries_need_no_keys():
         found.append((out.detach(), x.grad, memory.grad))
         assert not memory.grad[1, 6:].any()  # nothing comes back from what may not be seen
     assert all(relative_error(a, b) < 1e-5 for a, b in zip(*found))
+    none = attention.absorbed(x, memory, bias, dropout=1.0)  # no key is left to answer
+    assert not none.any() and found[0][0].any()
 
 
 def test_short_targets_are_absorbed_and_long_ones_are_not(t5, monkeypatch):

@@ -136,6 +136,14 @@ def test_gradients_are_summed_and_a_process_without_rows_adds_nothing(monkeypatc
     assert (some.grad.item(), idle.grad.item(), loss.item()) == (5.0, 3.0, 5.0)
 
 
+@pytest.mark.parametrize("split, raised", [("rows", 3 << 32), ("pairs", 0)])
+def test_by_pairs_a_seed_is_that_of_a_process_alone(split, raised, monkeypatch):
+    monkeypatch.setattr(ranks, "rank", lambda: 3)
+    monkeypatch.setattr(ranks, "size", lambda: 4)
+    monkeypatch.setattr(ranks, "_split", split)
+    assert ranks.apart() == raised
+
+
 def test_an_example_is_always_the_same_processs(monkeypatch):
     monkeypatch.setattr(ranks, "by", lambda split: split == "rows")
     monkeypatch.setattr(ranks, "size", lambda: 3)
