@@ -81,9 +81,10 @@ def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
 def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(tmp_path):
     flags = "--steps", "16", "--evals", "16", "--approach", "prompt,pot"
     processes = start(tmp_path, *flags)
-    while not (tmp_path / "passes").exists() or not list((tmp_path / "passes").glob("*.pt")):
+    # In the target's pass, of 16 steps, as the source's two may end before the signal comes.
+    while not (tmp_path / "sources").exists() or not list((tmp_path / "passes").glob("*.pt")):
         assert processes[0].poll() is None
-        time.sleep(0.05)
+        time.sleep(0.005)
     processes[1].send_signal(signal.SIGKILL)
     (status, _, wrong), _ = ended(processes)
     assert status == 1
