@@ -355,8 +355,8 @@ class Teachers:
 
     def remembered(self, keys, ids, targets, index, valid):
         """States (R, U, D) of teacher index[r], 0 where they are not valid (R, U)."""
-        lengths, width = valid.sum(1).tolist(), valid.shape[1]
-        fresh = [r for r, key in enumerate(keys) if key not in self.kept]
+        fresh, width = [r for r, key in enumerate(keys) if key not in self.kept], valid.shape[1]
+        lengths = valid.sum(1).tolist() if fresh else ()  # which waits for a GPU
         made = self.compute(ids[fresh], targets[fresh], index[fresh]) if fresh else ()
         computed = {r: one[:lengths[r]] for r, one in zip(fresh, made)}
         for r, states in computed.items():

@@ -153,7 +153,7 @@ def parts(shop, work, step):
 
 
 def gradients(shop, work, step, scaler, explain=False):
-    """One step's forward and backward: (CE, KD and cosine of each run, input positions).
+    """One step's forward and backward: CE (N,), KD (N,), cosine of each run, input positions.
 
     A run's loss is the mean over the target tokens of its own rows, whatever part of the pass
     they fall into, and the losses of the runs are added: each prompt gets its own gradient. What
@@ -162,7 +162,7 @@ def gradients(shop, work, step, scaler, explain=False):
     explain: whether to say the cosine of the two terms' gradients (else None).
     """
     t5, bank, runs, positions = work.t5, work.bank, work.runs, torch.zeros(1)
-    ce, kd = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # to report
+    told = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # CE and KD, to report
     apart = [[torch.zeros_like(p) for p in bank.parameters()] for _ in range(2 * explain)]
     for part in parts(shop, work, step):
         embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
@@ -175,13 +175,12 @@ def gradients(shop, work, step, scaler, explain=False):
             grads = torch.autograd.grad(term.sum(), list(bank.parameters()), retain_graph=True)
             total[:] = [one + grad for one, grad in zip(total, grads)]
         scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
-        ce.index_add_(0, part.index, terms.ce.detach())
-        kd.index_add_(0, part.index, terms.kd.detach())
+        told.index_add_(1, part.index, torch.stack([terms.ce, terms.kd]).detach())
         positions += part.ids.numel()
-    ranks.add(list(bank.parameters()), ce, kd, positions, *sum(apart, []))  # of all
+    ranks.add(list(bank.parameters()), told, positions, *sum(apart, []))  # of all
     alike = [transferability.cosine(*pair) for pair in zip(*apart)]
-    return ce.tolist(), kd.tolist(), [alike[n] if explain and run.teachers else None
-                                      for n, run in enumerate(runs)], positions.item()
+    return *told, [alike[n] if explain and run.teachers else None
+                   for n, run in enumerate(runs)], positions
 
 
 def dev_scores(t5, bank, task, places, tokens):
@@ -226,7 +225,8 @@ def train(shop, work):
     scaler = torch.amp.GradScaler(work.t5.device.type, enabled=work.t5.amp == torch.float16)
     state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
              "terms": [[] for _ in runs], "best": [bank.trained(n) for n in range(len(runs))]}
-    things, kept = {"bank": bank, "optimizer": work.optimizer, "scaler": scaler}, time.time()
+    things = {"bank": bank, "optimizer": work.optimizer, "scaler": scaler}
+    speed, read, kept = 0.0, 0, time.time()  # positions a second, positions since the last state
     if home.resume and path.exists():
         state = states.go_on(path, things, work.title, steps) or state
         home.done += sum(min(state["step"], run.steps) for run in runs) * recipe.batch
@@ -244,10 +244,11 @@ def train(shop, work):
         due = [n for n in live if (step + 1) * recipe.evals // runs[n].steps
                > step * recipe.evals // runs[n].steps]
         explain = any(runs[n].teachers for n in (due if step else live))  # costs a backward pass
-        ce, kd, cosine, positions = gradients(shop, work, step, scaler, explain)
-        work.t5.dropout = 0.0
-        speed = positions / (time.time() - began)
-        states.check_finite(work.title, ce + kd, step, path)
+        shop, (ce, kd, cosine, some) = device.fitting(gradients, shop, work, step, scaler, explain)
+        work.t5.dropout, read = 0.0, read + some
+        if due or not step:  # the one place of the loop that waits for a GPU
+            ce, kd, speed = ce.tolist(), kd.tolist(), read.item() / (time.time() - kept)
+            states.check_finite(work, ce + kd, step, path)
         scaler.step(work.optimizer)  # every prompt is a parameter, and moves by itself
         scaler.update()
         work.optimizer.zero_grad()
@@ -261,9 +262,9 @@ def train(shop, work):
             state["seconds"][n] += (time.time() - began) / len(live)
         report.progress(home, work, state, steps, live, due, speed)
         if due or time.time() - kept > work.keep_every:
-            states.check_finite(work.title, [p.sum().item() for p in bank.parameters()], step, path)
+            states.check_finite(work, [p.sum().item() for p in bank.parameters()], step, path)
             states.keep(path, state, things)
-            kept = time.time()
+            read, kept = 0, time.time()
     results = finish(shop, work, state)
     home.forget(path)
     return results
@@ -343,8 +344,8 @@ def tune_model(shop, task, seed):
     al. 2021, section 3: Adafactor, constant learning rate 0.001 (torch's is never above
     1 / sqrt(step), which 0.001 does not meet in a million steps).
     """
-    home, recipe, run = shop.home, shop.recipe, Run("finetune", seed, shop.recipe.steps)
-    title = f"{task.name} finetune {seed}"
+    home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
+    run = Run("finetune", seed, recipe.steps)
     [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
     if folder:
@@ -424,8 +425,7 @@ def transfer(shop, target, sources, wanted, seeds):
 
 def parse_arguments(argv=None):
     """The flags, checked before anything is loaded. Raises ValueError."""
-    said = __doc__.split("\n")[0]
-    return flags.of_train(argv, said, Recipe, APPROACHES, data.find_task, str(world.MODEL))
+    return flags.of_train(argv, __doc__, Recipe, APPROACHES, data.find_task, str(world.MODEL))
 
 
 def open_workshop(args):

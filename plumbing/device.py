@@ -1,5 +1,6 @@
 """Which device and which type of numbers: as asked for, or as the machine has it."""
 
+import dataclasses
 import json
 import re
 import time
@@ -47,6 +48,25 @@ def measured(config, kept, why):
         write_json(kept, speeds)
     return ("bf16" if speeds[name] >= GAIN else "fp32",
             f"{why}; bf16 measured {speeds[name]} times as fast as fp32 at {name}, {kept}")
+
+
+def fitting(gradients, shop, work, *rest):
+    """(shop, gradients(shop, work, …)); where memory is too small, once with half the --tokens.
+
+    Not with dropout or in fp16, where the cut into parts is a part of what decides a result.
+    """
+    while True:
+        try:
+            return shop, gradients(shop, work, *rest)
+        except torch.OutOfMemoryError as error:
+            full = f"{work.title}: no memory for --tokens {shop.tokens}"
+            if shop.smaller or work.dropout or shop.dtype == "fp16":
+                raise ValueError(f"{full}; give fewer, or --recompute "
+                                 f"({str(error).splitlines()[0]})") from None
+        work.optimizer.zero_grad()  # of the parts that had room
+        torch.cuda.empty_cache()
+        shop = dataclasses.replace(shop, tokens=max(1, shop.tokens // 2), smaller=True)
+        print(f"{full}; this pass goes on with {shop.tokens}", flush=True)
 
 
 def choose(device=None, dtype=None, tuning=False):

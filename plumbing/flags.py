@@ -152,7 +152,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
     find_task: name -> its task, which has no files if it is generated; toy_model: the folder of
     the T5 that generated tasks have. Raises ValueError.
     """
-    args = train_parser(description, recipe, approaches).parse_args(argv)
+    args = train_parser(description.split("\n")[0], recipe, approaches).parse_args(argv)
     check("seeds", args.seeds, at_least=1, at_most=10_000)
     check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
     check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
@@ -174,7 +174,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
     if args.model is None and any(task.files for task in given):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
-    args.model = args.model or toy_model
+    args.model = args.model or str(toy_model)
     # A model that is none is told before anything else is missed.
     if not Path(args.model).is_dir():
         published(args.model)
@@ -264,6 +264,10 @@ def run(main, program, goes_on=False):
         print(f"{program}: {who}{error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:  # of torch.distributed, if another process is gone
+        if "out of memory" in str(error):
+            said = str(error).splitlines()[0]
+            print(f"{program}: {said}; give fewer --tokens, or --recompute", file=sys.stderr)
+            sys.exit(1)
         if ranks.size() == 1 or not re.search("connection|peer|gloo|nccl|socket", str(error), re.I):
             raise
         print(f"{program}: process {ranks.rank()} of {ranks.size()} stopped, as another of them "

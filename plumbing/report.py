@@ -23,7 +23,7 @@ import torch
 
 from plumbing import flags, pages
 from plumbing.grid import head, row
-from plumbing.states import key_of, write_json, write_text
+from plumbing.states import key_of, norm_of, write_json, write_text
 from plumbing.stats import beyond_chance, gain, plus_minus
 
 
@@ -73,11 +73,18 @@ def progress(home, work, state, steps, live, due, speed):
             said += f" KD {kd:.3f} cosine of their gradients {cosine:+.2f}"
         scored = [state["curves"][n][-1][1] for n in mine if n in due]
         print(f"    {name}: {said}" + (f" dev {mean(scored):.1f}" if scored else ""), flush=True)
+    norms = {n: norm_of(work, n) for n in due}
+    for n in due:  # it went astray
+        if last[n][1] > math.log(work.t5.config.vocab_size):
+            print(f"{work.title}, {names[n]}: CE {last[n][1]:.1f} is more than a uniform guess "
+                  f"costs, the norm of what is trained {norms[n]:.3g}; a smaller learning rate may "
+                  "help", flush=True)
     if due:
         home.log(**{"pass": work.title}, key=key_of(work.decided), step=step,
                  dev={names[n]: state["curves"][n][-1][1] for n in due},
                  **{kind: {names[n]: last[n][k] for n in due} for k, kind in
-                    ((1, "ce"), (2, "kd"), (3, "cosine"))}, tokens_per_second=speed)
+                    ((1, "ce"), (2, "kd"), (3, "cosine"))},
+                 norm={names[n]: norm for n, norm in norms.items()}, tokens_per_second=speed)
 
 
 def piped(home):

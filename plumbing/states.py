@@ -168,6 +168,7 @@ class Workshop:
     recipe: object  # a train.Recipe
     tokens: int  # positions in one forward pass
     home: Home
+    smaller: bool = False  # whether that was more than the memory holds, and was halved
 
     @property
     def fingerprint(self):
@@ -274,12 +275,21 @@ def memory_of(trained, optimizer):
     return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
 
 
-def check_finite(title, numbers, step, path):
-    """Raise ValueError if a loss, or the sum of what is trained, is not finite."""
-    if not all(map(math.isfinite, numbers)):
+def norm_of(work, n):
+    """Of what run n of a pass trains."""
+    return math.sqrt(sum(p.detach().double().pow(2).sum().item()
+                         for p in work.bank.part([n]).parameters()))
+
+
+def check_finite(work, numbers, step, path):
+    """Raise ValueError if a loss of a pass's runs, or a sum of what is trained, is not finite."""
+    bad = {at % len(work.runs) for at, one in enumerate(numbers) if not math.isfinite(one)}
+    if bad:
+        norms = ", ".join(f"{work.runs[n].name} seed {work.runs[n].seed}, its norm now "
+                          f"{norm_of(work, n):.3g}" for n in sorted(bad))
         last = f"the last good state is {path}" if path.exists() else "no state was written yet"
-        raise ValueError(f"{title}: a loss or a trained number is not finite at step {step}; "
-                         f"{last}; a smaller learning rate may help")
+        raise ValueError(f"{work.title}: a loss or a trained number is not finite at step {step} "
+                         f"({norms}); {last}; a smaller learning rate may help")
 
 
 def copy(folder, new, names):

@@ -15,7 +15,9 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
+import prompt
 from plumbing import report, states
 from plumbing.states import Result
 
@@ -293,6 +295,7 @@ def test_a_line_for_each_approach_at_the_first_step_and_at_each_evaluation(
         ("prompt", 0), ("prompt", 1), ("panda toy-nli", 0), ("panda toy-nli", 1))]
     work = types.SimpleNamespace(
         runs=runs, title="toy-cb prompts", decided=[{"seed": 0}, {"seed": 1}],
+        bank=prompt.PromptBank(torch.ones(4, 3, 3)),
         rates=lambda step: [0.3 / (step + 1)] * 4,
         t5=types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=384)))
 
@@ -323,6 +326,7 @@ def test_a_line_for_each_approach_at_the_first_step_and_at_each_evaluation(
         "time": 1030, "pass": "toy-cb prompts", "key": states.key_of(work.decided), "step": 3,
         "dev": dict(zip(names, (70.0, 85.0))), "ce": dict(zip(names, (2.0, 5.0))),
         "kd": dict(zip(names, (0.0, 0.4))), "cosine": dict(zip(names, (None, -0.1))),
+        "norm": {"prompt seed 1": 3.0, "panda toy-nli seed 1": 3.0},  # nine ones
         "tokens_per_second": 1000.0}
     # A pass whose first step is scored at once says both.
     assert progress(1, [0, 1, 2, 3], [0, 1, 2, 3]).count(" dev ") == 2
@@ -433,6 +437,7 @@ def pass_of_two(done=1):
     runs = [types.SimpleNamespace(name="prompt", seed=seed) for seed in (0, 1)]
     t5 = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=100))
     work = types.SimpleNamespace(title="toy-cb prompts", runs=runs, t5=t5, decided=[],
+                                 bank=prompt.PromptBank(torch.ones(2, 3, 3)),
                                  rates=lambda step: [0.3, 0.3])
     return work, {"step": done, "terms": [[[done, 0.5, 0.0, None]]] * 2,
                   "curves": [[[done, 70.0 + n]] for n in (0, 1)]}

@@ -11,6 +11,7 @@ import doctest
 import json
 import os
 import shutil
+import types
 
 import pytest
 import torch
@@ -137,10 +138,14 @@ def test_time_to_go_is_told_from_the_rows_that_are_done(tmp_path, monkeypatch):
 
 
 def test_numbers_that_are_not_finite_stop_a_run(tmp_path):
-    states.check_finite("pass", [1.0, -2.0], 5, tmp_path / "last.pt")
+    runs, path = [Run("prompt", seed, 9) for seed in (0, 1)], tmp_path / "last.pt"
+    bank = prompt.PromptBank([torch.full((1, 4), 1.5), torch.full((1, 4), 5e8)])
+    work = types.SimpleNamespace(title="pass", runs=runs, bank=bank)
+    states.check_finite(work, [1.0, -2.0], 5, path)  # CE of both, say
     for bad in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="pass: .* not finite at step 5; no state was written"):
-            states.check_finite("pass", [1.0, bad], 5, tmp_path / "last.pt")
+        with pytest.raises(ValueError, match=r"pass: .* not finite at step 5 \(prompt seed 1, its "
+                           r"norm now 1e\+09\); no state was written"):
+            states.check_finite(work, [1.0, 2.0, 0.0, bad], 5, path)  # CE of both, KD of both
 
 
 # --------------------------------------------------------------- stopping, going on
@@ -281,6 +286,18 @@ def test_without_resume_everything_is_trained_again(tmp_path):
         assert bool(calls) == trained
 
 
+@pytest.mark.parametrize("lr, times", [("10", 3), ("0.001", 0)])
+def test_a_loss_that_explodes_is_said_with_the_norm_of_what_is_trained(
+        lr, times, tmp_path, capsys):
+    # All weights: behind a prompt, however long its vectors, T5's norms keep the loss small.
+    shop = shop_in(tmp_path, "--evals", "4", "--finetune-lr", lr, "--quiet")
+    train.tune_model(shop, encoded(shop), 0)
+    said = capsys.readouterr().out
+    assert said.count("finetune seed 0: CE") == said.count("a smaller learning rate") == times
+    norms = [json.loads(line)["norm"]["finetune seed 0"] for line in open(tmp_path / "log.jsonl")]
+    assert len(norms) == 4 and (norms[-1] > 1.1 * norms[0]) == (times > 0)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
         tmp_path, monkeypatch):
     shop = shop_in(tmp_path, "--evals", "4")
@@ -288,10 +305,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
     def poisoned(*args):
         ce, *rest = whole(*args)
-        return [float("nan") if args[2] == 2 else one for one in ce], *rest
+        return ce * (float("nan") if args[2] == 2 else 1), *rest
 
     monkeypatch.setattr(train, "gradients", poisoned)
-    with pytest.raises(ValueError, match="pass: .* not finite at step 2; the last good state is"):
+    with pytest.raises(ValueError, match="pass: .* not finite at step 2 .* last good state is"):
         train.train_prompts(shop, task, some_runs(shop, task), "pass")
     [path] = tmp_path.glob("passes/*.pt")
     state = torch.load(path, weights_only=True)

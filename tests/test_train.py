@@ -30,7 +30,8 @@ import transferability
 from distill import FORMS, Run
 from plumbing import device, flags, states
 from toy import world
-from workbench import FAST, encoded, few, same, shop_in, some_runs, step_of  # noqa: F401: a fixture
+from workbench import (  # noqa: F401: few is a fixture
+    FAST, encoded, few, pass_of, same, shop_in, some_runs, step_of)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -161,6 +162,60 @@ def test_in_bf16_the_loss_is_nearly_that_in_fp32_and_prompts_stay_in_fp32(tmp_pa
         assert bank.prompts[0].grad.dtype == torch.float32
     assert shop.t5.shared.weight.dtype == torch.bfloat16
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+class Waits(torch.overrides.TorchFunctionMode):
+    """The calls by which a program learns a number from a tensor, and so waits for its device."""
+
+    NAMES = {"item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__",
+             "__index__", "equal", "masked_select"}
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen |= {function.__name__} & self.NAMES
+        return function(*args, **kwargs or {})
+
+
+def test_a_step_never_waits_for_its_device(tmp_path):
+    """What a GPU has not computed yet is not asked for: the next part can already be sent."""
+    shop = shop_in(tmp_path)
+    task, seen = encoded(shop), []
+    work = pass_of(shop, task, some_runs(shop, task))
+    for _ in ("first epoch", "later"):
+        with Waits() as waits:
+            ce, *_ = train.gradients(shop, work, 0, torch.amp.GradScaler("cpu", enabled=False))
+        seen.append(waits.seen)
+    assert seen == [{"cpu", "tolist"}, set()]  # of the teachers, for their memory
+    with Waits() as waits:
+        assert ce[0] > 0
+    assert waits.seen == {"__bool__"}
+
+
+@pytest.mark.parametrize("room, said", [(500, "goes on with 500"), (400, "give fewer, or --rec")])
+def test_where_memory_is_too_small_half_the_tokens_are_tried_once(
+        room, said, tmp_path, monkeypatch, capsys):
+    whole, used = train.gradients, []
+
+    def gradients(shop, work, *rest):
+        if shop.tokens > room:
+            next(work.bank.parameters()).grad = torch.ones(3, 128)  # of the parts that had room
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+        assert all(p.grad is None for p in work.bank.parameters())
+        used.append(shop.tokens)
+        return whole(shop, work, *rest)
+
+    monkeypatch.setattr(train, "gradients", gradients)
+    shop = shop_in(tmp_path, "--tokens", "1000")
+    task = encoded(shop)
+    if room < 500:
+        with pytest.raises(ValueError, match=f"pass: no memory for --tokens 500; {said}"):
+            train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    else:
+        train.train_prompts(shop, task, some_runs(shop, task), "pass")
+        assert set(used) == {500} and capsys.readouterr().out.count(said) == 1
 
 
 def test_fp16_trains_a_t5_whose_feed_forward_leaves_its_range(tmp_path):

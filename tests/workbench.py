@@ -52,7 +52,7 @@ def step_of(shop, task, runs, form="kl", step=0, explain=False, tokens=8192, **r
     shop = dataclasses.replace(shop, tokens=tokens,
                                recipe=dataclasses.replace(shop.recipe, **recipe))
     ce, kd, cosine, positions = train.gradients(shop, work, step, WHOLE, explain)
-    return ce, kd, cosine, work.bank, positions
+    return ce.tolist(), kd.tolist(), cosine, work.bank, positions
 
 
 def shipped(shop):
