@@ -8,6 +8,7 @@
               gradient of both sides are compared first
     student   PANDA's student beside a plain step, and beside the released way: a second copy of
               the model, run every step
+    ceiling   what share of the machine's own matrix products a step reaches, with --prompts N in it
     evaluate  CB's dev set: every label's probability beside PEFT's generate
     start     from the command to the first step's end, and the most memory, a process for each
 
@@ -35,13 +36,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
+from torch.utils import flop_counter
 
 import data
 import distill
 import model
 import prompt
 import train
-from plumbing import checkpoint, flags
+from plumbing import checkpoint, device, flags
 from plumbing.order import walk
 
 SHAPES = {  # D, K, F, layers, heads
@@ -90,9 +92,9 @@ class Ours:
         self.scaler = torch.amp.GradScaler(self.t5.device.type, enabled=False)
         self.plain = self.work()
 
-    def work(self, form="kl", teachers=()):
-        runs = [train.Run("prompt", 0, 10 ** 6, self.start, teachers)]
-        bank = prompt.PromptBank([self.start]).to(self.t5.device)
+    def work(self, form="kl", teachers=(), prompts=1):
+        runs = [train.Run("prompt", seed, 10 ** 6, self.start, teachers) for seed in range(prompts)]
+        bank = prompt.PromptBank([run.start for run in runs]).to(self.t5.device)
         return train.Pass("", self.task, runs, [], self.t5, bank, torch.optim.AdamW(
             bank.parameters(), lr=0.3), None, 0.0, distill.Teachers(self.t5, runs, form))
 
@@ -100,9 +102,9 @@ class Ours:
         """One step: the loss. The gradient stays where it is until the next."""
         work = work or self.plain
         work.optimizer.zero_grad()
-        [loss], *_ = train.gradients(self.shop, work, step, self.scaler)
+        loss, *_ = train.gradients(self.shop, work, step, self.scaler)
         work.optimizer.step()
-        return loss
+        return loss[0].item()
 
     def evaluate(self):
         places = range(len(self.task.dev))
@@ -197,6 +199,20 @@ def agree(ours, peft):
             ((ours_grad - peft_grad).norm() / peft_grad.norm()).item())
 
 
+def ceiling(args, ours):
+    """A line: what a step of several prompts multiplies a second, beside large square matrices."""
+    work, n = ours.work(prompts=args.prompts), 4096
+    with flop_counter.FlopCounterMode(display=False) as counter:
+        ours.step(0, work)
+    square = torch.ones(n, n, dtype=device.DTYPES[ours.shop.dtype], device=ours.t5.device)
+    seconds = in_turn({"step": lambda k: ours.step(0, work), "square": lambda k: square @ square},
+                      args.rounds)
+    step, most = (flops / statistics.median(seconds[name]) / 1e12 for name, flops in (
+        ("step", counter.get_total_flops()), ("square", 2 * n ** 3)))
+    print(f"| a step of {args.prompts} prompts | {step:.3f} TFLOP/s | ({n}, {n}) by itself "
+          f"{most:.3f} | {100 * step / most:.0f} % |", flush=True)
+
+
 def peak():
     """The most memory that this process has had resident, in bytes (Linux)."""
     return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -249,10 +265,11 @@ def one_side(args, scratch):
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--parts", default="step,student,evaluate,start", help="comma-separated")
+    add("--parts", default="step,ceiling,student,evaluate,start", help="comma-separated")
     add("--shape", choices=SHAPES, default="t5-small")
     add("--length", type=int, default=100, help="vectors in a prompt (default: 100)")
     add("--batch", type=int, default=16, help="examples in a step (default: 16)")
+    add("--prompts", type=int, default=1, help="in a step of `ceiling` (default: 1)")
     add("--rounds", type=int, default=7)
     add("--threads", type=int, default=1, help="of torch (default: 1)")
     add("--dtype", choices=("fp32", "bf16"), help="of both sides (default: PEFT's fp32, and ours "
@@ -282,6 +299,8 @@ def main():
         if "step" in parts:
             seconds = in_turn({"ours": ours.step, "PEFT": peft.step}, args.rounds)
             compared("a training step", seconds, "ours", "PEFT")
+        if "ceiling" in parts:
+            ceiling(args, ours)
         if "student" in parts:
             peft.teacher = copy.deepcopy(peft.model)
             students = {form: ours.work(form, ((ours.start * 1.1, 1.0),))
