@@ -33,7 +33,7 @@ import hashlib
 from collections import Counter
 
 from model import PAD, pad
-from plumbing import flags, readers, show
+from plumbing import command, readers, show
 from plumbing.download import located
 from plumbing.examples import Example, check_task, read_file, read_inputs, tell_of_ids
 from plumbing.metrics import METRICS
@@ -336,4 +336,4 @@ class Encoded:
 
 
 if __name__ == "__main__":
-    flags.run(lambda: show.of_data(TASKS, find_task, load, majority, world), "data.py")
+    command.run(lambda: show.of_data(TASKS, find_task, load, majority, world), "data.py")

@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
-from plumbing import checkpoint, flags, show
+from plumbing import checkpoint, command, show
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
@@ -466,4 +466,4 @@ def initialise(config, seed=0):
 
 
 if __name__ == "__main__":
-    flags.run(lambda: show.of_model(load), "model.py")
+    command.run(lambda: show.of_model(load), "model.py")

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 import data
 import model
 import prompt
-from plumbing import device, flags
+from plumbing import command, device, flags
 from plumbing.download import checkpoint
 from plumbing.examples import long_part
 from plumbing.flags import option
@@ -464,4 +464,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    flags.run(main, "predict.py")
+    command.run(main, "predict.py")

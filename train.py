@@ -41,7 +41,7 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import device, flags, grid, ranks, report, states
+from plumbing import command, device, flags, grid, ranks, report, states
 from plumbing.download import checkpoint
 from plumbing.flags import option
 from toy import world
@@ -92,14 +92,13 @@ class Recipe:
                          choices=(*transferability.MEASURES, "none"))
     student_init: str = option("fresh", "start of a source's student", choices=("fresh", "source"))
     dropout: float = option(0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 "
-                            "in PANDA's)", at_least=0, below=1, decides=("prompt",))
+                            "in PANDA's)", at_least=0, at_most=0.9, decides=("prompt",))
     evals: int = option(20, "how often a run is scored on dev; the best of these is kept",
                         at_least=1, at_most=1e5, decides=("prompt", "finetune"))
     held_out: float = option(0.0, "share of dev kept from that choice and used for the report; 0: "
                              "choose and report on the same examples, as the papers do",
                              at_least=0, below=1, decides=("prompt", "finetune"))
-    max_input: int = option(512, "tokens of an input; the long part (premise, passage) is cut",
-                            at_least=2)
+    max_input: int = option(512, "tokens of an input; its long part (a premise) is cut", at_least=2)
     max_dev: int = option(0, "dev examples used, evenly spaced over the file; 0: all", at_least=0)
     labelled: int = option(0, "training examples of a target that keep their labels, drawn by the "
                            "seed, not balanced; 0: all", at_least=0)
@@ -110,7 +109,7 @@ class Recipe:
     finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}: 0.001)", above=0, at_most=10,
                                 decides=("finetune",))
     finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "
-                                     "3.1.1)", at_least=0, below=1, decides=("finetune",))
+                                     "3.1.1)", at_least=0, at_most=0.9, decides=("finetune",))
 
 
 # ----------------------------------------------------------------------- a start
@@ -310,8 +309,8 @@ def train_prompts(shop, task, runs, title, form="kl"):
     form: of distill.FORMS, for the runs that have teachers.
     """
     home, recipe, results = shop.home, shop.recipe, [None] * len(runs)
-    ranks.wait("rows")  # all that was trained before is on disk
     decided = states.decided_by("prompt", shop, task, runs, recipe.dropout, form)
+    home.alone(title, decided)
     for n, (run, by) in enumerate(zip(runs, decided)):  # what is there already
         folder, said = home.found(home.trained(task.name, run.seed, by), "prompt.json", by,
                                   prompt.load, shipped=world.PROMPTS / f"{task.name}-{run.seed}")
@@ -324,12 +323,12 @@ def train_prompts(shop, task, runs, title, form="kl"):
     if todo:
         mine = [runs[n] for n in todo]
         bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
-        groups = [{"params": [p], "lr": recipe.lr} for p in bank.prompts]
         kind = {"adafactor": prompt.Adafactor, "adamw": torch.optim.AdamW}[recipe.optimizer]
         teachers = distill.Teachers(shop.t5, mine, form)
         teachers.listen(task, mine, recipe.batch, shop.tokens)
         work = Pass(title, task, mine, [decided[n] for n in todo], shop.t5, bank,
-                    kind(groups, weight_decay=recipe.weight_decay),
+                    kind([{"params": [p]} for p in bank.prompts], recipe.lr,
+                         weight_decay=recipe.weight_decay),
                     lambda step: [prompt.learning_rate(recipe, step, run.steps) for run in mine],
                     recipe.dropout, teachers)
         for n, result in zip(todo, train(shop, work)):
@@ -347,6 +346,7 @@ def tune_model(shop, task, seed):
     home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
     run = Run("finetune", seed, recipe.steps)
     [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
+    home.alone(title, [by])
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
     if folder:
         home.read_instead(title, [run], recipe.batch)
@@ -469,4 +469,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    flags.run(main, "train.py", goes_on=True)
+    command.run(main, "train.py", goes_on=True)

@@ -38,7 +38,7 @@ import torch
 import torch.nn.functional as F
 
 from model import PAD, shift_right, target_log_probs
-from plumbing import flags, matrix
+from plumbing import command, matrix
 from plumbing.stats import spearman  # noqa: F401: judges a measure, predicted against found
 from prompt import PromptBank, from_file
 
@@ -212,4 +212,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    flags.run(main, "transferability.py")
+    command.run(main, "transferability.py")

@@ -39,7 +39,7 @@ import model
 import predict
 import prompt
 import train
-from plumbing import flags
+from plumbing import command, flags
 
 CASES = {"one": "one prompt", "together": "{n} prompts together",
          "apart": "{n} prompts, one after the other", "tuning": "model tuning"}
@@ -197,4 +197,4 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.run(main, "cost.py")
+    command.run(main, "cost.py")

@@ -43,7 +43,7 @@ import distill
 import model
 import prompt
 import train
-from plumbing import checkpoint, device, flags
+from plumbing import checkpoint, command, device, flags
 from plumbing.order import walk
 
 SHAPES = {  # D, K, F, layers, heads
@@ -327,4 +327,4 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.run(main, "peers.py")
+    command.run(main, "peers.py")

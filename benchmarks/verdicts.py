@@ -32,7 +32,7 @@ import model
 import prompt
 import train
 import transferability
-from plumbing import flags, report, states
+from plumbing import command, flags, report, states
 from plumbing import grid as grid_of
 from plumbing.stats import (beyond_chance, holm, mean_permutation_p, paired_p, plus_minus,
                             spearman)
@@ -464,4 +464,4 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.run(main, "verdicts.py")
+    command.run(main, "verdicts.py")

@@ -15,12 +15,8 @@ import argparse
 import dataclasses
 import json
 import math
-import os
-import re
-import sys
 from pathlib import Path
 
-from plumbing import ranks
 from plumbing.download import published
 
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
@@ -53,7 +49,7 @@ def check(name, value, at_least=None, above=None, below=None, at_most=None, choi
             and (below is None or value < below) and (at_most is None or value <= at_most)
             and math.isfinite(value))
     if not good:
-        limits = (f"at most {at_most:,.0f}" if at_most is not None and value > at_most else
+        limits = (f"at most {at_most:,.12g}" if at_most is not None and value > at_most else
                   f"{at_least} or more" if at_least is not None and below is None else
                   f"from {at_least} to below {below}" if at_least is not None else f"above {above}")
         raise ValueError(f"{flag} is {value}, wanted {limits}")
@@ -222,61 +218,3 @@ def planned_rows(args):
 def names(text):
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-class Unbroken:
-    """A standard output whose reader may leave, or whose disk may be full: the work goes on."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def write(self, text):
-        try:
-            self.stream.write(text)
-        except OSError:
-            self.stream = open(os.devnull, "w", encoding="utf-8")
-
-    def flush(self):
-        try:
-            self.stream.flush()
-        except OSError:
-            self.stream = open(os.devnull, "w", encoding="utf-8")
-
-    def isatty(self):
-        return self.stream.isatty()
-
-
-def run(main, program, goes_on=False):
-    """Run a command: a ValueError is one line and status 2, a reader that left (`| head`) 1.
-
-    goes_on: whether the work is worth doing without a reader. A character that the output cannot
-    encode is a question mark there.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
-    if goes_on:
-        sys.stdout = Unbroken(sys.stdout)
-    try:
-        main()
-        sys.stdout.flush()
-    except ValueError as error:
-        who = f"process {ranks.rank()} of {ranks.size()}: " if ranks.rank() else ""
-        print(f"{program}: {who}{error}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:  # of torch.distributed, if another process is gone
-        if "out of memory" in str(error):
-            said = str(error).splitlines()[0]
-            print(f"{program}: {said}; give fewer --tokens, or --recompute", file=sys.stderr)
-            sys.exit(1)
-        if ranks.size() == 1 or not re.search("connection|peer|gloo|nccl|socket", str(error), re.I):
-            raise
-        print(f"{program}: process {ranks.rank()} of {ranks.size()} stopped, as another of them "
-              f"ended ({str(error).splitlines()[0]}); the same command goes on", file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"\n{program}: stopped; a training goes on from its last state with the same command",
-              file=sys.stderr)
-        sys.exit(130)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from plumbing import flags, pages
+from plumbing import command, flags, pages
 from plumbing.grid import head, row
 from plumbing.states import key_of, norm_of, write_json, write_text
 from plumbing.stats import beyond_chance, gain, plus_minus
@@ -354,4 +354,4 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.run(main, "report.py")
+    command.run(main, "report.py")

@@ -1,11 +1,16 @@
 """What a command leaves on disk: whole files, a log, names for results; and the time left.
 
     <out>/log.jsonl                a line for each evaluation
+                                   (after a kill one may be there twice, equal but for its time)
     <out>/passes/<key>.pt          a pass that is not finished: all that is needed to go on
     <out>/trained/<task>-<seed>-<key>/    what became of one run
 
 A key is a checksum of all that decides a result. So a result is found again by whoever asks for
 the same thing, and a changed recipe never goes on from an old state.
+
+Files get their names when they are whole. Until then they lie in .unfinished-… folders, which
+carry their process's number; it holds the lock of this number on <out>/.lock as long as it lives,
+and so the next one can tell what to take away. Who trains some runs holds the lock of their key.
 """
 
 import contextlib
@@ -17,41 +22,82 @@ import json
 import math
 import os
 import pickle
+import secrets
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from plumbing import ranks
+
+try:
+    import fcntl
+except ImportError:  # Windows: two commands at once know nothing of each other
+    fcntl = None
+
+UNFINISHED = ".unfinished-"
+PROCESS = 1 << 60 | secrets.randbits(59)  # of this process; no key is so large
+
+
+def lock(file, at, wait=False):
+    """Whether this process now holds byte `at` of a file, which it does until it ends.
+
+    None where the system, or this file system, knows no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, at)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def scratch_for(path):
+    """A folder beside a path, for what will get its name. Raises ValueError if the disk will not.
+
+    torch and safetensors have errors of their own for that.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{UNFINISHED}{PROCESS}-",
+                                         ignore_cleanup_errors=True) as scratch:
+            yield Path(scratch)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        at = f" ({error.filename})" if getattr(error, "filename", None) else ""
+        raise ValueError(f"{path} cannot be written: {why}{at}") from None
 
 
 def write_whole(path, write):
     """Call write(temporary path), then give the file its name: whole or not at all."""
     if not ranks.writes():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        write(Path(scratch) / path.name)
-        with open(Path(scratch) / path.name, "rb+") as file:
+    with scratch_for(path) as scratch:
+        write(scratch / path.name)
+        with open(scratch / path.name, "rb+") as file:
             os.fsync(file.fileno())  # on the disk before it has its name
-        os.replace(Path(scratch) / path.name, path)
+        os.replace(scratch / path.name, path)
 
 
 @contextlib.contextmanager
 def whole_folder(folder):
     """A new folder to write into, which gets its name at the end: whole or not at all."""
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
+    with scratch_for(folder) as scratch:
+        new = scratch / "new"
         new.mkdir()
         yield new
         for attempt in itertools.count() if ranks.writes() else ():
             # Another process may want the same name, too.
             with contextlib.suppress(FileNotFoundError):
-                os.rename(folder, Path(scratch) / f"old{attempt}")
+                os.rename(folder, scratch / f"old{attempt}")
             try:
                 os.rename(new, folder)
                 break
@@ -88,12 +134,45 @@ class Home:
     def __init__(self, out, resume=True, quiet=False):
         self.out, self.resume, self.quiet = Path(out), resume, quiet
         self.out.mkdir(parents=True, exist_ok=True)
+        self.locks, self.mine = open(self.out / ".lock", "a"), None
+        if ranks.writes() and lock(self.locks, PROCESS):
+            self.tidy()
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
+
+    def tidy(self):
+        """Take away what processes that are gone have not finished."""
+        for folder in (found for depth in ("", "*/", "*/*/")
+                       for found in self.out.glob(f"{depth}{UNFINISHED}*-*")):
+            process = folder.name.removeprefix(UNFINISHED).split("-")[0]
+            if process.isdecimal() and int(process) != PROCESS and lock(self.locks, int(process)):
+                shutil.rmtree(folder, ignore_errors=True)
+                fcntl.lockf(self.locks, fcntl.LOCK_UN, 1, int(process))
+
+    def alone(self, title, decided_by):
+        """Wait until no other process trains these runs; until they are done, none will."""
+        self.release()
+        if decided_by and ranks.writes():
+            self.mine = int(key_of(decided_by), 16)
+            if lock(self.locks, self.mine) is False:
+                print(f"{title}: another process is training this in {self.out}; waiting for it",
+                      flush=True)
+                lock(self.locks, self.mine, wait=True)
+        ranks.wait("rows")  # for the one that writes
+
+    def release(self):
+        if self.mine is not None and fcntl:
+            fcntl.lockf(self.locks, fcntl.LOCK_UN, 1, self.mine)
+        self.mine = None
 
     def log(self, **entry):
         if ranks.writes():
-            with open(self.out / "log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
+            with open(self.out / "log.jsonl", "ab+") as file:
+                lock(file, 0, wait=True)
+                if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+                    file.seek(0)  # a kill or a full disk cut the last line
+                    file.truncate(file.read().rfind(b"\n") + 1)
+                line = json.dumps({"time": round(time.time())} | entry) + "\n"
+                file.write(line.encode())
 
     def trained(self, task, seed, decided_by):
         """The folder of what became of one run."""
@@ -137,6 +216,7 @@ class Home:
         """The state of a pass that is finished."""
         if ranks.writes():
             path.unlink(missing_ok=True)  # another process may have been faster
+        self.release()
 
     def link(self, folder, name):
         """The files of a folder under another name as well; of large ones no second copy."""

@@ -11,6 +11,10 @@ import doctest
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
 import types
 
 import pytest
@@ -69,6 +73,84 @@ def test_many_may_write_the_same_folder(tmp_path):
         list(pool.map(write, range(8)))  # which raises what any of them raised
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     assert (tmp_path / "folder" / "a").read_text() == (tmp_path / "folder" / "b").read_text()
+
+
+def test_a_disk_that_will_not_take_a_file_is_told_with_its_name(tmp_path):
+    """As whoever: root may write anywhere, but not below a file."""
+    (tmp_path / "file").write_text("")
+    for write in (lambda path: states.write_json(path, {}), lambda path: prompt.save(
+            path, torch.zeros(2, 3), {})):
+        with pytest.raises(ValueError, match=r"file.a cannot be written: .*(Not a dir|File exists)"):
+            write(tmp_path / "file" / "a")
+    (tmp_path / "b").mkdir()  # a folder where a file should be
+    with pytest.raises(ValueError, match="b cannot be written: Is a directory"):
+        states.write_json(tmp_path / "b", {})
+    with pytest.raises(ValueError, match="x cannot be written: File name too long"):
+        states.write_json(tmp_path / ("x" * 300) / "x", {})
+
+    def full(new):  # as torch has it
+        raise RuntimeError("iostream error")
+
+    with pytest.raises(ValueError, match="c cannot be written: iostream error"):
+        states.write_whole(tmp_path / "c", full)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "b"}  # nothing half-done stays
+
+
+def test_what_a_killed_process_has_not_finished_is_taken_away_by_the_next(tmp_path):
+    gone, alive = 1 << 60 | 1, 1 << 60 | 2
+    for number, folder in ((gone, tmp_path), (gone, tmp_path / "pair" / "prompts"),
+                           (alive, tmp_path / "trained")):
+        (folder / f"{states.UNFINISHED}{number}-x" / "new").mkdir(parents=True)
+    (tmp_path / ".unfinished-notes-of-mine").mkdir()  # somebody else's
+    locks = str(tmp_path / ".lock")
+    with in_another_process(f"[f := open({locks!r}, 'a'), states.lock(f, {alive})]"):
+        states.Home(tmp_path)
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".unfinished*")}
+        assert left == {f"trained/{states.UNFINISHED}{alive}-x", ".unfinished-notes-of-mine"}
+    states.Home(tmp_path)  # now that one is gone, too
+    assert not list((tmp_path / "trained").iterdir())
+
+
+@contextlib.contextmanager
+def in_another_process(code):
+    """While another process has run this code and holds what it got."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys\nfrom plumbing import states\nheld = {code}\n"
+         "print(held, flush=True)\nsys.stdin.read()"], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, cwd=states.__file__.rpartition("plumbing")[0])
+    assert process.stdout.readline() not in ("", "False\n")
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+def test_who_trains_the_same_waits_until_it_is_done(tmp_path, capsys):
+    home, decided = states.Home(tmp_path), [{"seed": 0}]
+    home.alone("pass", decided)
+    assert capsys.readouterr().out == ""  # nobody else is here
+    home.release()
+    path = str(tmp_path)
+    with in_another_process(f"[h := states.Home({path!r}), h.alone('theirs', {decided})]") as other:
+        home.alone("another pass", [{"seed": 1}])
+        home.alone("nothing to train", [])
+        assert capsys.readouterr().out == ""
+        threading.Timer(0.3, other.stdin.close).start()
+        began = time.time()
+        home.alone("pass", decided)
+        assert time.time() - began > 0.2
+        assert capsys.readouterr().out == (
+            f"pass: another process is training this in {tmp_path}; waiting for it\n")
+
+
+def test_a_line_of_the_log_that_was_cut_is_taken_away_by_the_next(tmp_path):
+    home = states.Home(tmp_path)
+    for step in (1, 2):
+        home.log(step=step)
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"time": 17, "st')
+    home.log(step=3)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
 
 
 def test_equal_numbers_have_equal_checksums_whatever_holds_them():

@@ -1,0 +1,98 @@
+"""The edges of every command: how it ends, by itself, by a mistake, by a signal, without a reader.
+
+    0    done
+    1    the reader of its output has left (`| head`), or another process of it, or memory is full
+    2    something is wrong with what it was given, or with a file: one line says what and where
+    130  Ctrl-C; 143 SIGTERM, 129 SIGHUP: what was trained so far is kept
+"""
+
+import os
+import re
+import signal
+import sys
+
+from plumbing import ranks
+
+
+class Unbroken:
+    """A standard output whose reader may leave, or whose disk may be full: the work goes on."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        try:
+            self.stream.write(text)
+        except OSError:
+            self.stream = open(os.devnull, "w", encoding="utf-8")
+
+    def flush(self):
+        try:
+            self.stream.flush()
+        except OSError:
+            self.stream = open(os.devnull, "w", encoding="utf-8")
+
+    def isatty(self):
+        return self.stream.isatty()
+
+
+class Stopped(KeyboardInterrupt):
+    """By another signal than Ctrl-C's, its number."""
+
+
+def stop(number, _):
+    signal.signal(number, signal.SIG_DFL)  # the second time at once
+    raise Stopped(number)
+
+
+def run(main, program, goes_on=False):
+    """Run a command; the table above says how it ends.
+
+    goes_on: whether the work is worth doing without a reader. A character that the output cannot
+    encode is a question mark there.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed from the beginning
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="replace")
+    if goes_on:
+        sys.stdout = Unbroken(sys.stdout)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup's choice stays
+            signal.signal(number, stop)
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except (ValueError, OSError, RuntimeError) as error:
+        status, said = explained(error)
+        print(f"{program}: {said}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is the output that is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(status)
+    except KeyboardInterrupt as error:
+        [number] = error.args or [signal.SIGINT]
+        by = f" by {signal.Signals(number).name}" if error.args else ""
+        then = "; the same command goes on from the last state" if goes_on else ""
+        print(f"\n{program}: stopped{by}{then}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def explained(error):
+    """(exit status, one line) for an error that a user can do something about; raises others."""
+    said = " ".join(str(error).split("\n"))
+    if isinstance(error, ValueError):
+        who = f"process {ranks.rank()} of {ranks.size()}: " if ranks.rank() else ""
+        return 2, who + said
+    if isinstance(error, OSError):
+        return 2, f"{error.filename or 'a file or the output'}: {error.strerror or said}"
+    if "out of memory" in said:
+        return 1, f"{said}; give fewer --tokens, or --recompute"
+    if ranks.size() > 1 and re.search("connection|peer|gloo|nccl|socket", said, re.I):
+        return 1, (f"process {ranks.rank()} of {ranks.size()} stopped, as another of them ended "
+                   f"({str(error).splitlines()[0]}); the same command goes on")
+    raise error

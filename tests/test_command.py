@@ -1,0 +1,92 @@
+"""The edges of a command: python -m pytest tests/test_command.py
+
+Oracle: the exit status and the line that somebody at a terminal should see.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def started(code, goes_on=False, **more):
+    """A command whose main is this code."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "import os, sys, time\nfrom plumbing import command\n"
+         f"def main():\n    {code}\ncommand.run(main, 'it.py', {goes_on})"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, **more)
+
+
+def ended(code, goes_on=False, **more):
+    """(status, standard error) of it."""
+    process = started(code, goes_on, **more)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_what_a_user_can_do_something_about_is_one_line():
+    assert ended("raise ValueError('two is not one')") == (2, "it.py: two is not one\n")
+    # The file's name is the user's, and may have two lines.
+    assert ended("raise ValueError('a\\nb: there is no such file')") == (
+        2, "it.py: a b: there is no such file\n")
+    assert ended("open('/no/such/folder/file', 'w')") == (
+        2, "it.py: /no/such/folder/file: No such file or directory\n")
+    assert ended("raise RuntimeError('CUDA out of memory')") == (
+        1, "it.py: CUDA out of memory; give fewer --tokens, or --recompute\n")
+    assert ended("pass") == (0, "")
+
+
+@pytest.mark.parametrize("mistake", ["TypeError('a mistake of ours')", "RuntimeError('as well')"])
+def test_a_mistake_of_ours_shows_where_it_is(mistake):
+    status, said = ended(f"raise {mistake}")
+    assert status == 1 and "Traceback" in said
+
+
+def test_what_was_said_before_an_error_is_not_lost(tmp_path):
+    with open(tmp_path / "said", "w") as file:
+        status, _ = ended("print('first'); raise ValueError('second')", stdout=file)
+    assert status == 2 and (tmp_path / "said").read_text() == "first\n"
+
+
+def test_ctrl_c_is_no_error():
+    assert ended("raise KeyboardInterrupt") == (130, "\nit.py: stopped\n")
+    assert ended("raise KeyboardInterrupt", goes_on=True) == (
+        130, "\nit.py: stopped; the same command goes on from the last state\n")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_signals_end_it_with_a_word_after_tidying_up(name):
+    process = started("try:\n        print('here', flush=True); time.sleep(60)\n    finally:\n"
+                      "        print('tidy', flush=True)", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(getattr(signal, name))
+    said, wrong = process.communicate(timeout=60)
+    assert (process.returncode, said, wrong) == (
+        128 + getattr(signal, name), "tidy\n", f"\nit.py: stopped by {name}\n")
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    """As `nohup` has it."""
+    process = started("print('here', flush=True); time.sleep(0.5); print('done')",
+                      stdout=subprocess.PIPE,
+                      preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=60) == ("done\n", "") and process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("goes_on, status, line", [
+    (False, 2, "it.py: a file or the output: No space left on device\n"), (True, 0, "")])
+def test_an_output_that_is_full(goes_on, status, line):
+    with open("/dev/full", "w") as full:
+        assert ended("print('x' * 99999)", goes_on, stdout=full) == (status, line)
+
+
+def test_an_output_that_is_closed():
+    assert ended("print('nobody hears')", preexec_fn=lambda: os.close(1)) == (0, "")
