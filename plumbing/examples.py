@@ -10,7 +10,8 @@ A row that is not as it should be is
                       header, no gold label (MNLI's "-"), no answer; in WSC's training set
                       the pairs labelled false, which name no referent
     an error          anything else, with the file and the line: another label than the
-                      legal ones, a tab too many, broken JSON, a file without usable rows
+                      legal ones, a tab too many, broken JSON, an entity outside its text, an
+                      empty answer beside others, a file without usable rows
 
 A task here is an entry of data.TASKS, of which only the fields are known. The formats of the
 files are those of plumbing/readers.py.
@@ -19,10 +20,12 @@ files are those of plumbing/readers.py.
 import dataclasses
 import re
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 
 from plumbing import readers
+from plumbing.readers import FIXED, GOLDS, GROUP, SKIP, shown
 from plumbing.tokenizer import UNK
 
 
@@ -95,11 +98,12 @@ def read_split(task, path, train=False, labels=True):
     codes = dict(zip(task.codes or task.labels, task.labels)) if labels else {}
     examples, notes, row = [], Counter(), {}
     for place, row in readers.rows_of(path, task.read, task.rows, train):
-        why = row.get("skip")
+        why = row.get(SKIP)
         for column in () if why else (*columns, *[task.target] * labels):
-            if row.get(column) is None or not str(row[column]).strip():
+            value = row.get(column)
+            if value is None or isinstance(value, str) and not value.strip():
                 why = f"no {column}"
-            elif not isinstance(row[column], str) and (column != task.target or not codes):
+            elif not isinstance(value, str) and (column != task.target or not codes):
                 raise ValueError(f"{place}: no text in column {column!r}")
         label = row.get(task.target)
         if label == "-" and "-" not in codes and codes:  # MNLI: the annotators did not agree
@@ -107,20 +111,27 @@ def read_split(task, path, train=False, labels=True):
         if why:
             notes[f"skipped: {why}"] += 1
             continue
-        if codes and str(label) not in codes:
-            raise ValueError(f"{place}: label {label!r}, wanted one of {', '.join(codes)}")
-        if row.get("fixed"):
-            notes[f"fixed: {row['fixed']}"] += 1
+        if codes and not (isinstance(label, (str, int)) and str(label) in codes):
+            raise ValueError(f"{place}: label {shown(label)}, wanted one of {', '.join(codes)}")
+        if row.get(FIXED):
+            notes[f"fixed: {row[FIXED]}"] += 1
         fields = {column: " ".join(row[column].split()) for column in columns}
         start = head.format_map(fields)
         end = start + fields[cut]
         target = codes[str(label)] if codes else " ".join(label.split()) if labels else ""
-        examples.append(Example(end + tail.format_map(fields), target, tuple(row.get("golds", ())),
-                                row.get("group", ""), (len(start), len(end))))
+        golds = tuple(row.get(GOLDS, ())) if labels else ()
+        if not all(map(str.strip, golds)):
+            raise ValueError(f"{place}: one of its right answers is empty")
+        text = end + tail.format_map(fields)
+        said = "".join((text, target, *golds))
+        if "\0" in said or said.encode(errors="ignore").decode() != said:
+            raise ValueError(f"{place}: a NUL or half a character, wanted text in UTF-8")
+        examples.append(Example(text, target, golds, row.get(GROUP, ""), (len(start), len(end))))
     if not examples:
         counted = "".join(f"; {n} {why}" for why, n in notes.items())
+        names = textwrap.shorten(", ".join(name for name in row if isinstance(name, str)), 300)
         raise ValueError(f"{path} has no usable row{counted}"
-                         + (f"; its columns are {', '.join(row)}" if row else ""))
+                         + (f"; its columns are {names}" if names else ""))
     if labels:
         return examples, notes
     once = dict.fromkeys(Example(e.input, "", long=e.long) for e in examples)

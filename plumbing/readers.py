@@ -4,55 +4,115 @@ Two kinds of function. A reader takes a path and knows a file format (JSON lines
 CoNLL). A row maker takes one row of a file and gives the rows that it becomes, with the columns
 that the task's template names.
 
-A row that is to be skipped says so under "skip", one that was mended under "fixed"; both are
-counted, and what else becomes of a row, by plumbing/examples.py. A label or answer that is not
-there is None: the row is skipped, unless inputs only are read. A quotation mark in a .tsv file is
-a character like any other.
+A row that is to be skipped says so under SKIP, one that was mended under FIXED; both are counted,
+and what else becomes of a row, by plumbing/examples.py. A label or answer that is not there is
+None: the row is skipped, unless inputs only are read. A quotation mark in a .tsv file is a
+character like any other.
 """
 
 import gzip
 import itertools
 import json
+import math
 import re
 import string
+import zlib
 from pathlib import Path
+from reprlib import repr as shown  # of a long text or a deep list, the beginning
 
 import numpy
 
+# What is said of a row beside its columns. No text, so that no column of a file is called so.
+SKIP, FIXED, GOLDS, GROUP = range(4)
 
-def open_text(path):
-    """A text file, .gz or not, without its byte order mark; only line feeds end a line."""
-    opener = gzip.open if Path(path).suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+
+def lines(path):
+    """(place, line) of a text file, .gz or not, without its byte order mark; only line feeds end
+    a line. Raises ValueError for what is no such file: a folder, a pipe, a cut .gz, not UTF-8.
+    """
+    if not Path(path).is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is missing, a folder or a pipe, wanted a file")
+    number = 0
+    try:
+        with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                text = line.decode("utf-8" if number > 1 else "utf-8-sig")
+                yield f"{path}, line {number}", text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: line {number}, {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read after line {number}: {error}") from None
+
+
+def texts(path):
+    """The same of a file where each line counts: one with another line end in it is refused."""
+    for place, line in lines(path):
+        if "\r" in line.rstrip("\r\n"):
+            raise ValueError(f"{place}: a carriage return in the line, wanted line feeds between "
+                             "lines")
+        yield place, line
+
+
+def parsed(place, text):
+    """The value of a JSON text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON: {error}") from None
+    except ValueError:
+        raise ValueError(f"{place}: a number of more digits than can be read") from None
+    except RecursionError:
+        raise ValueError(f"{place}: lists or objects nested too deep to be read") from None
+
+
+WANTED = {str: "a text", bool: "true or false", int: "a whole number", list: "a list",
+          dict: "an object"}
+
+
+def fits(value, shape, name=""):
+    """Raise ValueError, with the name of the part, for a JSON value that has not this shape.
+
+    shape: a type; [shape], a list; {field: shape}, where a "field?" may be missing or null.
+
+    >>> fits({"tokens": ["Ada", "sat"], "other": 3}, {"tokens": [str], "idx?": int})
+    >>> fits({"tokens": ["Ada", 7]}, {"tokens": [str]})
+    Traceback (most recent call last):
+    ValueError: 'tokens[1]' is 7, wanted a text
+    """
+    kind = shape if isinstance(shape, type) else type(shape)
+    if type(value) is not kind:
+        found = "missing" if value is None else shown(value)
+        raise ValueError(f"{name or 'all of it'!r} is {found}, wanted {WANTED[kind]}")
+    for i, part in enumerate(value if kind is list else ()):
+        fits(part, shape[0], f"{name}[{i}]")
+    for field, inner in shape.items() if kind is dict else ():
+        part = value.get(field.rstrip("?"))
+        if part is not None or field[-1] != "?":
+            fits(part, inner, f"{name}.{field}".strip(".?"))
 
 
 def read_jsonl(path):
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{place}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: not a JSON object")
-            yield place, row
+    for place, line in lines(path):
+        row = parsed(place, line)
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: not a JSON object")
+        yield place, row
 
 
 def read_tsv(path, header=None):
     """A row's columns by the names in the first line, or in `header` if the file has none."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            cells = line.rstrip("\r\n").split("\t")
-            if header is None:
-                header = cells
-            elif cells != [""]:
-                place = f"{path}, line {number}"
-                if len(cells) > len(header):
-                    raise ValueError(f"{place}: {len(cells)} columns, wanted {len(header)}")
-                # Which one is missing, nobody knows.
-                short = {"skip": "fewer columns than the header"}
-                yield place, dict(zip(header, cells)) if len(cells) == len(header) else short
+    for place, line in lines(path):
+        cells = line.rstrip("\r\n").split("\t")
+        if header is None:
+            header = cells
+            if len({*header}) < len(header):
+                raise ValueError(f"{place}: two columns of one name in {shown(header)}")
+        elif cells != [""]:
+            if len(cells) > len(header):
+                raise ValueError(f"{place}: {len(cells)} columns, wanted {len(header)}")
+            # Which one is missing, nobody knows.
+            short = {SKIP: "fewer columns than the header"}
+            yield place, dict(zip(header, cells)) if len(cells) == len(header) else short
 
 
 def read_cola(path):
@@ -62,32 +122,42 @@ def read_cola(path):
 
 def read_txt(path):
     """A line is a text, whatever the task."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            yield f"{path}, line {number}", {"text": line}
+    for place, line in texts(path):
+        yield place, {"text": line}
 
 
 def read_mrpc(path):
     """MRPC is two raw files: the pairs, and the ids of those that are dev. `path` is either."""
-    with open_text(path.with_name("mrpc_dev_ids.tsv")) as file:
-        dev = {tuple(line.split()) for line in file}
+    pairs, met = path.with_name("msr_paraphrase_train.txt"), set()
+    dev = {tuple(line.split()): place for place, line in lines(path.with_name("mrpc_dev_ids.tsv"))}
     wants_dev = path.name == "mrpc_dev_ids.tsv"
-    for place, row in read_tsv(path.with_name("msr_paraphrase_train.txt")):
-        if "skip" in row or ((row["#1 ID"], row["#2 ID"]) in dev) == wants_dev:
+    for place, row in read_tsv(pairs):
+        ids = () if SKIP in row else (row["#1 ID"], row["#2 ID"])
+        met.add(ids)
+        if not ids or (ids in dev) == wants_dev:
             first, second = row.get("#1 String"), row.get("#2 String")
             yield place, row | {"sentence1": first, "sentence2": second}
+    for ids, place in dev.items():
+        if ids not in met:
+            raise ValueError(f"{place}: {shown(' '.join(ids))}, wanted the two ids of a row of "
+                             f"{pairs}")
+
+
+SQUAD = {"data": [{"paragraphs": [{"context": str, "qas": [
+    {"id": str, "question": str, "answers?": [{"text": str}]}]}]}]}
 
 
 def read_squad(path):
-    with open_text(path) as file:
-        articles = json.load(file)["data"]
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                golds = [answer["text"] for answer in question.get("answers", [])]
-                yield f"{path}, question {question['id']}", {
-                    "question": question["question"], "context": paragraph["context"],
-                    "answer": golds[0] if golds else None, "golds": golds}
+    """A list of paragraphs or questions that is empty becomes a row without a question."""
+    squad = parsed(path, "".join(line for _, line in lines(path)))
+    at(path, fits, squad, SQUAD)
+    for article in squad["data"]:
+        for paragraph in article["paragraphs"] or [{"qas": []}]:
+            for question in paragraph["qas"] or [{}]:
+                golds = [answer["text"] for answer in question.get("answers") or []]
+                yield f"{path}, question {question.get('id')}", {
+                    "question": question.get("question"), "context": paragraph.get("context"),
+                    "answer": golds[0] if golds else None, GOLDS: golds}
 
 
 # Types of entities as words, one word for one thing in all sets; others in lower case.
@@ -102,6 +172,11 @@ def spans_as_text(spans, words):
     >>> spans_as_text([("person", 3, 4), ("location", 0, 2)], "New York met Ada".split())
     'location : New York ; person : Ada'
     """
+    for kind, start, end in spans:
+        if not (0 <= start < end <= len(words) and kind.strip()
+                and "".join(words[start:end]).strip()):
+            raise ValueError(f"(type, from, to) is {shown((kind, start, end))}, wanted a part of "
+                             f"{len(words)} words")
     return " ; ".join(f"{kind} : {' '.join(words[start:end])}" for kind, start, end
                       in sorted(spans, key=lambda span: span[1:])) or "none"
 
@@ -111,25 +186,30 @@ def sentence_row(words, entities):
     return {"sentence": " ".join(words), "entities": spans_as_text(named, words)}
 
 
+CONLL04 = {"tokens": [str], "entities": [{"type": str, "start": int, "end": int}]}
+
+
 def read_conll04(path):
     """The layout of SpERT (Eberts and Ulges 2020): tokens and entity spans."""
-    with open_text(path) as file:
-        for number, row in enumerate(json.load(file), 1):
-            yield f"{path}, sentence {number}", sentence_row(
-                row["tokens"], [(e["type"], e["start"], e["end"]) for e in row["entities"]])
+    rows = parsed(path, "".join(line for _, line in lines(path)))
+    at(path, fits, rows, [{}])
+    for number, row in enumerate(rows, 1):
+        place = f"{path}, sentence {number}"
+        at(place, fits, row, CONLL04)
+        yield place, at(place, sentence_row, row["tokens"], [
+            (e["type"], e["start"], e["end"]) for e in row["entities"]])
 
 
 def blocks(path):
     """(place, rows of cells) of each sentence of a CoNLL file: a token a line, an empty line."""
     rows = []
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            cells = line.split()
-            if cells and not line.startswith(("#begin", "#end", "-DOCSTART-")):
-                rows.append(cells)
-            elif rows:
-                yield f"{path}, the sentence before line {number}", rows
-                rows = []
+    for number, (_, line) in enumerate(texts(path), 1):
+        cells = line.split()
+        if cells and not line.startswith(("#begin", "#end", "-DOCSTART-")):
+            rows.append(cells)
+        elif rows:
+            yield f"{path}, the sentence before line {number}", rows
+            rows = []
     if rows:
         yield f"{path}, the last sentence", rows
 
@@ -142,10 +222,13 @@ def at(place, make, *arguments):
         raise ValueError(f"{place}: {error}") from None
 
 
-def columns_of(rows):
-    """The columns of rows that are all as long."""
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"rows of {min(map(len, rows))} and of {max(map(len, rows))} columns")
+def columns_of(rows, least=1, most=math.inf):
+    """The columns of rows that are all as long, at least and at most so many."""
+    few, many = min(map(len, rows)), max(map(len, rows))
+    if few < many:
+        raise ValueError(f"rows of {few} and of {many} columns")
+    if not least <= many <= most:
+        raise ValueError(f"{many} columns, wanted {least}{' or more' * (most > least)}")
     return list(zip(*rows))
 
 
@@ -157,6 +240,8 @@ def tagged(tags):
     """
     spans, last = [], "O"
     for i, tag in enumerate(tags):
+        if not re.fullmatch(r"O|[BI]-\w+", tag):
+            raise ValueError(f"tag {shown(tag)}, wanted O, B-TYPE or I-TYPE")
         if tag == "O":
             pass
         elif tag.startswith("B-") or last[2:] != tag[2:]:
@@ -175,6 +260,8 @@ def bracketed(cells):
     """
     spans, open_ = [], []
     for i, cell in enumerate(cells):
+        if not re.fullmatch(r"(\([^(*)]+)*\*?\)*", cell):
+            raise ValueError(f"{shown(cell)}, wanted (ROLE*, * or *)")
         open_ += [(kind, i) for kind in re.findall(r"\(([^(*)]+)", cell)]
         for _ in range(cell.count(")")):
             if not open_:
@@ -197,8 +284,10 @@ def predicate_row(words, cells):
 
 
 def read_conll03(path):
+    """Columns: word, part of speech, chunk, entity."""
     for place, rows in blocks(path):
-        yield place, sentence_row([row[0] for row in rows], tagged([row[-1] for row in rows]))
+        words, _, _, tags = at(place, columns_of, rows, 4, 4)
+        yield place, sentence_row(words, at(place, tagged, tags))
 
 
 ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}",
@@ -216,11 +305,14 @@ def read_ontonotes(path, predicates=False):
         raise ValueError(f"{path} holds no *gold_conll file")
     for file in files:
         for place, rows in blocks(file):
-            words = [ESCAPED.get(row[3], row[3]) for row in rows]
+            columns = at(place, columns_of, rows, 12)
+            words = [ESCAPED.get(word, word) for word in columns[3]]
+            if [*columns[2]] != [str(i) for i in range(len(rows))]:
+                raise ValueError(f"{place}: the third column is {shown(columns[2])}, wanted the "
+                                 "words' numbers from 0")
             if "[WORD]" in words:
                 raise ValueError(f"{place}: the words are left out; join the files with OntoNotes "
                                  "first")
-            columns = at(place, columns_of, rows)
             if predicates:
                 for cells in columns[11:-1]:
                     yield place, at(place, predicate_row, words, cells)
@@ -251,48 +343,70 @@ def read_conll05(path):
                 yield place, at(place, predicate_row, tokens, cells)
 
 
+WSC = {"text": str, "label?": bool,
+       "target": {"span1_text": str, "span2_text": str, "span2_index": int}}
+
+
 def wsc(row, train):
     """The pronoun between stars; the target is what the row says it refers to, true or not."""
+    fits(row, WSC)
     label = row.get("label")
     if train and label is False:
-        yield {"skip": "labelled false, names no referent"}
+        yield {SKIP: "labelled false, names no referent"}
         return
     words, pronoun = row["text"].split(), row["target"]["span2_text"]
     found = [i for i, word in enumerate(words) if word.strip(string.punctuation) == pronoun]
-    if not found:
-        raise ValueError(f"the pronoun {pronoun!r} is not in the text")
+    if not found or not pronoun:
+        raise ValueError(f"the pronoun {shown(pronoun)} is not in the text")
     index = row["target"]["span2_index"]
     at = min(found, key=lambda i: abs(i - index))
     words[at] = words[at].replace(pronoun, f"*{pronoun}*", 1)
     moved = "pronoun not at its index, the nearest one taken"
     # Without a label, nobody knows whether it is the referent.
     referent = None if label is None else row["target"]["span1_text"]
-    yield {"text": " ".join(words), "referent": referent, "golds": [str(label)],
-           "fixed": "" if at == index else moved}
+    yield {"text": " ".join(words), "referent": referent, GOLDS: [str(label)],
+           FIXED: "" if at == index else moved}
+
+
+MULTIRC = {"idx": int, "passage": {"text": str, "questions": [
+    {"idx": int, "question": str, "answers": [{"text": str}]}]}}
 
 
 def multirc(row, train):
-    """One row for each answer of each question; the paragraph's markup and numbering go."""
+    """One row for each answer of each question; the paragraph's markup and numbering go.
+
+    Without questions or answers it is a row without them.
+    """
+    fits(row, MULTIRC)
     text = re.sub(r"<b>Sentence \d+: ?</b>|</?\w+ ?/?>", " ", row["passage"]["text"])
-    for question in row["passage"]["questions"]:
-        for answer in question["answers"]:
+    for question in row["passage"]["questions"] or [{"answers": []}]:
+        for answer in question["answers"] or [{}]:
             # Together, because three answers are empty: a column alone must not be.
-            both = f"{question['question']} answer: {answer['text']}"
+            both = f"{question['question']} answer: {answer['text']}" if answer else None
             yield {"question and answer": both, "paragraph": text, "label": answer.get("label"),
-                   "group": f"{row['idx']} {question['idx']}"}
+                   GROUP: f"{row['idx']} {question.get('idx')}"}
+
+
+RECORD = {"passage": {"text": str, "entities": [{"start": int, "end": int}]},
+          "qas": [{"query": str, "answers?": [{"text": str}]}]}
 
 
 def record(row, train):
     """One row for each query. Entities in order and once each; summary lines become sentences."""
+    fits(row, RECORD)
     text = row["passage"]["text"]
     marks = [(e["start"], e["end"] + 1) for e in row["passage"]["entities"]]
     names = dict.fromkeys(text[start:end] for start, end in sorted(marks))
-    passage = re.sub(r"(?<=[.?!\"'])\s*@highlight\s*", " ", text)
-    passage = re.sub(r"\s*@highlight\s*", ". ", passage)
-    for query in row["qas"]:
-        golds = list(dict.fromkeys(answer["text"] for answer in query.get("answers", [])))
-        yield {"query": query["query"], "entities": ", ".join(names), "passage": passage,
-               "answer": golds[0] if golds else None, "golds": golds}
+    for start, end in marks:
+        if not (0 <= start < end <= len(text) and text[start:end].strip()):
+            raise ValueError(f"entity (from, to) is {shown((start, end - 1))}, wanted a part of "
+                             f"the {len(text)} characters")
+    passage = re.sub(r"(?<=[.?!\"']) ?@highlight ?", " ", " ".join(text.split()))
+    passage = re.sub(r" ?@highlight ?", ". ", passage)
+    for query in row["qas"] or [{}]:
+        golds = list(dict.fromkeys(answer["text"] for answer in query.get("answers") or []))
+        yield {"query": query.get("query"), "entities": ", ".join(names), "passage": passage,
+               "answer": golds[0] if golds else None, GOLDS: golds}
 
 
 def stsb(row, train):
@@ -305,11 +419,11 @@ def stsb(row, train):
     if not row.get("score"):
         yield row | {"rounded": None}
     else:
-        score = float(row["score"])
-        if not 0 <= score <= 5:
-            raise ValueError(f"score {row['score']}, wanted 0 to 5")
-        rounded = numpy.round(numpy.float32(score) * 5) / 5
-        yield row | {"rounded": f"{rounded:.1f}", "golds": [row["score"]]}
+        score = row["score"]
+        if not re.fullmatch(r"[0-4](\.[0-9]+)?|5(\.0+)?", score):
+            raise ValueError(f"score {shown(score)}, wanted 0 to 5")
+        rounded = numpy.round(numpy.float32(float(score)) * 5) / 5
+        yield row | {"rounded": f"{rounded:.1f}", GOLDS: [score]}
 
 
 def rows_of(path, read, rows, train):
@@ -326,13 +440,11 @@ def rows_of(path, read, rows, train):
     place = path
     try:
         for place, row in read(path):
-            if rows is None or "skip" in row:
+            if rows is None or SKIP in row:
                 yield place, row
             else:
                 for made in at(place, list, rows(row, train)):
                     yield place, made
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from None
-    except (json.JSONDecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{place}: not in the official format, "
                          f"{type(error).__name__}: {error}") from None

@@ -136,7 +136,8 @@ CAFE_TEXT = "entities: Ada, Eve, Ely passage: Ada met Eve in Ely. Ada paid"
 MRPC = ("\ufeffQuality | #1 ID | #2 ID | #1 String | #2 String",
         "1 | 11 | 21 | Rain fell . | It rained .", "0 | 12 | 22 | He left . | She came .",
         # Its second id alone is among those of dev, and the pair the other way round.
-        "1 | 13 | 23 | Oil rose . | Oil went up .", "0 | 23 | 13 | Oil fell . | Oil rose .")
+        "1 | 13 | 23 | Oil rose . | Oil went up .", "0 | 23 | 13 | Oil fell . | Oil rose .",
+        "1 | 99 | 23 | Oil fell . | Oil went down .")
 STSB = ("index | genre | filename | year | old_index | source1 | source2 | sentence1 | sentence2 | "
         "score")
 STSB_ROW = "0 | news | made | 2026 | 1 | none | none | A dog runs. | A cat runs. | "
@@ -196,7 +197,8 @@ ROWS = {
               Example("sentence1: Oil rose . sentence2: Oil went up .", "equivalent"),
               Example("sentence1: Oil fell . sentence2: Oil rose .", "not_equivalent")],
              tsv("12 | 22", "99 | 23"),
-             [Example("sentence1: He left . sentence2: She came .", "not_equivalent")]),
+             [Example("sentence1: He left . sentence2: She came .", "not_equivalent"),
+              Example("sentence1: Oil fell . sentence2: Oil went down .", "equivalent")]),
     "stsb": (tsv(STSB, STSB_ROW + "3.667"),
              [Example("sentence1: A dog runs. sentence2: A cat runs.", "3.6", ("3.667",))],
              tsv(STSB, STSB_ROW + "0.000"),

@@ -11,7 +11,9 @@ written out, or with what is said of them.
 import doctest
 import gzip
 import json
+import os
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -21,9 +23,9 @@ import plumbing.examples
 from data import Example
 from plumbing import readers
 from plumbing.examples import read_split
-from rows import (BOOLQ, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, STSB, STSB_ROW, WSC,
-                  conll04, conll12, examples_of, jsonl, multirc, read, record, squad, table, tsv,
-                  write)
+from rows import (BOOLQ, CAFE, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, STSB, STSB_ROW,
+                  WSC, conll04, conll12, examples_of, jsonl, multirc, read, record, squad, table,
+                  tsv, write)
 
 
 def test_examples_in_the_docstrings():
@@ -102,6 +104,15 @@ def test_braces_in_a_row_are_no_template(tmp_path):
         "hypothesis: {premise} {0} { premise: Mia said the kettle was on."
 
 
+@pytest.mark.parametrize("key", ["golds", "skip", "fixed", "group"])
+def test_a_column_of_the_file_is_no_word_of_its_reader(tmp_path, key):
+    assert examples_of(tmp_path, "cb", jsonl(CB_ROWS[0] | {key: ["x"]})) == [
+        Example("hypothesis: the kettle was on premise: Mia said the kettle was on.", "neutral")]
+    row = {"sentence1": "Rain.", "sentence2": "It rained.", "score": "5.000", key: "x"}
+    assert read(tmp_path, "stsb", table(list(row), [row])) == (
+        [Example("sentence1: Rain. sentence2: It rained.", "5.0", ("5.000",))], {})
+
+
 def bad_row(text):
     """A file whose second row is this line."""
     return jsonl(CB_ROWS[0]) + text + "\n"
@@ -116,6 +127,15 @@ BAD_ROWS = {  # task, content of the file, what the error says; the header of a 
     "json list for text": ("cb", bad_row('{"premise": ["p"], "hypothesis": "h", '
                                          '"label": "neutral"}'),
                            "val.jsonl, line 2: .*premise"),
+    "half a character": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"premise": "\ud800"})),
+                         "val.jsonl, line 2: .*half a character"),
+    "NUL": ("sst2", "sentence\tlabel\na\0b\t1\n", "dev.tsv, line 2: a NUL"),
+    "deep json": ("cb", bad_row("[" * 100_000), "val.jsonl, line 2: .*nested too deep"),
+    "deep label": ("cb", bad_row(json.dumps(CB_ROWS[1])[:-1] + ', "label": %s1%s}' % (
+        "[" * 500, "]" * 500)), r"val.jsonl, line 2: label \[\[.*\.\.\..*neutral"),
+    "digits": ("cb", bad_row('{"idx": %s}' % ("9" * 5000)), "val.jsonl, line 2: .*digits"),
+    "long label": ("sst2", "sentence\tlabel\nso\t%s\n" % ("1" * 5000),
+                   r"dev.tsv, line 2: label '1{12}\.\.\.1{13}', wanted one of 0, 1"),
     "json list for row": ("cb", bad_row('["p", "h", "neutral"]'), "val.jsonl, line 2: "),
     "not utf-8": ("cb", jsonl(*CB_ROWS).encode() + b"\xff\n", "val.jsonl.*(utf|UTF)-8"),
     "no rows": ("cb", "", "val.jsonl"),
@@ -123,6 +143,8 @@ BAD_ROWS = {  # task, content of the file, what the error says; the header of a 
                   "dev_matched.tsv, line 3: .*'n/a'"),
     "tsv label after an empty line": ("mnli", table(MULTINLI, []) + "\nmaybe\tp\th\tid\n",
                                       "dev_matched.tsv, line 3: .*'maybe'"),
+    "tsv with a column twice": ("sst2", tsv("label | label", "1 | 0"),
+                                "dev.tsv, line 1: two columns"),
     "tsv without a column": ("mnli", table(MNLI_TRAIN[:9] + MNLI_TRAIN[10:], [MNLI_ROW]),
                              "dev_matched.tsv has no usable row; 1 skipped: no sentence2"),
     "tsv with a tab too many": (
@@ -189,6 +211,17 @@ ODD = {
     "no answers": ("squad", squad("In Ely.", ("Who?", []), ("Where?", ["Ely"]))
                    .replace(', "answers": []', ""),
                    [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 1}),
+    "no list of answers": ("squad", squad("In Ely.", ("Who?", []), ("Where?", ["Ely"]))
+                           .replace('"answers": []', '"answers": null'),
+                           [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 1}),
+    "no question": ("squad", squad("In Ely.", ("Where?", ["Ely"])).replace(
+        '"data": [', '"data": [{"paragraphs": []}, {"paragraphs": [{"context": "", "qas": []}]}, '),
+                    [("Where? context: In Ely.", "Ely")], {"skipped: no answer": 2}),
+    "no answer to judge": (
+        "multirc", jsonl(multirc("A."), multirc("B.", ("Who?", []), ("Is it?", [("Yes", 1)]))),
+        [("Is it? answer: Yes paragraph: B.", "True")], {"skipped: no label": 2}),
+    "no query": ("record", jsonl(record("A.", ["A"]), record("A.", ["A"], ("@placeholder", ["A"]))),
+                 [("@placeholder entities: A passage: A.", "A")], {"skipped: no answer": 1}),
     "no true or false": ("wsc", jsonl(WSC, {k: v for k, v in WSC.items() if k != "label"}),
                          [(SHE, "Eve")], {"skipped: no referent": 1}),
     "no gold": ("record", jsonl(record("Ada sat.", ["Ada"], ("@placeholder ran.", []),
@@ -244,7 +277,7 @@ def test_in_training_wsc_learns_only_from_true_referents(tmp_path, capsys):
 
 
 def test_a_short_row_of_mrpc_is_counted(tmp_path):
-    write(tmp_path / "glue/MRPC/mrpc_dev_ids.tsv", "12\t22\n")
+    write(tmp_path / "glue/MRPC/mrpc_dev_ids.tsv", "12\t22\n99\t23\n")
     examples, notes = read(tmp_path, "mrpc", tsv(*MRPC, "1 | 14"), train=True)
     assert len(examples) == 3 and notes == {FEW: 1}
 
@@ -288,13 +321,61 @@ BAD = {
     "no pronoun": ("wsc", jsonl(WSC, target(span2_text="him")), "val.jsonl, line 2: .*'him'"),
     "no target": ("wsc", jsonl(WSC, {"text": "A.", "label": True}),
                   "val.jsonl, line 2: .*'target'"),
+    "label of wsc": ("wsc", jsonl(WSC, WSC | {"label": "False"}),
+                     "val.jsonl, line 2: 'label' is 'False', wanted true or false"),
+    "number of wsc": ("wsc", jsonl(WSC | {"label": 0}), "val.jsonl, line 1: 'label' is 0, wanted"),
+    "empty pronoun": ("wsc", jsonl(target(WSC | {"text": "Ada sat ."}, span2_text="")),
+                      "val.jsonl, line 1: the pronoun '' is not"),
     "no score": ("stsb", tsv(STSB.removesuffix(" | score"), STSB_ROW.removesuffix(" | ")),
                  "dev.tsv has no usable row; 1 skipped: no rounded"),
     "high score": ("stsb", tsv(STSB, STSB_ROW + "5.001"), "dev.tsv, line 2: .*5.001"),
     "low score": ("stsb", tsv(STSB, STSB_ROW + "-0.2"), "dev.tsv, line 2: .*-0.2"),
+    "score with a sign": ("stsb", tsv(STSB, STSB_ROW + "-0"), "dev.tsv, line 2: score '-0'"),
+    "long score": ("stsb", tsv(STSB, STSB_ROW + "9" * 5000),
+                   r"dev.tsv, line 2: score '9{12}\.\.\.9{13}', wanted 0 to 5"),
     "score in words": ("stsb", tsv(STSB, STSB_ROW + "high"), "dev.tsv, line 2: .*high"),
     "multirc label": ("multirc", jsonl(multirc("It.", ("Who?", [("He", 2)]))),
                       "val.jsonl, line 1: label 2"),
+    "null answer": ("multirc", jsonl(multirc("It.", ("Who?", [("He", 1), (None, 0)]))),
+                    "line 1: 'passage.questions.0..answers.1..text' is missing, wanted a text"),
+    "text for questions": ("multirc", jsonl({"idx": 0, "passage": {"text": "A", "questions": ""}}),
+                           "val.jsonl, line 1: 'passage.questions' is '', wanted a list"),
+    "text for paragraphs": ("squad", '{"data": [{"paragraphs": ""}]}',
+                            "dev-v1.1.json: 'data.0..paragraphs' is '', wanted a list"),
+    "null question": ("squad", squad("In Ely.", ("Where?", ["Ely"]), (None, ["Ely"])),
+                      "json: 'data.0..paragraphs.0..qas.1..question' is missing, wanted a text"),
+    "empty answer": ("squad", squad("In Ely.", ("Where?", ["Ely", ""])),
+                     "dev-v1.1.json, question q0: one of its right answers is empty"),
+    "empty answer to a query": ("record", jsonl(record("A.", ["A"], ("@placeholder.", ["A", " "]))),
+                                "val.jsonl, line 1: one of its right answers is empty"),
+    "text for entities": ("record", jsonl(CAFE | {"passage": {"text": "Ada", "entities": "Ada"}}),
+                          "val.jsonl, line 1: 'passage.entities' is 'Ada', wanted a list"),
+    **{f"entity from {start} to {end}": (
+        "record", jsonl(CAFE | {"passage": {"text": "Ada sat", "entities": [
+            {"start": start, "end": end}]}}),
+        rf"val.jsonl, line 1: entity .* is \({start}, {end}\), wanted a part of the 7 characters")
+       for start, end in ((-3, 6), (0, 7), (2, 1), (3, 3))},
+    **{f"span from {start} to {end}": (
+        "conll04", json.dumps([conll04("Ada sat"), conll04("Ada sat", (kind, start, end))]),
+        rf"dev.json, sentence 2: .* is \('{kind}', {start}, {end}\), wanted a part of 2 words")
+       for kind, start, end in (("other", -1, 2), ("other", 0, 3), ("other", 1, 1), ("", 0, 1))},
+    "text for tokens": ("conll04", json.dumps([conll04("Ada") | {"tokens": "Ada"}]),
+                        "conll04_dev.json, sentence 1: 'tokens' is 'Ada', wanted a list"),
+    "true for a number": ("conll04", json.dumps([conll04("Ada", ("Loc", False, 1))]),
+                          "sentence 1: 'entities.0..start' is False, wanted a whole number"),
+    "no tag": ("conll03", "Ada x x O\n\njects\n", "the last sentence: 1 columns, wanted 4"),
+    "no entities": ("conll03", "Ada x I-NP\n", "the last sentence: 3 columns, wanted 4"),
+    "ragged tags": ("conll03", "Ada x x O\nsat x x\n\n", "sentence before line 3: rows of 3 and"),
+    **{f"tag {tag}": ("conll03", f"Ada x x {tag}\n", f"tag '{tag}', wanted O, B-TYPE or I-TYPE")
+       for tag in ("B-", "b-PER", "E-PER", "o", "PER")},
+    "line ends of old Macs": ("conll03", "Ada x x O\rsat x x O\r", "line 1: a carriage return"),
+    "words not numbered": (
+        "ontonotes", {"a_gold_conll": conll12(*PLAIN).replace(" 0 0 ", " 0 1 ")},
+        "a_gold_conll.*third column is .'1', '1'., wanted the words' numbers"),
+    "few columns": ("ontonotes", {"a_gold_conll": conll12("Ada *").replace(" NN", "")},
+                    "a_gold_conll.*: 11 columns, wanted 12 or more"),
+    "no bracket": ("ontonotes", {"a_gold_conll": conll12("Ada PERSON")},
+                   "a_gold_conll.*'PERSON', wanted .ROLE"),
     "cut json": ("squad", squad("In Ely.", ("Where?", ["Ely"]))[:-1], "dev-v1.1.json"),
     "other json": ("conll04", json.dumps([conll04("Ada sat"), {"text": "Ely"}]),
                    "conll04_dev.json, sentence"),
@@ -327,6 +408,43 @@ def test_what_cannot_be_read_is_named_by_its_place(tmp_path, what):
     name, content, message = BAD[what]
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*{message}"):
         read(tmp_path, name, content)
+
+
+@pytest.mark.parametrize("ids, message", [
+    ("12\t22\n13\t2\n", "line 2: '13 2', wanted the two ids of a row of .*train.txt"),
+    ("12\t22\r99\t23\r", "line 1: '12 22 99 23', wanted the two ids")])
+def test_without_its_ids_a_dev_pair_of_mrpc_would_be_trained_on(tmp_path, ids, message):
+    write(tmp_path / "glue/MRPC/mrpc_dev_ids.tsv", ids)
+    with pytest.raises(ValueError, match=f"mrpc_dev_ids.tsv, {message}"):
+        read(tmp_path, "mrpc", tsv(*MRPC), train=True)
+
+
+@pytest.mark.parametrize("make", [
+    os.mkdir, os.mkfifo, lambda path: path.symlink_to(path), lambda path: None])
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path, make):
+    for name, file in (("cb", "val.jsonl"), ("squad", "dev-v1.1.json"), ("conll03", "eng.testa")):
+        make(tmp_path / file)
+        with pytest.raises(ValueError, match=f"{file} is missing, a folder or a pipe, wanted"):
+            read_split(data.TASKS[name], tmp_path / file)
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b"Ada\n")[:12], b"Ada\n"], ids=["cut", "none"])
+def test_a_damaged_gz_is_named(tmp_path, packed):
+    with pytest.raises(ValueError, match="s.words.gz cannot be read after line 0: "):
+        read(tmp_path, "conll05", {"words/s.words.gz": packed, "props/s.props.gz": packed})
+
+
+def test_a_txt_with_line_ends_of_old_macs_is_no_single_input(tmp_path):
+    path = write(tmp_path / "a.txt", "the cats\rthe dogs\r")
+    with pytest.raises(ValueError, match="a.txt, line 1: a carriage return"):
+        data.without_labels("cb", str(path), 0)
+
+
+def test_many_spaces_take_no_time(tmp_path):  # where the marks of ReCoRD are searched
+    began = time.process_time()
+    text = record(f"Ely.{' ' * 100_000}Six.", ["Ely"], ("@placeholder.", ["Ely"]))
+    assert examples_of(tmp_path, "record", jsonl(text))[0].input.endswith("passage: Ely. Six.")
+    assert time.process_time() - began < 5
 
 
 def test_words_without_their_props_are_an_error(tmp_path):
