@@ -79,9 +79,11 @@ def check_task(task, metrics):
         raise ValueError(f"cut={task.cut!r} is no column of the input {task.input!r}")
     if not isinstance(task.metrics, tuple) or not set(task.metrics) <= set(metrics):
         raise ValueError(f"metrics are {task.metrics!r}, wanted a tuple of {', '.join(metrics)}")
-    if task.codes and (len(task.codes) != len(task.labels)
-                       or not all(isinstance(code, str) for code in task.codes)):
-        raise ValueError(f"codes are {task.codes!r}, wanted a string for each of {task.labels}")
+    for what, said in (("labels", task.labels), ("codes", task.codes)):
+        if said and not (isinstance(said, tuple) and 1 < len({*said}) == len(said)
+                         and len(said) == len(task.labels)
+                         and all(isinstance(text, str) and text.strip() for text in said)):
+            raise ValueError(f"{what} are {said!r}, wanted a string for each of two or more labels")
 
 
 def read_split(task, path, train=False, labels=True):

@@ -447,6 +447,14 @@ def test_many_spaces_take_no_time(tmp_path):  # where the marks of ReCoRD are se
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize("labels, codes", [
+    (("yes",), ()), (("yes", "yes"), ()), (("yes", " "), ()), ("yes", ()),
+    (("yes", "no"), ("1", "1")), (("yes", "no"), ("1", ""))])
+def test_labels_and_codes_are_two_strings_or_more(labels, codes):
+    with pytest.raises(ValueError, match="(labels|codes) are .*, wanted a string for each of two"):
+        data.Task((), "", "", labels, ("accuracy",), codes=codes)
+
+
 def test_words_without_their_props_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="s.props"):
         read(tmp_path, "conll05", {"words/s.words": "Ada\n"})
