@@ -33,9 +33,9 @@ import data
 import model
 import prompt
 from plumbing import command, device, flags
-from plumbing.download import checkpoint
 from plumbing.examples import long_part
 from plumbing.flags import option
+from plumbing.hub import checkpoint
 from plumbing.stats import plus_minus
 from toy import world
 

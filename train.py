@@ -42,8 +42,8 @@ import prompt
 import transferability
 from distill import Run
 from plumbing import command, device, flags, grid, ranks, report, states
-from plumbing.download import checkpoint
 from plumbing.flags import option
+from plumbing.hub import checkpoint
 from toy import world
 
 # -------------------------------------------------------------------- the recipe

@@ -17,7 +17,7 @@ import json
 import math
 from pathlib import Path
 
-from plumbing.download import published
+from plumbing.hub import published
 
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
 

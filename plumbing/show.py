@@ -9,8 +9,9 @@ from collections import Counter
 
 import torch
 
-from plumbing.download import archive_of, checkpoint
+from plumbing.download import archive_of
 from plumbing.flags import check
+from plumbing.hub import checkpoint
 from plumbing.tokenizer import PAD, Tokenizer
 
 # Of the published weights, from T5's own code in Mesh TensorFlow: the summed log p of

@@ -1,4 +1,4 @@
-"""plumbing/download.py: checkpoints by their published names, fetched once, or not at all.
+"""plumbing/hub.py: checkpoints by their published names, fetched once, or not at all.
 
     python -m pytest tests/test_hub.py    # seconds, nothing to download
 
@@ -18,6 +18,7 @@ import types
 import pytest
 
 from plumbing import download
+from plumbing.hub import checkpoint
 from rows import write
 
 
@@ -83,54 +84,54 @@ def kept(folder):
 
 
 def test_a_folder_is_taken_as_it_is(hub, tmp_path):
-    assert download.checkpoint(str(tmp_path), hub.url) == tmp_path
+    assert checkpoint(str(tmp_path), hub.url) == tmp_path
     assert hub.asked == []
 
 
 @pytest.mark.parametrize("name", ["t5-small", "google/t5-base-lm-adapt"])
 def test_a_published_name_is_fetched_once(hub, name):
     hub.files = WHOLE
-    folder = download.checkpoint(name, hub.url)
+    folder = checkpoint(name, hub.url)
     assert folder == hub.cache / "models" / name and kept(folder) == WHOLE
     assert hub.asked == [f"/{name}/resolve/main/{file}" for file in WHOLE]
     hub.asked.clear()
-    assert download.checkpoint(name, hub.url) == folder
+    assert checkpoint(name, hub.url) == folder
     assert hub.asked == []
 
 
 def test_weights_in_shards_are_fetched_by_their_index(hub):
     hub.files = SHARDED
-    assert kept(download.checkpoint("t5-3b", hub.url)) == SHARDED
+    assert kept(checkpoint("t5-3b", hub.url)) == SHARDED
     assert names(hub.asked) == ["config.json", "spiece.model", "model.safetensors",
                                 "model.safetensors.index.json", "part-1.safetensors",
                                 "part-2.safetensors"]
     hub.asked.clear()
-    download.checkpoint("t5-3b", hub.url)
+    checkpoint("t5-3b", hub.url)
     assert hub.asked == []
 
 
 def test_weights_as_pickle_are_the_last_resort(hub):
     hub.files = SMALL | {"pytorch_model.bin": b"weights"}
-    assert kept(download.checkpoint("t5-small", hub.url)) == hub.files
+    assert kept(checkpoint("t5-small", hub.url)) == hub.files
     hub.asked.clear()
-    download.checkpoint("t5-small", hub.url)
+    checkpoint("t5-small", hub.url)
     assert hub.asked == []
 
 
 def test_only_what_is_missing_is_fetched_again(hub):
     hub.files, hub.fails = SHARDED, {"part-2.safetensors": "cut short"}
     with pytest.raises(ValueError, match="part-2"):
-        download.checkpoint("t5-3b", hub.url)
+        checkpoint("t5-3b", hub.url)
     hub.fails = {}
     hub.asked.clear()
-    assert kept(download.checkpoint("t5-3b", hub.url)) == SHARDED
+    assert kept(checkpoint("t5-3b", hub.url)) == SHARDED
     assert names(hub.asked) == ["part-2.safetensors"]
 
 
 def test_weights_in_none_of_the_forms_are_an_error(hub):
     hub.files = SMALL
     with pytest.raises(ValueError, match="404"):
-        download.checkpoint("t5-small", hub.url)
+        checkpoint("t5-small", hub.url)
     assert names(hub.asked)[2:] == ["model.safetensors", "model.safetensors.index.json",
                                     "pytorch_model.bin"]
 
@@ -139,7 +140,7 @@ def test_a_failing_hub_is_not_one_without_the_file(hub):
     # 503 is not 404: the next form is not tried, there may be a better answer tomorrow.
     hub.files, hub.fails = SMALL | {"pytorch_model.bin": b"old"}, {"model.safetensors": 503}
     with pytest.raises(ValueError, match="503"):
-        download.checkpoint("t5-small", hub.url)
+        checkpoint("t5-small", hub.url)
     assert names(hub.asked)[-1] == "model.safetensors"
 
 
@@ -157,7 +158,7 @@ def assert_says_what_to_do(message, hub, name):
 def test_a_broken_download_is_not_used_and_says_what_to_do(hub, fault, file):
     hub.files, hub.fails = WHOLE, {file: fault}
     with pytest.raises(ValueError) as error:
-        download.checkpoint("t5-small", hub.url)
+        checkpoint("t5-small", hub.url)
     assert_says_what_to_do(str(error.value), hub, "t5-small")
     whole = {name: content for name, content in kept(hub.cache).items()
              if not name.endswith(".part")}
@@ -169,7 +170,7 @@ def test_a_hub_out_of_reach_says_what_to_do(hub):
         taken.bind(("127.0.0.1", 0))
         hub.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ValueError) as error:
-            download.checkpoint("google/t5-base-lm-adapt", hub.url)
+            checkpoint("google/t5-base-lm-adapt", hub.url)
     assert_says_what_to_do(str(error.value), hub, "google/t5-base-lm-adapt")
     assert kept(hub.cache) == {}
 
@@ -178,20 +179,20 @@ def test_an_index_that_is_none_is_named(hub):
     # A page in place of the file, as networks that ask for a password give it.
     hub.files = SHARDED | {"model.safetensors.index.json": b"<html>"}
     with pytest.raises(ValueError, match="model.safetensors.index.json"):
-        download.checkpoint("t5-3b", hub.url)
+        checkpoint("t5-3b", hub.url)
 
 
 def test_an_index_cannot_write_outside_its_folder(hub):
     index = json.dumps({"weight_map": {"a": "../outside"}}).encode()
     hub.files = SMALL | {"model.safetensors.index.json": index, "../outside": b"anything"}
     with pytest.raises(ValueError, match="outside"):
-        download.checkpoint("t5-3b", hub.url)
+        checkpoint("t5-3b", hub.url)
     assert "outside" not in kept(hub.cache)
 
 
 def test_a_download_is_as_readable_as_any_file(hub, tmp_path):
     hub.files = WHOLE
-    folder = download.checkpoint("t5-small", hub.url)
+    folder = checkpoint("t5-small", hub.url)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder / "config.json",
                                                             write(tmp_path / "plain", ""))]
     assert modes[0] == modes[1]
@@ -203,7 +204,7 @@ def test_a_download_is_as_readable_as_any_file(hub, tmp_path):
     ("bert", "known: t5-11b"), ("/no/folder", "known: t5-11b"), ("runs/toy/t5", "known: t5-11b")])
 def test_a_bad_name_suggests_near_ones_and_asks_nobody(hub, name, near):
     with pytest.raises(ValueError, match=f"'{name}' is neither a folder nor .*{near}"):
-        download.checkpoint(name, hub.url)
+        checkpoint(name, hub.url)
     assert hub.asked == []
 
 
