@@ -4,11 +4,15 @@
     fetch(url, path)                            any file; those of a T5 are known to hub.py
 
 What has arrived of a broken transfer waits in a .part file, and the next call goes on there.
-Processes that want the same file wait for each other (fcntl: Linux and macOS).
+Processes that want the same file wait for each other (fcntl: Linux and macOS). The variables
+http_proxy, https_proxy and no_proxy are heeded.
 """
 
 import contextlib
+import email.utils
+import errno
 import fcntl
+import functools
 import hashlib
 import http.client
 import os
@@ -16,13 +20,19 @@ import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
 
 FAIR = "https://dl.fbaipublicfiles.com/"
 SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
+AGENT = "panda-t5"  # publishers refuse the name that Python gives by itself
 TIMEOUT, TRIES, PAUSE = 60, 4, 2  # seconds without a byte; attempts; seconds before the second one
+LONGEST = 300  # seconds that a server may ask us to wait (Retry-After): beyond, we say so and end
+WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.I)
+# Of this computer, not of the network: no room, no right to write.
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # A folder of the data folder, or one file of it -> (the zip with its files, or the file
 # itself; bytes; SHA-256). The publishers' files of 2026-11.
@@ -92,11 +102,47 @@ class NotTheFile(OSError):
     """What has arrived is not, and cannot become, what was asked for."""
 
 
+@functools.cache
+def say_once(text):
+    print(text, file=sys.stderr)
+
+
+class Redirections(urllib.request.HTTPRedirectHandler):
+    """Follows them, and notes what the hub says of a file before it sends to where that lies.
+
+    A token stays with the host that it is for, its scheme and port included.
+    """
+
+    def __init__(self):
+        self.size = self.checksum = None
+
+    def note(self, headers):
+        """X-Linked-Etag is a SHA-256, or git's SHA-1, which a small file has as its ETag."""
+        tag = headers.get("X-Linked-Etag") or headers.get("X-Repo-Commit") and headers.get("ETag")
+        if found := re.fullmatch('(?:W/)?"?([0-9a-f]{40}|[0-9a-f]{64})"?', tag or ""):
+            self.checksum = found[1]
+        if re.fullmatch("[0-9]{1,18}", headers.get("X-Linked-Size", "")):
+            self.size = int(headers["X-Linked-Size"])
+
+    def redirect_request(self, request, answer, code, message, headers, url):
+        if headers.get("X-Linked-Etag"):
+            self.note(headers)
+        new = super().redirect_request(request, answer, code, message, headers, url)
+        here, there = (urllib.parse.urlsplit(r.full_url) for r in (request, new))
+        if here[:2] == there[:2]:  # scheme; host and port
+            if request.has_header("Authorization"):
+                new.add_unredirected_header("Authorization", request.get_header("Authorization"))
+            old, name = (part.path.partition("/resolve/")[0][1:] for part in (here, there))
+            if old != name and "/resolve/" in there.path:
+                say_once(f"{old} is called {name} by now, and fetched from there")
+        return new
+
+
 @contextlib.contextmanager
 def locked(path):
     """The open file `path`, made if need be, once no other process has it."""
     while True:
-        file = open(path, "ab")
+        file = open(path, "ab", buffering=0)  # what is written is in the file
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,21 +157,25 @@ def locked(path):
         yield file
 
 
-def receive(url, file, whole):
+def receive(url, file, whole, token=""):
     """Add what is missing of `url` to the open file. `whole`: its checksum is known.
 
     Goes on where the file ends, if the server can and what it has is surely still the
     same: it names its version (ETag), or there is a checksum to see it by.
+    Returns (size, checksum) as the hub tells them, None for what it does not.
     """
     tag = Path(f"{file.name}.etag")
     have, known = file.tell(), tag.read_text() if tag.exists() else None
     if have and not (known or whole):
         have = 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"User-Agent": AGENT} | ({"Range": f"bytes={have}-"} if have else {})
     if have and known:
         headers["If-Range"] = known
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    request, hops = urllib.request.Request(url, headers=headers), Redirections()
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    with urllib.request.build_opener(hops).open(request, timeout=TIMEOUT) as response:
+        hops.note(response.headers)
         length = response.headers.get("Content-Length")
         total = int(length) if length and length.isdigit() else None
         if response.status == 206:
@@ -136,6 +186,12 @@ def receive(url, file, whole):
                                  f"{given} of {version}")
         else:
             have = 0
+        block = response.read(1 << 16)
+        if not have and WEB_PAGE.match(block):  # what has arrived before is left as it is
+            raise OSError(f"{url}: a web page came in place of the file, as from a network that "
+                          "wants a login first, or from a proxy")
+        if total is None and not (response.chunked or whole or hops.checksum):
+            raise NotTheFile(f"{url}: the server does not say how long the file is")
         file.truncate(have)
         file.seek(have)  # which truncate leaves where it was
         # None, or one that promises too little.
@@ -145,16 +201,18 @@ def receive(url, file, whole):
             tag.write_text(response.headers["ETag"])
         began = said = time.time()
         got = have
-        while block := response.read(1 << 16):
-            file.write(block)
+        while block:
             got += len(block)
+            while block:
+                block = block[file.write(block):]  # unbuffered, it may take a part
+            block = response.read(1 << 16)
             if time.time() - said > (0.5 if sys.stderr.isatty() else 10):
                 said = time.time()
                 print_progress(url, got, total, (got - have) / (said - began))
-        file.flush()
     print_progress(url, got, total, (got - have) / max(time.time() - began, 1e-3), end="\n")
-    if total is not None and got != total:
+    if not got or total not in (None, got):
         raise OSError(f"{url}: {got} of {total} bytes arrived")
+    return hops.size, hops.checksum
 
 
 def content_range(text):
@@ -176,18 +234,49 @@ def print_progress(url, got, total, speed, end=None):
           file=sys.stderr, flush=True)
 
 
-def verify(path, size, sha256):
-    """Raise NotTheFile if a file has not this size and checksum (None: any)."""
+def verify(path, size, checksum):
+    """Raise NotTheFile if a file has not this size and checksum (None: any).
+
+    A checksum is a SHA-256, or the 40 digits by which git names a file.
+    """
     if size is not None and path.stat().st_size != size:
         raise NotTheFile(f"{path} has {path.stat().st_size} bytes, wanted {size}")
-    if sha256 is not None:
+    if checksum is not None:
+        kind = "SHA-256" if len(checksum) == 64 else "git's SHA-1"
+        digest = hashlib.sha256() if len(checksum) == 64 else hashlib.sha1(
+            b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise NotTheFile(f"{path} is not the published file: SHA-256 {found}, wanted {sha256}")
+            found = hashlib.file_digest(file, lambda: digest).hexdigest()
+        if found != checksum:
+            raise NotTheFile(f"{path} is not the published file: {kind} {found}, wanted {checksum}")
 
 
-def fetch(url, path, size=None, sha256=None):
+def asked_to_wait(error):
+    """Seconds in the Retry-After of an answer, which has a number or a date; 0 without one.
+
+    >>> asked_to_wait(urllib.error.HTTPError("", 503, "", {"Retry-After": "7"}, None))
+    7
+    """
+    said = (getattr(error, "headers", None) or {}).get("Retry-After", "")
+    if re.fullmatch("[0-9]+", said):
+        return int(said[:9])
+    try:
+        return max(0, int(email.utils.parsedate_to_datetime(said).timestamp() - time.time()))
+    except (ValueError, OverflowError):  # no date
+        return 0
+
+
+def told(error, token=""):
+    """An error of a transfer in one line, with what to do; the token is not in it."""
+    text = " ".join(str(error).split())
+    if error.errno in LOCAL:
+        text += "; --cache or PANDA_T5_CACHE give another folder"
+    if asked_to_wait(error):
+        text += f"; to be asked again in {asked_to_wait(error)} s"
+    return text.replace(token, "…") if token else text
+
+
+def fetch(url, path, size=None, sha256=None, token=""):
     """Download `url` to `path`, whole or not at all; does nothing if it is there.
 
     A broken transfer is tried again and goes on where it stopped, also in the next
@@ -204,26 +293,29 @@ def fetch(url, path, size=None, sha256=None):
                 resumed = file.tell() > 0
                 try:
                     print(f"fetching {url}", file=sys.stderr)
-                    receive(url, file, sha256 is not None)
-                    verify(part, size, sha256)
+                    said = receive(url, file, sha256 is not None, token)
+                    verify(part, size or said[0], sha256 or said[1])
                     os.replace(part, path)
                     Path(f"{part}.etag").unlink(missing_ok=True)
                     return
                 except (OSError, http.client.HTTPException) as error:
+                    if not isinstance(error, OSError):
+                        error = OSError(f"{url}: {error!r}")
+                    if error.errno in LOCAL:
+                        error.filename = error.filename or str(part)
                     code = getattr(error, "code", None)  # of an answer that is an HTTP error
                     useless = isinstance(error, NotTheFile) or code == 416
                     if useless:
                         file.truncate(0)
                         file.seek(0)
+                    wait = max(PAUSE * 2 ** attempt, asked_to_wait(error))
                     refused = code and code < 500 and code not in (408, 416, 429)
                     # What was gone on from may be to blame; what came whole is what they have.
-                    final = refused or (useless and not resumed)
-                    if final or attempt + 1 == TRIES:
-                        if isinstance(error, OSError):
-                            raise
-                        raise OSError(f"{url}: {error!r}") from None
-                    print(f"{error!r}; trying again", file=sys.stderr)
-                    time.sleep(PAUSE * 2 ** attempt)
+                    final = refused or (useless and not resumed) or error.errno in LOCAL
+                    if final or wait > LONGEST or attempt + 1 == TRIES:
+                        raise error from None
+                    print(f"{told(error, token)}; trying again in {wait} s", file=sys.stderr)
+                    time.sleep(wait)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 if not part.stat().st_size:
@@ -250,11 +342,14 @@ def obtain(file, root):
         fetch(url, path, size, sha256)
         if path != target:
             verify(path, size, sha256)  # it may have been put there by hand
+            unpack(path, target)
     except OSError as error:
-        raise ValueError(f"{url} could not be had ({error}). By hand: put that file at {path}, or "
-                         f"give a folder with {file} in it as --data FOLDER") from None
-    if path == target:
-        return
+        raise ValueError(f"{url} could not be had ({told(error)}). By hand: put that file at "
+                         f"{path}, or give a folder with {file} in it as --data FOLDER") from None
+
+
+def unpack(path, target):
+    """Take one member out of a zip: the one that is named as the target and its folder are."""
     with zipfile.ZipFile(path) as archive:
         member = "/".join(target.parts[-2:])
         if member not in archive.namelist():

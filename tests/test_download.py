@@ -8,13 +8,16 @@ what should arrive is known byte by byte, and the server notes what it was asked
 
 import collections
 import doctest
+import errno
 import hashlib
 import http.server
 import io
 import json
 import multiprocessing
+import os
 import random
 import re
+import resource
 import signal
 import socket
 import stat
@@ -66,24 +69,29 @@ def web(tmp_path, monkeypatch):
     A fault is a dict: status (that error), cut (bytes of the body, then it closes), stall (as
     cut, but it stays silent), pause (seconds between eight pieces), add (to Content-Length),
     to (a redirection), content (other bytes), ranges=False (knows none), said (Content-Range),
-    stubborn (heeds no If-Range).
+    stubborn (heeds no If-Range), unsaid (no Content-Length), headers (more of them).
     """
     web = types.SimpleNamespace(files={URL_FILE: CONTENT}, etag='"one"', asked=[], ranges=[],
-                                faults=collections.deque(), sent=0, go=threading.Event())
+                                headers=[], faults=collections.deque(), sent=0,
+                                go=threading.Event())
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             name, fault = self.path[1:], web.faults.popleft() if web.faults else {}
             web.asked.append(name)
             web.ranges.append(self.headers["Range"])
+            web.headers.append(dict(self.headers))
             content = fault.get("content", web.files.get(name))
             if "to" in fault:
                 self.send_response(302)
                 self.send_header("Location", f"/{fault['to']}")
                 self.send_header("Content-Length", "0")
+                self.add(fault)
                 return self.end_headers()
             if content is None or "status" in fault:
-                return self.send_error(fault.get("status", 404))
+                self.send_response(fault.get("status", 404))
+                self.add(fault)
+                return self.end_headers()
             start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "bytes=0-")[1])
             changed = self.headers["If-Range"] not in (None, web.etag) and "stubborn" not in fault
             if changed or not fault.get("ranges", True):
@@ -97,7 +105,9 @@ def web(tmp_path, monkeypatch):
             if web.etag:
                 self.send_header("ETag", web.etag)
             body = content[start:]
-            self.send_header("Content-Length", str(len(body) + fault.get("add", 0)))
+            if "unsaid" not in fault:
+                self.send_header("Content-Length", str(len(body) + fault.get("add", 0)))
+            self.add(fault)
             self.end_headers()
             body = body[:fault.get("cut", fault.get("stall"))]
             step = len(body) // 8 + 1 if "pause" in fault else len(body) or 1
@@ -108,6 +118,15 @@ def web(tmp_path, monkeypatch):
             if "stall" in fault:
                 web.go.wait(10)
             self.close_connection = True
+
+        def do_CONNECT(self):
+            web.asked.append(self.path)
+            web.headers.append(dict(self.headers))
+            self.send_error(502)
+
+        def add(self, fault):
+            for name, value in fault.get("headers", {}).items():
+                self.send_header(name, value)
 
         def log_message(self, *_):
             pass
@@ -224,7 +243,7 @@ def test_standard_error_has_size_and_speed(web, capsys):
 
 
 def test_licensed_files_are_asked_of_nobody(web, monkeypatch):
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr(download, "receive", lambda *_, **__: pytest.fail("asked"))
     with pytest.raises(ValueError) as error:
         data.load("conll03", cache=web.cache)
     for part in ("conll03/eng.train and conll03/eng.testa", "https://www.clips", "Reuters", "NIST",
@@ -336,6 +355,56 @@ def test_halves_of_two_versions_are_never_joined(web, monkeypatch):
 # -------------------------------------------------------------------- wrong answers
 
 
+@pytest.mark.parametrize("page", [b"<html>", b"\n <!DOCTYPE html><title>Log in", b"<?xml?><html>"])
+def test_a_web_page_is_not_the_file_and_costs_none_of_what_has_arrived(web, monkeypatch, page):
+    left_by_a_break(web, monkeypatch, **UNCHECKED)
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "TRIES", 1)
+        web.faults.append({"content": page, "ranges": False})
+        with pytest.raises(OSError, match="a web page came in place of the file"):
+            fetch(web, **UNCHECKED)
+    assert not web.path.exists()
+    fetch(web, **UNCHECKED)
+    assert web.ranges == [MIDDLE, MIDDLE]
+    assert_whole(web)
+
+
+@pytest.mark.parametrize("fault, says", [
+    ({"unsaid": 1, "cut": HALF}, "does not say how long"), ({"content": b""}, "0 of 0 bytes")])
+def test_what_cannot_be_seen_to_be_whole_is_not_taken(web, fault, says):
+    web.faults.extend(download.TRIES * [fault])
+    with pytest.raises(OSError, match=says):
+        fetch(web, **UNCHECKED)
+    assert kept(web.path.parent) == {}
+
+
+# As the hub does: a large file lies elsewhere, where it is sent to; a small one is sent at once.
+GIT = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+LINKED = {"X-Linked-Size": str(len(CONTENT)), "X-Linked-Etag": f'"{sha(CONTENT)}"'}
+SENT_ON = [{"to": URL_FILE, "headers": LINKED}]
+
+
+@pytest.mark.parametrize("answers, content, says", [
+    (SENT_ON, CONTENT, None),
+    (SENT_ON, CONTENT[:-5], "299995 bytes, wanted 300000"),
+    (SENT_ON, flip(CONTENT), "not the published file: SHA-256"),
+    ([{"headers": {"X-Repo-Commit": "c" * 40}}], CONTENT, None),
+    ([{"headers": {"X-Repo-Commit": "c" * 40}}], flip(CONTENT), "not the published.*git's SHA-1"),
+    ([{}], flip(CONTENT), None)],
+    ids=["large", "cut", "altered", "small", "small, altered", "no hub"])
+def test_what_the_hub_says_of_a_file_is_held_against_it(web, answers, content, says):
+    web.etag, web.files[URL_FILE] = f'"{GIT}"', content
+    web.faults.extend(answers)
+    if says:
+        with pytest.raises(OSError, match=says):
+            fetch(web, **UNCHECKED)
+        assert not web.path.exists()
+    else:  # the last one: an ETag is whatever a server likes, and no checksum if it is not the hub
+        fetch(web, **UNCHECKED)
+        assert_whole(web, content)
+
+
+
 def test_fewer_bytes_than_announced_are_an_error(web):
     web.faults.extend(download.TRIES * [{"add": 100}])
     with pytest.raises(OSError):
@@ -393,6 +462,25 @@ def test_what_may_pass_is_tried_again(web, monkeypatch, status, times):
     assert len(web.asked) == times and kept(web.path.parent) == {}
 
 
+@pytest.mark.parametrize("asked, seconds", [("7", 7), ("0", 2), ("soon", 2), (None, 2), (
+    "Fri, 01 Jan 2100 00:00:00 GMT", None), ("301", None), ("300", 300), ("9" * 5000, None)])
+def test_a_server_is_asked_again_when_it_says_but_not_after_ages(
+        web, monkeypatch, capsys, asked, seconds):
+    waits = []
+    monkeypatch.setattr(download, "PAUSE", 2)
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    headers = {"Retry-After": asked} if asked else {}
+    web.faults.append({"status": 503, "headers": headers})
+    if seconds is None:
+        with pytest.raises(OSError) as error:
+            fetch(web)
+        assert re.search(r"503: Service Unavailable; to be asked again in \d{3,} s",
+                         download.told(error.value)) and web.asked == [URL_FILE]
+    else:
+        fetch(web)
+        assert waits[0] == seconds and f"trying again in {seconds} s" in capsys.readouterr().err
+
+
 def test_a_redirection_is_followed_with_the_range(web):
     web.faults.extend([{"to": URL_FILE}, {"cut": HALF}, {"to": URL_FILE}])
     fetch(web, file="old")
@@ -430,6 +518,51 @@ def test_without_a_network_one_line_says_what_to_do(web, monkeypatch):
     for part in url, by_hand, "--data FOLDER", "superglue/CB/train.jsonl":
         assert part in message
     assert "\n" not in message and kept(web.cache) == {}
+
+
+# ------------------------------------------------------------- who asks, and through whom
+
+
+def test_requests_bear_our_own_name(web):
+    web.faults.append({"to": URL_FILE})
+    fetch(web, file="old")
+    assert [headers["User-Agent"] for headers in web.headers] == [download.AGENT] * 2
+    assert "python" not in download.AGENT.lower()
+
+
+@pytest.mark.parametrize("here, there, stays", [
+    ("https://hub.test/a", "/b", True), ("https://hub.test/a", "https://hub.test/b", True),
+    ("https://hub.test/a", "https://cdn.test/a", False),
+    ("https://hub.test/a", "https://cdn.hub.test/a", False),
+    ("https://hub.test/a", "https://hub.test:444/a", False),
+    ("https://hub.test/a", "http://hub.test/a", False),
+    ("https://hub.test/a", "//cdn.test/a", False),
+    ("https://hub.test/a", "https://hub.test@cdn.test/a", False)])
+def test_a_token_stays_with_its_host(here, there, stays):
+    request = download.urllib.request.Request(here)
+    request.add_unredirected_header("Authorization", "Bearer hf_secret")
+    new = download.Redirections().redirect_request(
+        request, None, 302, "", {}, download.urllib.parse.urljoin(here, there))
+    assert new.get_header("Authorization") == ("Bearer hf_secret" if stays else None)
+    again = download.Redirections().redirect_request(new, None, 302, "", {}, here)
+    assert again.has_header("Authorization") == stays  # what is lost does not come back
+
+
+def test_proxies_are_those_of_the_variables(web, monkeypatch):
+    url = "http://publisher.test/some.bin"
+    monkeypatch.setenv("http_proxy", web.url)
+    web.files[url[1:]] = CONTENT  # a proxy is asked for the whole address
+    download.fetch(url, web.path)
+    assert web.asked == [url[1:]]
+    monkeypatch.setenv("https_proxy", web.url)
+    monkeypatch.setattr(download, "TRIES", 1)
+    with pytest.raises(OSError, match="502"):
+        download.fetch("https://hub.test/a", web.path.with_name("other"), token="hf_secret")
+    assert web.asked[1:] == ["hub.test:443"] and "hf_secret" not in str(web.headers)
+    with socket.socket() as taken:  # a port on which nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        download.fetch(f"{web.url}/{URL_FILE}", web.path.with_name("third"))  # no_proxy: directly
 
 
 # ------------------------------------------------------------------------- archives
@@ -473,9 +606,9 @@ def test_an_archive_put_there_by_hand_is_checked(web, monkeypatch, good):
 # ------------------------------------------------------------------------ processes
 
 # Forks of this process, which has the server's address and the short waits.
-def fork(web):
+def fork(web, work=fetch):
     """A process that fetches the file; its exit status is 0 if that went well."""
-    process = multiprocessing.get_context("fork").Process(target=fetch, args=(web,))
+    process = multiprocessing.get_context("fork").Process(target=work, args=(web,))
     process.start()
     return process
 
@@ -490,20 +623,69 @@ def test_several_processes_transfer_it_once(web):
     assert_whole(web)
 
 
-def test_a_killed_download_is_resumed(web):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])  # SIGINT: Ctrl-C
+def test_a_killed_download_is_resumed(web, by):
     web.faults.append({"stall": HALF})
     process, part = fork(web), Path(f"{web.path}.part")
     end = time.time() + 5
     while time.time() < end and not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
-    process.kill()
+    os.kill(process.pid, by)
     process.join()
-    assert process.exitcode == -signal.SIGKILL and not web.path.exists()
+    assert process.exitcode != 0 and not web.path.exists()
     have = part.stat().st_size
     assert 0 < have <= HALF
     fetch(web)
     assert web.ranges == [None, f"bytes={have}-"]
     assert_whole(web)
+
+
+def on_a_full_disk(web):
+    """No file may become longer than HALF (EFBIG, which is handled as a full disk is)."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, HALF))
+    with pytest.raises(OSError) as error:
+        fetch(web)
+    said = download.told(error.value)
+    assert f"{web.path}.part" in said and "PANDA_T5_CACHE give another folder" in said
+
+
+def test_a_full_disk_is_told_at_once_and_what_has_arrived_is_kept(web):
+    process = fork(web, on_a_full_disk)
+    process.join(10)
+    assert process.exitcode == 0 and kept(web.path.parent)["file.part"] == CONTENT[:HALF]
+    fetch(web)
+    assert web.ranges == [None, MIDDLE]
+    assert_whole(web)
+
+
+def unpacked_on_a_full_disk(web):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, HALF))
+    with pytest.raises(ValueError, match="CB.zip could not be had .*File too large"):
+        data.load("cb", cache=web.cache)
+
+
+def test_a_disk_that_is_full_when_an_archive_is_unpacked_leaves_no_part_of_a_file(web, monkeypatch):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("CB/train.jsonl", " " * 2 * HALF)
+    publish(web, monkeypatch, archive.getvalue())
+    process = fork(web, unpacked_on_a_full_disk)
+    process.join(10)
+    assert process.exitcode == 0
+    assert list(kept(web.cache)) == ["data/archives/superglue/CB.zip"]
+
+
+@pytest.mark.parametrize("code", ["EROFS", "EACCES"])
+def test_a_folder_that_cannot_be_written_is_told(web, monkeypatch, code):
+    publish(web, monkeypatch, zipped(cb_files()))
+    number = getattr(errno, code)
+
+    def refuse(path, **_):
+        raise OSError(number, os.strerror(number), str(path))
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ValueError, match=f"{os.strerror(number)}: '{web.cache}.*PANDA_T5_CACHE"):
+        data.load("cb", cache=web.cache)
+    assert web.asked == []
 
 
 # ------------------------------------------------------------------ where files are from
