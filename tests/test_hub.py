@@ -10,6 +10,7 @@ notes what it was asked; all files are invented.
 
 import http.server
 import json
+import os
 import socket
 import stat
 import threading
@@ -32,15 +33,33 @@ SHARDED = SMALL | {"model.safetensors.index.json": INDEX,
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub on this computer: .url, the .files it has, how it .fails, what it was .asked."""
-    hub = types.SimpleNamespace(files={}, fails={}, asked=[], cache=tmp_path / "cache")
+    """A hub on this computer: .url, the .files it has, how it .fails, what it was .asked.
+
+    .elsewhere: part of a path -> what stands there instead in an address that it is sent to.
+    .tokens: (host, Authorization) of each question.
+    """
+    hub = types.SimpleNamespace(files={}, fails={}, asked=[], cache=tmp_path / "cache",
+                                elsewhere={}, tokens=[], library=tmp_path / "library")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             file = self.path.partition("/resolve/main/")[2]
             hub.asked.append(self.path)
+            host = self.headers["Host"].partition(":")[0]
+            hub.tokens.append((host, self.headers["Authorization"]))
             fault, content = hub.fails.get(file), hub.files.get(file)
-            if fault == "nonsense":
+            for part, other in hub.elsewhere.items():
+                if part in self.path and host == "127.0.0.1":
+                    self.send_response(307)
+                    self.send_header("Location", self.path.replace(part, other))
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
+            if isinstance(fault, dict):  # status, X-Error-Code and more headers
+                self.send_response(fault["status"], fault.get("reason"))
+                for name in set(fault) - {"status", "reason"}:
+                    self.send_header(name, fault[name])
+                self.end_headers()
+            elif fault == "nonsense":
                 self.wfile.write(b"this is no HTTP\r\n\r\n")
             elif isinstance(fault, int) or content is None:
                 self.send_error(fault or 404)
@@ -66,8 +85,12 @@ def hub(tmp_path, monkeypatch):
     hub.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(download, "PAUSE", 0)  # between attempts
     monkeypatch.setenv("PANDA_T5_CACHE", str(hub.cache))
+    monkeypatch.setenv("HF_HOME", str(hub.library))
+    for name in ("HF_ENDPOINT", "HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    download.say_once.cache_clear()
     yield hub
     server.shutdown()
     server.server_close()
@@ -217,3 +240,163 @@ def test_downloads_lie_where_the_environment_says(monkeypatch, tmp_path):
     assert download.cache_folder() == tmp_path / "xdg" / "panda-t5"
     monkeypatch.setenv("PANDA_T5_CACHE", str(tmp_path / "mine"))
     assert download.cache_folder() == tmp_path / "mine"
+
+
+# ----------------------------------------------- the hub's own library, and its variables
+
+
+def put(hub, files, repository="t5-small", folder=None):
+    """The files as that library keeps them: links into a folder of contents. Their folder."""
+    home = (folder or hub.library / "hub") / f"models--{repository.replace('/', '--')}"
+    write(home / "refs" / "main", "c0ffee")
+    for name, content in files.items():
+        write(home / "blobs" / f"sum-of-{name}", content)
+        link = home / "snapshots" / "c0ffee" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"../../blobs/sum-of-{name}")
+    return home / "snapshots" / "c0ffee"
+
+
+@pytest.mark.parametrize("repository", ["t5-small", "google-t5/t5-small"])
+@pytest.mark.parametrize("files", [WHOLE, SHARDED, SMALL | {"pytorch_model.bin": b"weights"}])
+def test_what_the_hubs_library_has_whole_is_used_and_said(hub, capsys, files, repository):
+    folder = put(hub, files, repository)
+    assert checkpoint("t5-small", hub.url) == folder
+    assert capsys.readouterr().err == f"t5-small: read from the hub library's cache, {folder}\n"
+    assert hub.asked == [] and not hub.cache.exists()
+
+
+@pytest.mark.parametrize("file", sorted(WHOLE | SHARDED))
+@pytest.mark.parametrize("how", ["never fetched", "link to nothing"])
+def test_what_the_hubs_library_has_in_part_is_not_used(hub, file, how):
+    hub.files = files = WHOLE if file in WHOLE else SHARDED
+    folder = put(hub, files)
+    (folder / file if how == "never fetched" else (folder / file).resolve()).unlink()
+    assert checkpoint("t5-small", hub.url) == hub.cache / "models" / "t5-small"
+    assert kept(hub.cache) == files
+
+
+def test_a_vocabulary_alone_is_enough_where_no_more_is_read(hub):
+    folder = put(hub, {"spiece.model": b"vocabulary"})
+    assert checkpoint("t5-small", hub.url, weights=False) == folder and hub.asked == []
+
+
+def test_what_the_library_has_and_we_may_not_read_is_fetched(hub, monkeypatch):
+    put(hub, WHOLE)
+    hub.files = WHOLE
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert kept(checkpoint("t5-small", hub.url)) == WHOLE
+
+
+def test_what_we_have_fetched_comes_before_what_the_library_has(hub):
+    hub.files = WHOLE
+    folder = checkpoint("t5-small", hub.url)
+    put(hub, WHOLE)
+    assert checkpoint("t5-small", hub.url) == folder
+
+
+def test_the_librarys_folders_are_where_its_variables_say(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HOME")
+    for name, value, place in (
+            (None, None, ".cache/huggingface/hub"),
+            ("XDG_CACHE_HOME", tmp_path / "xdg", "xdg/huggingface/hub"),
+            ("HF_HOME", "~/home", "home/hub"),
+            ("HF_HUB_CACHE", tmp_path / "kept", "kept")):
+        if name:
+            monkeypatch.setenv(name, str(value))
+        folder = put(hub, WHOLE, folder=tmp_path / place)
+        assert checkpoint("t5-small", hub.url) == folder
+
+
+def test_another_hub_is_one_of_a_variable(hub, monkeypatch):
+    hub.files = WHOLE
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/mirror/")
+    assert kept(checkpoint("t5-small")) == WHOLE
+    assert hub.asked[0] == "/mirror/t5-small/resolve/main/config.json"
+
+
+@pytest.mark.parametrize("value", ["hub.test", "ftp://hub.test", "https://me:pass@hub.test", "/"])
+def test_a_variable_that_is_no_address_is_named(hub, monkeypatch, value):
+    monkeypatch.setenv("HF_ENDPOINT", value)
+    with pytest.raises(ValueError, match="HF_ENDPOINT is .* wanted an address") as error:
+        checkpoint("t5-small")
+    assert "pass" not in str(error.value)
+
+
+SECRET = "hf_secret"
+
+
+@pytest.mark.parametrize("variable, value, file", [
+    ("HF_TOKEN", f" {SECRET} ", None), ("HF_HOME", "home", "home/token"),
+    ("HF_TOKEN_PATH", "mine", "mine")])
+def test_a_token_is_shown_to_the_hub_and_to_nobody_else(
+        hub, monkeypatch, tmp_path, capsys, variable, value, file):
+    if file:
+        write(tmp_path / file, f"{SECRET}\n")
+    monkeypatch.setenv(variable, str(tmp_path / value) if file else value)
+    hub.files = WHOLE
+    other = hub.url.replace("127.0.0.1", "localhost")
+    hub.elsewhere = {"/t5-small/resolve/main/model.safetensors":
+                     f"{other}/cdn/resolve/main/model.safetensors"}
+    assert kept(checkpoint("t5-small", hub.url)) == WHOLE
+    assert hub.tokens == 3 * [("127.0.0.1", f"Bearer {SECRET}")] + [("localhost", None)]
+    hub.files, hub.fails = {}, {"config.json": {"status": 418, "reason": f"Bearer {SECRET}"}}
+    with pytest.raises(ValueError, match="418: Bearer …") as error:
+        checkpoint("t5-base", hub.url)
+    said = capsys.readouterr()
+    assert SECRET not in str(error.value) + said.out + said.err + str(kept(hub.cache))
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\nX-Other: 1", f"{SECRET} b", f"{SECRET}…"])
+def test_a_token_that_cannot_be_one_is_told_and_not_shown(hub, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ValueError, match="^the token of HF_TOKEN has a blank, .*$") as error:
+        checkpoint("t5-small", hub.url)
+    assert SECRET not in str(error.value) and hub.asked == []
+
+
+@pytest.mark.parametrize("status, code, token, says", [
+    (401, "GatedRepo", None, "gated: ask for access on that page, then set HF_TOKEN"),
+    (403, "GatedRepo", SECRET, "gated: ask for access on that page"),
+    (401, "RepoNotFound", None, "no such name, or it is private: mend the name, or set HF_TOKEN"),
+    (401, None, None, "no such name, or it wants a token"),
+    (401, None, SECRET, "the token of HF_TOKEN is not accepted"),
+    (403, None, SECRET, "access is not granted: ask for it on that page"),
+    (404, "RepoNotFound", SECRET, "no such name, or it is private"),
+    (404, "EntryNotFound", None, "lacks a file: see on that page whether it is a T5"),
+    (404, "Unheard", None, "no such name, or it lacks a file"),
+    (429, None, None, "to be asked again in 900 s: too much was asked for from here: wait, or"),
+    (451, None, None, r"451: Unavailable For Legal Reasons\)")])
+def test_the_hubs_answers_are_told_as_what_they_are(hub, monkeypatch, status, code, token, says):
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.fails["config.json"] = {"status": status} | ({"X-Error-Code": code} if code else {}) | (
+        {"Retry-After": "900"} if status == 429 else {})
+    with pytest.raises(ValueError, match=says) as error:
+        checkpoint("google/t5-gated", hub.url)
+    assert_says_what_to_do(str(error.value), hub, "google/t5-gated")
+    assert "\n" not in str(error.value) and len(hub.asked) == 1 and kept(hub.cache) == {}
+
+
+def test_a_name_that_has_changed_is_followed_and_said_once(hub, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    hub.files, hub.elsewhere = WHOLE, {"/t5-small/": "/google-t5/t5-small-too/"}
+    assert kept(checkpoint("t5-small", hub.url)) == WHOLE
+    assert capsys.readouterr().err.count("t5-small is called google-t5/t5-small-too by now") == 1
+    assert hub.tokens == 6 * [("127.0.0.1", f"Bearer {SECRET}")]
+
+
+def test_a_name_that_leads_round_in_a_circle_is_one_line(hub):
+    hub.elsewhere = {"/t5-small/": "/t5-small/"}
+    with pytest.raises(ValueError, match="infinite loop") as error:
+        checkpoint("t5-small", hub.url)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_serves_what_is_in_it(hub, monkeypatch):
+    hub.files = WHOLE
+    folder = checkpoint("t5-small", hub.url)
+    monkeypatch.setattr(download, "locked", None)
+    monkeypatch.setattr(download.Path, "mkdir", None)
+    assert checkpoint("t5-small", hub.url) == folder
