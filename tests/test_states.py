@@ -80,7 +80,7 @@ def test_a_disk_that_will_not_take_a_file_is_told_with_its_name(tmp_path):
     (tmp_path / "file").write_text("")
     for write in (lambda path: states.write_json(path, {}), lambda path: prompt.save(
             path, torch.zeros(2, 3), {})):
-        with pytest.raises(ValueError, match=r"file.a cannot be written: .*(Not a dir|File exists)"):
+        with pytest.raises(ValueError, match="file.a cannot be written: (Not a dir|File exists)"):
             write(tmp_path / "file" / "a")
     (tmp_path / "b").mkdir()  # a folder where a file should be
     with pytest.raises(ValueError, match="b cannot be written: Is a directory"):
