@@ -15,7 +15,6 @@ otherwise; on other data (Lester et al., section 5) nothing is trained on them a
 Dimensions: N prompts, B batch, L labels.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import itertools
@@ -394,7 +393,7 @@ def print_neighbours(folder, t5, tokenizer, top):
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = command.Parser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("answer", help="answer inputs, of several tasks at once if need be")
     ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task "
@@ -414,17 +413,20 @@ def parse_arguments(argv=None):
     near = commands.add_parser("neighbours", help="the vocabulary pieces nearest to each vector")
     near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
     near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
-    for command in (ask, rate, near):
-        command.add_argument("--model", nargs="+", default=[str(world.MODEL)], help="the T5 they "
+    for one in (ask, rate, near):
+        one.add_argument("--model", nargs="+", default=[str(world.MODEL)], help="the T5 they "
                              "were trained on, or for score tuned ones (default: the toy T5)")
-        command.add_argument("--cache", help="folder for downloads")
-        command.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
-        command.add_argument("--dtype", choices=tuple(device.DTYPES), help="as for train.py")
+        one.add_argument("--cache", help="folder for downloads")
+        one.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
+        one.add_argument("--dtype", choices=tuple(device.DTYPES), help="as for train.py")
     args = parser.parse_args(argv)
     for name in ("top", "batch", "tokens"):
         flags.check(name, getattr(args, name, 1), at_least=1)
     if args.command != "score" and len(args.model) > 1:
         raise ValueError("give one --model")
+    given = [Path(folder).resolve() for folder in getattr(args, "prompts", ())]
+    if len({*given}) < len(given):
+        raise ValueError(f"{' '.join(args.prompts)} names a prompt twice")
     return args
 
 

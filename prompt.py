@@ -279,8 +279,8 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     if how not in ("vocabulary", "labels", "text"):
         raise ValueError(f"unknown initialisation {how!r}: uniform, vocabulary, labels or text")
     if how == "text":
-        if not len(text):
-            raise ValueError("initialising from a text needs one with at least one piece")
+        if not len(text) or min(text) < SPECIAL:
+            raise ValueError("initialising from a text needs one whose pieces are all known")
         ids = torch.as_tensor(text, device=embedding.device)[torch.arange(length) % len(text)]
         return embedding[ids].float().cpu()
     if how == "labels" and not labels:

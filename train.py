@@ -319,7 +319,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
     if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
         results = [None] * len(runs)
     todo = [n for n, result in enumerate(results) if result is None]
-    home.read_instead(title, [run for run, result in zip(runs, results) if result], recipe.batch)
+    home.read_instead(title, [r for r, was in zip(runs, results) if was], recipe.batch, decided)
     if todo:
         mine = [runs[n] for n in todo]
         bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
@@ -349,7 +349,7 @@ def tune_model(shop, task, seed):
     home.alone(title, [by])
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
     if folder:
-        home.read_instead(title, [run], recipe.batch)
+        home.read_instead(title, [run], recipe.batch, [by])
         return states.Result(**said["result"], folder=folder)
     # Not the frozen weights, which may be rounded to a short type; a copy, as `load` maps its file.
     t5 = copy.deepcopy(model.load(shop.folder, torch.float32, shop.t5.device)).requires_grad_(True)

@@ -6,12 +6,24 @@
     130  Ctrl-C; 143 SIGTERM, 129 SIGHUP: what was trained so far is kept
 """
 
+import argparse
+import difflib
 import os
 import re
 import signal
 import sys
 
 from plumbing import ranks
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as all others are told, with the flag that may be meant."""
+
+    def error(self, message):
+        unknown = re.match("unrecognized arguments: (--[a-z-]+)", message)
+        near = difflib.get_close_matches(unknown[1] if unknown else "", self._option_string_actions)
+        raise ValueError(message + (f"; did you mean {near[0]}?" if near else
+                                    "; --help tells what there is"))
 
 
 class Unbroken:

@@ -11,12 +11,13 @@ A model folder may hold a recipe.json, name -> value: what suits this model, whe
 default. Beside the fields it may name the tasks of a run without --source and --target.
 """
 
-import argparse
 import dataclasses
 import json
 import math
+from argparse import BooleanOptionalAction
 from pathlib import Path
 
+from plumbing.command import Parser
 from plumbing.hub import published
 
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
@@ -108,7 +109,7 @@ def chosen(recipe, args, folder):
 
 def train_parser(description, recipe, approaches):
     """The flags of train.py: what is run, on what, where; and those of the recipe."""
-    parser = argparse.ArgumentParser(description=description, epilog=(
+    parser = Parser(description=description, epilog=(
         "The recipe's defaults are the paper's; a recipe.json in the model's folder is worth more "
         "(toy/t5 has one), and a flag more than that."))
     add = parser.add_argument
@@ -136,7 +137,7 @@ def train_parser(description, recipe, approaches):
     add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "
         "and compute it again: about 1.4 times as slow, in a part of the memory")
     add("--quiet", action="store_true", help="say nothing of a training on its way")
-    add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
+    add("--resume", action=BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")
     add_options(parser, recipe)
     return parser
@@ -157,10 +158,9 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
             raise ValueError(f"--{flag} {getattr(args, flag)!r} names nothing")
     if args.data and not Path(args.data).is_dir():
         raise ValueError(f"--data {args.data}: there is no such folder")
-    if args.cache and Path(args.cache).exists() and not Path(args.cache).is_dir():
-        raise ValueError(f"--cache {args.cache} is a file, wanted a folder")
-    if Path(args.out).exists() and not Path(args.out).is_dir():
-        raise ValueError(f"--out {args.out} is a file, wanted a folder")
+    for flag, path in (("cache", Path(args.cache or "")), ("out", Path(args.out))):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"--{flag} {path} is a file, wanted a folder")
     if args.split == "pairs" and not args.resume:
         raise ValueError("--split pairs reads what the others have trained: not with --no-resume")
     args.approach = names(args.approach or "prompt,pot,panda,controls")
@@ -178,6 +178,8 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError(f"--model {args.model}: this folder holds no config.json, so no T5")
     of_model = read_recipe(args.model, recipe)
     args.recipe, args.said = chosen(recipe, args, args.model)
+    if (args.evals or 0) > (steps := min(args.recipe.steps, args.recipe.source_steps)):
+        args.said += f"; a run of {steps} steps is scored after each, not {args.evals} times"
     with_source = bool({"pot", "panda", "fusion"} & set(args.approach))
     if args.source and not with_source:
         raise ValueError(f"--source {args.source}: only pot, panda and fusion have one, not "

@@ -4,17 +4,17 @@
     scores[target][source]     what was found: the score on the target that this source led to
 """
 
-import argparse
 import json
 from pathlib import Path
 
+from plumbing.command import Parser
 from plumbing.flags import check
 from plumbing.stats import holm, mean_permutation_p, permutation_p, spearman
 
 
 def arguments(argv, description, metrics):
     """The flags of transferability.py; metrics: those that need the prompts only."""
-    parser = argparse.ArgumentParser(description=description, epilog=(
+    parser = Parser(description=description, epilog=(
         "The other measures ask the model about examples of the task: train.py gives them, in "
         "every results.json under similarity."))
     parser.add_argument("prompts", nargs="+", metavar="PROMPT",

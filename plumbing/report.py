@@ -8,7 +8,6 @@ results.json of a pair is the part of it that has to do with one source.
     python -m plumbing.report runs/a runs/b          several runs beside each other
 """
 
-import argparse
 import dataclasses
 import itertools
 import json
@@ -326,7 +325,7 @@ def rows_of_targets(runs, approaches):
 
 def main():
     """Write the pages of runs again, or one of several runs beside each other."""
-    parser = argparse.ArgumentParser(description="The pages of runs, from their results.json.")
+    parser = command.Parser(description="The pages of runs, from their results.json.")
     parser.add_argument("folders", nargs="+", help="--out of a run, whose pages are written again; "
                         "or of several, whose plain prompts are compared: a row for each run")
     parser.add_argument("--columns", help="compare these approaches instead, comma-separated: a "

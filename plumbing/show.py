@@ -4,16 +4,17 @@
     of_model    the continuation of a text, or whether the weights are the published ones
 """
 
-import argparse
 from collections import Counter
 
 import torch
 
+from plumbing.command import Parser
 from plumbing.download import archive_of
 from plumbing.flags import check
 from plumbing.hub import checkpoint
 from plumbing.tokenizer import PAD, Tokenizer
 
+MOST = 4096  # tokens that model.py reads or writes
 # Of the published weights, from T5's own code in Mesh TensorFlow: the summed log p of
 # "Hi I am" (eos counted) after "Hello there".
 KNOWN_ANSWERS = {"t5-small": -19.0845, "google/t5-v1_1-small": -59.0293}
@@ -52,7 +53,7 @@ def of_data(tasks, find_task, load, majority, world):
 
     The others are data.py's, under its names. Raises ValueError for a flag or task that is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Tasks as text to text, and their examples as token ids.")
     add = parser.add_argument
     add("task", nargs="?", help="show examples of this task")
@@ -75,16 +76,20 @@ def of_data(tasks, find_task, load, majority, world):
 
 def of_model(load):
     """`python model.py`. load: folder -> a T5. Raises ValueError for weights that are others."""
-    parser = argparse.ArgumentParser(description="Continue a text, or check the published weights.")
+    parser = Parser(description="Continue a text, or check the published weights.")
     add = parser.add_argument
     add("model", help="a folder, or a name such as t5-small")
     add("text", nargs="?", default="Hello there", help="what T5 reads")
     add("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
     add("--check", choices=sorted(KNOWN_ANSWERS), help="hold these weights against a known answer")
     args = parser.parse_args()
+    check("max_tokens", args.max_tokens, at_least=1, at_most=MOST)
     folder = checkpoint(args.model)
     t5, tokenizer = load(folder), Tokenizer(folder / "spiece.model")
     ids = torch.tensor([tokenizer.encode("Hello there" if args.check else args.text)])
+    if ids.shape[1] > MOST:  # attention takes the square of it
+        raise ValueError(f"the text has {ids.shape[1]} tokens, wanted at most {MOST}; T5 was "
+                         "trained on 512")
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)
     if args.check is None:

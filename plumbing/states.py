@@ -204,8 +204,14 @@ class Home:
                       flush=True)
         return None, None
 
-    def read_instead(self, title, runs, batch):
-        """Say that these runs were trained before, and count their rows as done."""
+    def read_instead(self, title, runs, batch, decided_by):
+        """Say that these runs were trained before, and count their rows as done.
+
+        decided_by: of all runs of the pass; if none is left, so is no state of it, which a kill
+        may have left there.
+        """
+        if len(runs) == len(decided_by):
+            self.forget(self.unfinished(decided_by))
         if runs:
             which = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:4])
             more = ", …" if len(runs) > 4 else ""

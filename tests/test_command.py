@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from plumbing import command
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,6 +47,16 @@ def test_what_a_user_can_do_something_about_is_one_line():
 def test_a_mistake_of_ours_shows_where_it_is(mistake):
     status, said = ended(f"raise {mistake}")
     assert status == 1 and "Traceback" in said
+
+
+def test_a_mistyped_flag_is_told_in_one_line_with_the_one_that_may_be_meant():
+    parser = command.Parser()
+    parser.add_argument("--target", type=int)
+    for words, said in (("--targte 3", "unrecognized arguments: --targte 3; did you mean --target"),
+                        ("--target x", "argument --target: invalid int value: 'x'; --help tells"),
+                        ("more", "unrecognized arguments: more; --help tells what there is")):
+        with pytest.raises(ValueError, match=said):
+            parser.parse_args(words.split())
 
 
 def test_what_was_said_before_an_error_is_not_lost(tmp_path):

@@ -364,8 +364,9 @@ def test_text_start_is_its_pieces_over_and_over():
     assert start.tolist() == [[14, 15], [6, 7], [14, 15], [6, 7], [14, 15]]
     cut = prompt.initialise("text", EMBEDDING, 1, seed=0, text=[7, 3])
     assert cut.tolist() == [[14, 15]]
-    with pytest.raises(ValueError, match="at least one piece"):
-        prompt.initialise("text", EMBEDDING, 2, seed=0, text=[])
+    for unknown in ([], [7, 2, 3]):  # 2 is what the vocabulary makes of a snowman
+        with pytest.raises(ValueError, match="one whose pieces are all known"):
+            prompt.initialise("text", EMBEDDING, 2, seed=0, text=unknown)
 
 
 ARRAY = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]  # P = 2, D = 3

@@ -142,6 +142,17 @@ def test_who_trains_the_same_waits_until_it_is_done(tmp_path, capsys):
             f"pass: another process is training this in {tmp_path}; waiting for it\n")
 
 
+def test_a_state_that_a_kill_left_beside_its_results_is_taken_away(tmp_path):
+    shop = shop_in(tmp_path)
+    task, runs = encoded(shop), some_runs(shop, encoded(shop))
+    with pytest.MonkeyPatch.context() as patch:  # killed before the last thing it does
+        patch.setattr(states.Home, "forget", lambda home, path: home.release())
+        train.train_prompts(shop, task, runs, "pass")
+    assert len(list((tmp_path / "passes").iterdir())) == 1
+    train.train_prompts(shop, task, runs, "pass")
+    assert not list((tmp_path / "passes").iterdir())
+
+
 def test_a_line_of_the_log_that_was_cut_is_taken_away_by_the_next(tmp_path):
     home = states.Home(tmp_path)
     for step in (1, 2):
