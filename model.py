@@ -439,7 +439,7 @@ def load(folder, dtype=torch.float32, device="cpu"):
     with torch.device("meta"):  # shapes only: no memory is taken for random weights
         t5 = T5(config)
     wanted = {checkpoint.published_name(name): name for name in t5.state_dict()}
-    shapes = {name: tuple(t5.state_dict()[ours].shape) for name, ours in wanted.items()}
+    shapes = {name: tuple(weight.shape) for name, weight in checkpoint.published(t5).items()}
     tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
                                  config.tie_word_embeddings)
     state = {}
@@ -453,16 +453,16 @@ def load(folder, dtype=torch.float32, device="cpu"):
 
 
 def save(t5, folder):
-    """Write config.json and model.safetensors, as published, each whole or not at all."""
-    checkpoint.write(folder, dataclasses.asdict(t5.config) | {
-        "decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": EOS},
-        checkpoint.published(t5))
+    """Write config.json and model.safetensors, as published, each whole or not at all.
+
+    Returns the fingerprint of what was written.
+    """
+    return checkpoint.write(folder, dataclasses.asdict(t5.config), checkpoint.published(t5))
 
 
 def initialise(config, seed=0):
     """A T5 with random weights, on the scales of the T5 paper's own code, all trainable."""
     return checkpoint.draw(T5(config), seed)
-
 
 
 if __name__ == "__main__":

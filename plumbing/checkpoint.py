@@ -11,16 +11,17 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import pickle
+import os
 import re
-import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from plumbing.intact import (OBJECT, check, fault, finite, one_of, read_json, read_made_by,
+                             read_numbers, whole)
 from plumbing.states import write_whole
+from plumbing.tokenizer import EOS, PAD
 
 # Our names to those of the published files, in order, each on the result of the
 # one before. The feed-forward is the encoder's layer 1 and the decoder's layer 2.
@@ -60,81 +61,91 @@ def published(t5):
 
 
 LARGE = 10 ** 9  # bytes of weights whose fingerprint is worth keeping
-# What a setting of each type may be: a larger number would take all memory before it fails.
+# What a setting may be, by name or else by type: a larger number takes all memory before it fails.
 WANTED = {
-    int: (lambda value: type(value) is int and 0 < value < 10 ** 7, "a whole number from 1 to 10 "
-          "million, of layers to 1,000"),
+    int: whole(1, 10 ** 6), "num_layers": whole(1, 256), "num_decoder_layers": whole(1, 256),
+    "relative_attention_num_buckets": whole(4, 10 ** 6),  # two ways, half of them exact
     float: (lambda value: type(value) in (int, float) and 0 < value < 1, "a number from 0 to 1"),
-    bool: (lambda value: type(value) is bool, "true or false"),
-    str: (lambda value: value in ("relu", "gated-gelu"), "'relu' or 'gated-gelu'")}
+    bool: one_of(True, False), str: one_of("relu", "gated-gelu")}
+# What else a T5's config.json may tell that decides what it computes.
+FIXED = {"model_type": one_of("t5"), "decoder_start_token_id": one_of(PAD), "pad_token_id":
+         one_of(PAD), "eos_token_id": one_of(EOS), "scale_decoder_outputs": one_of(True, False)}
+BESIDE = (lambda name: isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name),
+          "the name of a safetensors file beside it")
+
+
+def listed(folder):
+    """What a folder holds, for a refusal."""
+    try:
+        return ", ".join(sorted(os.listdir(folder))) or "nothing"
+    except FileNotFoundError:
+        return "no folder"
+    except OSError as error:
+        return error.strerror
 
 
 def read_config(folder, fields):
-    """The settings of a folder's config.json that are among these dataclass fields.
+    """The settings that a folder's config.json has for these dataclass fields, or their defaults.
 
-    Those that are null are left out. transformers 5 writes "tied" into every config.json, and
+    What is null is not told. transformers 5 writes "tied" into every config.json, and
     tells v1.1 by scale_decoder_outputs: that is mended here. Raises ValueError for a file that
-    is missing, is not JSON, or lacks a setting without a default.
+    is missing, is not JSON, lacks a setting without a default, or has one that no T5 has.
     """
     path = Path(folder) / "config.json"
-    if not path.exists():
-        there = ["no folder"]
-        if path.parent.is_dir():
-            there = sorted(p.name for p in path.parent.iterdir())
-        raise ValueError(f"{folder} holds no config.json (found: {', '.join(there) or 'nothing'})")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: not a T5 configuration, wanted an object of settings")
-    raw = {name: value for name, value in raw.items() if value is not None}
+    if not os.path.lexists(path):
+        raise ValueError(f"{folder} holds no config.json (found: {listed(folder)})")
+    raw = {name: value for name, value in read_json(path).items() if value is not None}
+    for name in (name for name in FIXED if name in raw):
+        check(path, name, raw[name], FIXED[name])
     if raw.get("scale_decoder_outputs") is False:
         raw["tie_word_embeddings"] = False
     if "num_layers" in raw:
         raw.setdefault("num_decoder_layers", raw["num_layers"])
-    missing = [field.name for field in fields
-               if field.default is dataclasses.MISSING and field.name not in raw]
+    found = {field.name: raw.get(field.name, field.default) for field in fields}
+    missing = [name for name, value in found.items() if value is dataclasses.MISSING]
     if missing:
         raise ValueError(f"{path}: not a T5 configuration, it lacks {', '.join(missing)}")
-    for field in (field for field in fields if field.name in raw):
-        value, (good, wanted) = raw[field.name], WANTED[field.type]
-        if not good(value) or "layers" in field.name and value > 1000:
-            raise ValueError(f"{path}: {field.name} is {value!r}; wanted {wanted}")
-    return {field.name: raw[field.name] for field in fields if field.name in raw}
+    for field in fields:
+        check(path, field.name, found[field.name], WANTED.get(field.name) or WANTED[field.type])
+    near = found["relative_attention_num_buckets"] // 2  # a bucket for each distance below
+    check(path, "relative_attention_max_distance", found["relative_attention_max_distance"],
+          whole(near + 1, 10 ** 6))
+    return found
 
 
 def weight_files(folder):
     """The safetensors files of a folder, or its pytorch_model.bin. Raises ValueError."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
+    if os.path.lexists(single):
         return [single]
-    if index.exists():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        files = [folder / name for name in sorted(set(names))]
+    if os.path.lexists(index):
+        named = read_json(index).get("weight_map")
+        check(index, "weight_map", named, OBJECT)
+        for tensor, name in named.items():
+            check(index, f"weight_map of {tensor!r:.80}", name, BESIDE)
+        files = [folder / name for name in sorted(set(named.values()))]
         absent = [f.name for f in files if not f.exists()]
         if absent:
             raise ValueError(f"{index} names files that are not there: {', '.join(absent)}")
         return files
-    if (folder / "pytorch_model.bin").exists():
+    if os.path.lexists(folder / "pytorch_model.bin"):
         return [folder / "pytorch_model.bin"]
-    found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
     raise ValueError(f"{folder} holds no weights: wanted model.safetensors, "
-                     f"model.safetensors.index.json or pytorch_model.bin; found {found}")
+                     f"model.safetensors.index.json or pytorch_model.bin; found {listed(folder)}")
 
 
 def read_tensors(folder):
     """All tensors of a checkpoint folder, name -> tensor, mapped from the file, not copied."""
     tensors = {}
     for file in weight_files(Path(folder)):
-        try:
-            if file.suffix == ".bin":  # only the format since torch 1.6, a zip file, can be mapped
-                return torch.load(file, map_location="cpu", weights_only=True,
-                                  mmap=zipfile.is_zipfile(file))
-            with safe_open(file, framework="pt") as opened:
-                tensors.update((name, opened.get_tensor(name)) for name in opened.keys())
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-            raise ValueError(f"{file} cannot be read, is the download complete? {error}") from None
+        found = read_numbers(file)
+        if not isinstance(found, dict) or not all(
+                isinstance(name, str) and isinstance(tensor, torch.Tensor)
+                for name, tensor in found.items()):
+            raise ValueError(f"{file} holds no tensors by name, or something beside them")
+        if twice := sorted(tensors.keys() & found.keys()):
+            raise ValueError(f"{file} holds {twice[0]!r}, which stands in another file as well")
+        tensors |= found
     return tensors
 
 
@@ -143,22 +154,24 @@ def fitting(folder, tensors, shapes, tied):
 
     Raises ValueError that names every tensor that is missing, unexpected or of another shape.
     """
-    found = set(tensors) - UNUSED
-    if tied and "lm_head.weight" in found:
-        if not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
-            raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
-                             "lm_head.weight and shared.weight differ")
-        found.remove("lm_head.weight")
+    found, wanted = set(tensors) - UNUSED, dict(shapes)
+    copied = tied and "lm_head.weight" in found
+    if copied:
+        wanted["lm_head.weight"] = shapes["shared.weight"]
+    there = [name for name in wanted if name in found]
     problems = [
-        ("missing", [name for name in shapes if name not in found]),
-        ("unexpected", sorted(found - set(shapes))),
-        ("mismatched", [f"{name} is {tuple(tensors[name].shape)}, config.json says {shape}"
-                        for name, shape in shapes.items() if name in found
-                        and tuple(tensors[name].shape) != shape]),
+        ("missing", [name for name in wanted if name not in found]),
+        ("unexpected", [repr(name)[1:-1] for name in sorted(found - set(wanted))]),
+        ("mismatched", [f"{name} is {tuple(tensors[name].shape)}, config.json says {wanted[name]}"
+                        for name in there if tuple(tensors[name].shape) != wanted[name]]),
+        ("no weights", [f"{name} is {why}" for name in there if (why := fault(tensors[name]))]),
     ]
     if any(names for _, names in problems):
         raise ValueError(f"{folder}: the weights do not fit config.json. " + " ".join(
             f"{kind}: {'; '.join(names)}." for kind, names in problems if names))
+    if copied and not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
+        raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
+                         "lm_head.weight and shared.weight differ")
     return {name: tensors[name] for name in shapes}
 
 
@@ -168,25 +181,39 @@ def fingerprint(config, tensors, folder=None):
     Every setting that computes, and every number as it is stored, decide it. A gigabyte takes about
     a second, so that of files of more than one is kept beside them, in fingerprint.json, with their
     names, sizes and times; a folder that cannot be written to is read anew each time.
+    Raises ValueError for a number that is not finite, and for a tuned T5 (tuned.json stands
+    beside it, and its score) that is not the one that was written.
     """
-    kept, files = None, {}
+    kept, files, name = None, {}, None
     if folder and sum(file.stat().st_size for file in weight_files(Path(folder))) > LARGE:
         kept = Path(folder) / "fingerprint.json"
         files = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in
                  [*weight_files(Path(folder)), Path(folder) / "config.json"]}
-        with contextlib.suppress(OSError, ValueError):
-            said = json.loads(kept.read_text(encoding="utf-8"))
-            if said.get("files") == files:
-                return said["fingerprint"]
+        with contextlib.suppress(ValueError):
+            said = read_json(kept)
+            if said.get("files") == files and isinstance(said.get("fingerprint"), str):
+                name = said["fingerprint"]
+    if name is None:
+        name = digest_of(config, tensors, folder)
+        if kept:
+            with contextlib.suppress(OSError):
+                write_whole(kept, lambda path: path.write_text(json.dumps(
+                    {"files": files, "fingerprint": name})))
+    tuned = Path(folder or "") / "tuned.json"
+    if folder and os.path.lexists(tuned):
+        check(tuned, "weights", read_made_by(tuned, "task", "result", "weights")["weights"],
+              (lambda told: told == name, f"{name!r}, the fingerprint of those beside it"))
+    return name
+
+
+def digest_of(config, tensors, folder):
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(set(tensors) - UNUSED):
         tensor = tensors[name].detach().cpu().contiguous()
+        if not finite(tensor):
+            raise ValueError(f"{folder}: {name} holds numbers that are not finite")
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
-    if kept:
-        with contextlib.suppress(OSError):
-            write_whole(kept, lambda path: path.write_text(json.dumps(
-                {"files": files, "fingerprint": digest.hexdigest()[:16]})))
     return digest.hexdigest()[:16]
 
 
@@ -205,12 +232,17 @@ def draw(t5, seed):
 
 
 def write(folder, config, tensors):
-    """Write config.json and model.safetensors as the reference implementation reads them."""
-    config |= {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"],
-               "is_encoder_decoder": True, "dropout_rate": 0.1}
+    """Write config.json and model.safetensors as the reference implementation reads them.
+
+    Returns the fingerprint of what was written.
+    """
+    told = {"decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": EOS,
+            "model_type": "t5", "architectures": ["T5ForConditionalGeneration"],
+            "is_encoder_decoder": True, "dropout_rate": 0.1}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     folder = Path(folder)
     write_whole(folder / "config.json", lambda path: path.write_text(
-        json.dumps(config, indent=2) + "\n", encoding="utf-8"))
+        json.dumps(config | told, indent=2) + "\n", encoding="utf-8"))
     write_whole(folder / "model.safetensors", lambda path: save_file(
         tensors, path, metadata={"format": "pt"}))
+    return fingerprint(config, tensors)

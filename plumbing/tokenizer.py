@@ -16,6 +16,8 @@ from pathlib import Path
 import sentencepiece
 import torch
 
+from plumbing.intact import check, read_json, reading, whole
+
 PAD, EOS, UNK = 0, 1, 2  # pad is also the token that the decoder starts from
 EXTRA_IDS = 100  # T5's sentinels <extra_id_0> to <extra_id_99>, above the vocabulary
 
@@ -39,14 +41,22 @@ class Tokenizer:
 
     def __init__(self, path):
         path = Path(path)
-        if not path.exists():
+        if not os.path.lexists(path):
             raise ValueError(f"{path} is missing: the tokenizer needs T5's spiece.model")
-        try:
-            self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (RuntimeError, OSError) as error:
-            raise ValueError(f"{path} is no vocabulary of sentencepiece: {error}") from None
-        self.pieces = self.sp.vocab_size()
-        self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        with reading(path, "is no vocabulary of sentencepiece:"):
+            content = path.read_bytes()
+            self.sp = sentencepiece.SentencePieceProcessor()
+            self.sp.load_from_serialized_proto(content)
+            self.pieces = self.sp.vocab_size()
+            special = self.sp.pad_id(), self.sp.eos_id(), self.sp.unk_id()
+        if special != (PAD, EOS, UNK):
+            raise ValueError(f"{path} is no vocabulary of T5: its pad, eos and unk are {special}, "
+                             f"wanted {(PAD, EOS, UNK)}")
+        config = path.with_name("config.json")
+        if config.exists():
+            check(config, "vocab_size", read_json(config).get("vocab_size"),
+                  whole(self.pieces + EXTRA_IDS, 10 ** 6))
+        self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
 
     def encode(self, text):
         """Text -> token ids with eos at the end. A sentinel in it becomes its id."""

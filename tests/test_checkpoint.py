@@ -9,6 +9,7 @@ test_model.py), files spoilt by hand, and the same model in another form.
 import doctest
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 import model
 from model import Config
 from plumbing import checkpoint
+from plumbing.tokenizer import Tokenizer
 from reference import FIXTURES, TOLERANCE, read_expected, relative_error, run
 
 
@@ -156,7 +158,7 @@ class Stowaway:
 def test_nothing_in_a_bin_file_is_executed(tmp_path):
     shutil.copy(FIXTURES / "v1_0" / "config.json", tmp_path)
     torch.save({"shared.weight": Stowaway(tmp_path / "made")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(Exception, match="mkdir"):
+    with pytest.raises(ValueError, match="model.bin cannot be read, .* GLOBAL posix.mkdir"):
         model.load(tmp_path)
     assert not (tmp_path / "made").exists()
 
@@ -258,14 +260,123 @@ def test_the_fingerprint_of_large_files_is_kept_beside_them(tmp_path, monkeypatc
     assert model.load(tmp_path / "t5").fingerprint != first
 
 
+# ------------------------------------------------------------ altered, or not of a T5
+
+
+def refused(folder):
+    """The one line that says why this checkpoint is not read."""
+    with pytest.raises(ValueError) as error:
+        model.load(folder)
+    assert str(folder) in str(error.value) and len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
 @pytest.mark.parametrize("name, value", [
     ("d_model", -8), ("num_heads", "2"), ("num_layers", 10 ** 6), ("vocab_size", 10 ** 18),
     ("d_kv", True), ("d_ff", [16]), ("num_layers", 0), ("layer_norm_epsilon", float("nan")),
     ("layer_norm_epsilon", "1e-6"), ("tie_word_embeddings", "false"),
-    ("feed_forward_proj", "gated-silu")])
+    ("feed_forward_proj", "gated-silu"), ("num_layers", 1000), ("d_model", 10 ** 7),
+    ("relative_attention_num_buckets", 3), ("relative_attention_max_distance", 16),
+    ("model_type", "bert"), ("scale_decoder_outputs", "false"), ("pad_token_id", 3),
+    ("eos_token_id", True), ("decoder_start_token_id", 1)])
 def test_a_setting_that_no_t5_has_is_named(name, value, tmp_path):
     shutil.copytree(FIXTURES / "v1_1", tmp_path / "t5")
     file = tmp_path / "t5" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
     with pytest.raises(ValueError, match=f"config.json: {name} is .*; wanted "):
         model.load(tmp_path / "t5")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"5", b"{" * 9, b"[" * 10 ** 5, b"\xff{}",
+                                     b'{"d_ff": ' + b"1" * 5000 + b"}"])
+@pytest.mark.parametrize("form, name", [("v1_0", "config.json"),
+                                        ("v1_0_sharded", "model.safetensors.index.json")])
+def test_json_that_is_none_is_named(form, name, content, tmp_path):
+    shutil.copytree(FIXTURES / form, tmp_path / "t5")
+    (tmp_path / "t5" / name).write_bytes(content)
+    assert re.search(f"{name} (is not JSON: |holds .*, wanted an object)", refused(tmp_path / "t5"))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"),
+                                  lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "pytorch_model.bin",
+                                  "model.safetensors.index.json", "spiece.model"])
+def test_what_is_no_file_is_not_waited_for(name, make, tmp_path):
+    shutil.copy(FIXTURES / "v1_0" / "config.json", tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} is no file"):
+        Tokenizer(tmp_path / name) if name == "spiece.model" else model.load(tmp_path)
+
+
+@pytest.mark.parametrize("named", [
+    None, [], "model-00001-of-00003.safetensors", {"shared.weight": 3}, {"shared.weight": ".."},
+    {"shared.weight": "../v1_0/model.safetensors"}, {"shared.weight": "/etc/passwd"},
+    {"shared.weight": "pytorch_model.bin"}])
+def test_an_index_names_files_of_its_folder_only(named, tmp_path):
+    shutil.copytree(FIXTURES / "v1_0_sharded", tmp_path / "t5")
+    (tmp_path / "t5" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    assert re.search("index.json: weight_map.* is .*; wanted ", refused(tmp_path / "t5"))
+
+
+def test_a_tensor_that_stands_in_two_files_is_named(tmp_path):
+    shutil.copytree(FIXTURES / "v1_0_sharded", tmp_path / "t5")
+    files = sorted((tmp_path / "t5").glob("*.safetensors"))
+    save_file(load_file(files[0]) | load_file(files[1]), files[1])
+    assert "which stands in another file as well" in refused(tmp_path / "t5")
+
+
+NAME = "encoder.block.1.layer.0.SelfAttention.q.weight"
+FLAWS = [
+    (lambda w: w.to(torch.int8), "no weights: .*q.weight is torch.int8, wanted float32"),
+    (lambda w: w > 0, "is torch.bool"), (lambda w: w.to(torch.complex64), "is torch.complex64"),
+    (lambda w: w.to(torch.float8_e4m3fn), "is torch.float8"),
+    (lambda w: w.flatten(), "mismatched: "), (lambda w: w[None].clone(), "mismatched: "),
+    (lambda w: w * float("nan"), "q.weight holds numbers that are not finite"),
+    (lambda w: w / 0, "not finite"), (lambda w: w.double() * 1e300, "not finite")]  # in fp32
+OF_PICKLES = [  # what only a pickle can hold
+    (lambda w: w.to_sparse(), "is sparse"), (lambda w: w.to("meta"), "without numbers"),
+    (lambda w: w[:1, :1].clone().expand(w.shape), "more numbers than its file"),
+    (lambda w: w.tolist(), "no tensors by name"), (lambda w: None, "no tensors by name")]
+
+
+@pytest.mark.parametrize("form, flaw, message", [
+    *(("safetensors", *flaw) for flaw in FLAWS), *(("bin", *flaw) for flaw in FLAWS + OF_PICKLES)])
+def test_numbers_that_are_no_weights_are_named(form, flaw, message, tensors, tmp_path):
+    tensors[NAME] = flaw(tensors[NAME])
+    if form == "bin":
+        shutil.copy(FIXTURES / "v1_0" / "config.json", tmp_path)
+        torch.save(tensors, tmp_path / "pytorch_model.bin")
+    else:
+        write(tmp_path, tensors)
+    assert re.search(message, refused(tmp_path))
+
+
+@pytest.mark.parametrize("content", [
+    [1, 2], None, torch.ones(3), {3: torch.ones(3)}, {"state_dict": {"shared.weight": 1}}])
+def test_a_bin_file_of_something_else(content, tmp_path):
+    shutil.copy(FIXTURES / "v1_0" / "config.json", tmp_path)
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    assert "pytorch_model.bin holds no tensors by name" in refused(tmp_path)
+
+
+def test_an_output_layer_without_an_embedding(tensors, tmp_path):
+    tensors["lm_head.weight"] = tensors.pop("shared.weight")
+    assert "missing: shared.weight." in refused(write(tmp_path, tensors))
+
+
+def test_a_tuned_t5_is_the_one_that_was_scored(tmp_path):
+    t5 = model.load(FIXTURES / "v1_0")
+    result = {"score": 50.0, "curve": [], "seconds": 1.0, "trained": 1, "memory": 1}
+    made_by = {"task": "cb", "result": result, "weights": model.save(t5, tmp_path)}
+    (tmp_path / "tuned.json").write_text(json.dumps(made_by))
+    assert model.load(tmp_path).fingerprint == made_by["weights"]
+    for spoilt, message in ((made_by | {"weights": 5}, "weights is 5; wanted the fingerprint"),
+                            ({"task": "cb", "result": result}, "tuned.json lacks weights"),
+                            (made_by | {"result": {}}, "tuned.json lacks result.score")):
+        (tmp_path / "tuned.json").write_text(json.dumps(spoilt))
+        assert message in refused(tmp_path)
+    (tmp_path / "tuned.json").write_text(json.dumps(made_by))
+    t5.shared.weight[3] = 0
+    model.save(t5, tmp_path)
+    assert "tuned.json: weights is '" in refused(tmp_path)

@@ -10,8 +10,11 @@ published vocabulary as the test suite of transformers has them.
 """
 
 import doctest
+import io
+import json
 
 import pytest
+import sentencepiece
 import torch
 
 from data import Example
@@ -103,6 +106,35 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path):
     pointer = write(tmp_path / "spiece.model", "version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ValueError, match="spiece.model"):
         Tokenizer(pointer)
+
+
+@pytest.mark.parametrize("alter", [lambda file: b"", lambda file: file[:len(file) // 2],
+                                   lambda file: file + b"more", lambda file: b"pieces" * 50])
+def test_a_damaged_vocabulary_is_named(vocabulary, alter, tmp_path):
+    path = write(tmp_path / "spiece.model", alter(vocabulary.read_bytes()))
+    with pytest.raises(ValueError, match="spiece.model is no vocabulary"):
+        Tokenizer(path)
+
+
+def test_a_vocabulary_of_another_model_is_named(tmp_path):
+    other = io.BytesIO()  # sentencepiece's own habit: unk 0, bos 1, eos 2, no pad
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cats"]), model_writer=other, model_type="word", vocab_size=5,
+        num_threads=1, minloglevel=2)
+    path = write(tmp_path / "spiece.model", other.getvalue())
+    with pytest.raises(ValueError, match=r"no vocabulary of T5: .*\(-1, 2, 0\), wanted \(0, 1"):
+        Tokenizer(path)
+
+
+@pytest.mark.parametrize("rows, fits", [(128, True), (107, True), (106, False), ("many", False)])
+def test_a_vocabulary_fits_the_model_beside_it(vocabulary, rows, fits, tmp_path):
+    path = write(tmp_path / "spiece.model", vocabulary.read_bytes())  # 7 pieces, 100 sentinels
+    write(tmp_path / "config.json", json.dumps({"vocab_size": rows}))
+    if fits:
+        assert Tokenizer(path).pieces == 7
+    else:
+        with pytest.raises(ValueError, match="config.json: vocab_size is .* number from 107"):
+            Tokenizer(path)
 
 
 def test_ids_of_the_published_vocabulary():
