@@ -296,7 +296,7 @@ def finish(shop, work, state):
             prompt.save(folder, state["best"][n], made_by, shop.name, shop.t5.config)
         else:
             with states.whole_folder(folder) as new:
-                model.save(bank.t5, new)
+                made_by["weights"] = model.save(bank.t5, new)
                 states.copy(shop.folder, new, ("spiece.model", "recipe.json"))
                 states.write_json(new / "tuned.json", made_by)
         results.append(states.Result(**found, folder=folder, best=state["best"][n]))

@@ -538,6 +538,9 @@ def test_a_tuned_t5_is_a_model_folder_that_scores_as_it_was_reported(tmp_path, c
     assert "accuracy of 12" in table  # the part of dev that the training reported on
     # What suits the T5 that it was, suits the tuned one.
     assert (folders[0] / "recipe.json").read_bytes() == (world.MODEL / "recipe.json").read_bytes()
+    shutil.copy(folders[1] / "model.safetensors", folders[0])  # other weights: not the old score
+    with pytest.raises(ValueError, match="tuned.json: weights is .*; wanted"):
+        model.load(folders[0])
 
 
 # --------------------------------------------------- which recipe, and where it is from
