@@ -7,14 +7,16 @@
 Dimensions: P prompt length, D model.
 """
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import numpy
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from plumbing.intact import (check, fault, finite, one_of, read_json, read_made_by, read_numbers)
 from plumbing.states import checksum, whole_folder
 
 
@@ -44,25 +46,69 @@ def load(folder, fingerprint=None):
     """Read what `save` wrote: (prompt (P, D), made_by).
 
     With a fingerprint, refuses a prompt that was trained on another model or
-    tokenizer: its numbers mean nothing there. Raises ValueError.
+    tokenizer: its numbers mean nothing there. Raises ValueError. A folder that another
+    process replaced in the meantime is read again.
     """
-    folder = Path(folder)
-    weights, made_by = folder / "adapter_model.safetensors", folder / "prompt.json"
-    for file in (weights, made_by):
-        if not file.exists():
-            lacks = f"it lacks {file.name}" if folder.is_dir() else "there is no such folder"
+    while True:
+        before = standing(folder)
+        try:
+            return load_once(Path(folder), fingerprint)
+        except ValueError:
+            if standing(folder) == before:
+                raise
+
+
+def standing(folder):
+    """What tells a folder from another that took its name, or None."""
+    with contextlib.suppress(OSError, ValueError):
+        stat = os.stat(folder)
+        return stat.st_ino, stat.st_ctime_ns
+
+
+def load_once(folder, fingerprint):
+    weights, told = folder / "adapter_model.safetensors", folder / "prompt.json"
+    for file in (weights, told):
+        if not os.path.lexists(file):
+            lacks = f"it lacks {file.name}" if os.path.isdir(folder) else "there is no such folder"
             raise ValueError(f"{folder} is not a prompt of ours: {lacks}")
-    try:
-        prompt = load_file(weights)["prompt_embeddings"]
-        made_by = json.loads(made_by.read_text(encoding="utf-8"))
-        if made_by.get("vectors", checksum(prompt)) != checksum(prompt):
-            raise ValueError("its vectors are not those that were written")
-    except (SafetensorError, KeyError, AttributeError, ValueError, OSError) as error:
-        raise ValueError(f"{folder} is damaged: {error}") from None
+    prompt, made_by = of_peft(weights), read_made_by(
+        told, "vectors", "task", *["fingerprint"] * (fingerprint is not None))
+    if made_by["vectors"] != checksum(prompt):
+        raise ValueError(f"{folder} is damaged: its vectors are not those that were written")
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "
                          f"these are {fingerprint}")
     return prompt, made_by
+
+
+def of_peft(file):
+    """The prompt (P, D) in a file of PEFT's. Raises ValueError."""
+    found = read_numbers(file)
+    if not isinstance(found, dict) or "prompt_embeddings" not in found:
+        there = ", ".join(map(repr, found)) if isinstance(found, dict) else type(found).__name__
+        raise ValueError(f"{file} holds no prompt_embeddings, but {there or 'nothing'}")
+    return vectors(file, found["prompt_embeddings"])
+
+
+def vectors(path, prompt, shape=None):
+    """An array from a file as a prompt (P, D) in fp32, or a ValueError that says what it is.
+
+    shape: the (P, D) that is wanted.
+    """
+    if isinstance(prompt, numpy.ndarray):
+        if prompt.dtype.kind != "f" or prompt.dtype.itemsize > 8:
+            raise ValueError(f"{path} holds an array of {prompt.dtype}, wanted floating point")
+        prompt = torch.from_numpy(prompt.astype(prompt.dtype.newbyteorder("=")))
+    if not isinstance(prompt, torch.Tensor):
+        raise ValueError(f"{path} holds no single array")
+    wanted = "(P, D)" if shape is None else f"{tuple(shape)}, length and width"
+    if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
+        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, wanted {wanted}")
+    if why := fault(prompt):
+        raise ValueError(f"{path} holds an array that is {why}")
+    if not prompt.numel() or not finite(prompt):
+        raise ValueError(f"{path} holds no vectors, or numbers that are not finite")
+    return prompt.detach().float().clone()  # the file may change
 
 
 def load_peft(folder):
@@ -71,23 +117,23 @@ def load_peft(folder):
     PEFT's own default for an encoder-decoder (num_transformer_submodules 2) puts half of
     the vectors before the decoder's input: that is another method, and is refused.
     """
-    folder = Path(folder)
-    config = folder / "adapter_config.json"
-    if config.exists():
-        said = json.loads(config.read_text(encoding="utf-8"))
-        submodules = said.get("num_transformer_submodules")
-        if submodules not in (None, 1):
-            raise ValueError(f"{folder} has vectors before the decoder's input as well "
-                             f"(num_transformer_submodules {submodules}), wanted 1")
-    files = [folder / name for name in ("adapter_model.safetensors", "adapter_model.bin")
-             if (folder / name).exists()]
+    config, said = Path(folder) / "adapter_config.json", {}
+    if os.path.lexists(config):
+        said = {name: value for name, value in read_json(config).items() if value is not None}
+    if said.get("num_transformer_submodules", 1) != 1:
+        raise ValueError(f"{folder} has vectors before the decoder's input as well "
+                         f"(num_transformer_submodules {said['num_transformer_submodules']!r:.9}), "
+                         "wanted 1")
+    check(config, "peft_type", said.get("peft_type", "PROMPT_TUNING"),
+          one_of("PROMPT_TUNING", "P_TUNING"))
+    files = [file for file in (Path(folder) / "adapter_model.safetensors",
+                               Path(folder) / "adapter_model.bin") if os.path.lexists(file)]
     if not files:
         raise ValueError(f"{folder} is no prompt: it lacks adapter_model.safetensors")
-    tensors = (load_file(files[0]) if files[0].suffix == ".safetensors" else
-               torch.load(files[0], map_location="cpu", weights_only=True))
-    if "prompt_embeddings" not in tensors:
-        raise ValueError(f"{files[0]} holds no prompt_embeddings, but {', '.join(sorted(tensors))}")
-    return tensors["prompt_embeddings"]
+    prompt = of_peft(files[0])
+    for name, size in zip(("num_virtual_tokens", "token_dim"), prompt.shape):
+        check(config, name, said.get(name, size), one_of(size))
+    return prompt
 
 
 def from_file(path, fingerprint=None, shape=None):
@@ -97,28 +143,15 @@ def from_file(path, fingerprint=None, shape=None):
     can tell what they were trained on. shape: the (P, D) that is wanted. Raises ValueError.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ValueError(f"{path}: there is no such file or folder")
     if path.is_dir():
-        ours = (path / "prompt.json").exists()
+        ours = os.path.lexists(path / "prompt.json")
         prompt = load(path, fingerprint)[0] if ours else load_peft(path)
-    elif path.suffix == ".npy":
-        try:
-            prompt = numpy.load(path, allow_pickle=False)
-        except ValueError:
-            raise ValueError(f"{path} holds no array of numbers") from None
-    elif path.suffix in (".pt", ".pth"):
-        prompt = torch.load(path, map_location="cpu", weights_only=True)
+    elif path.suffix in (".npy", ".pt", ".pth"):
+        prompt = read_numbers(path)
     else:
         raise ValueError(f"{path} is no prompt: wanted a folder, a .npy or a .pt file")
     if isinstance(prompt, dict) and len(prompt) == 1:  # {"prompt_embeddings": array}, say
         [prompt] = prompt.values()
-    if not isinstance(prompt, (numpy.ndarray, torch.Tensor)):
-        raise ValueError(f"{path} holds no single array")
-    prompt = torch.as_tensor(prompt).detach().float()
-    wanted = "(P, D)" if shape is None else f"{tuple(shape)}, length and width"
-    if prompt.dim() != 2 or (shape is not None and tuple(prompt.shape) != tuple(shape)):
-        raise ValueError(f"{path} holds an array of shape {tuple(prompt.shape)}, wanted {wanted}")
-    if not prompt.isfinite().all():
-        raise ValueError(f"{path} holds numbers that are not finite")
-    return prompt
+    return vectors(path, prompt, shape)

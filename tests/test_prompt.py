@@ -6,14 +6,19 @@ Oracle: numbers small enough to check by eye, and each prompt alone.
 """
 
 import doctest
+import io
 import itertools
 import json
+import os
+import pickle
 import types
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import model
 import prompt
@@ -341,13 +346,13 @@ def test_a_prompt_is_written_in_the_layout_of_peft(tmp_path):
     read, made_by = prompt.load(tmp_path / "toy-cb-0", fingerprint="abc")
     assert torch.equal(read, vectors) and made_by["task"] == "toy-cb"
     # Written again, the folder is replaced, and nothing else is left lying about.
-    prompt.save(tmp_path / "toy-cb-0", vectors + 1, {"fingerprint": "abc"})
+    prompt.save(tmp_path / "toy-cb-0", vectors + 1, {"task": "toy-cb"})
     assert torch.equal(prompt.load(tmp_path / "toy-cb-0")[0], vectors + 1)
     assert [path.name for path in tmp_path.iterdir()] == ["toy-cb-0"]
 
 
 def test_a_prompt_of_another_model_is_refused_and_both_are_named(tmp_path):
-    prompt.save(tmp_path / "p", torch.zeros(3, 8), {"fingerprint": "abc"})
+    prompt.save(tmp_path / "p", torch.zeros(3, 8), {"task": "cb", "fingerprint": "abc"})
     with pytest.raises(ValueError, match="abc.*these are xyz"):
         prompt.load(tmp_path / "p", fingerprint="xyz")
     with pytest.raises(ValueError, match="lacks adapter_model.safetensors"):
@@ -382,12 +387,15 @@ def written(tmp_path, how):
         torch.save(torch.nn.Parameter(array) if how == "pt" else {"prompt_embeddings": array}, path)
     else:
         prompt.save(path, array, {"task": "cb", "fingerprint": "f"})
-        if how == "peft":  # PEFT writes no prompt.json
+        if how != "ours":  # PEFT writes no prompt.json
             (path / "prompt.json").unlink()
+        if how == "bin":
+            (path / "adapter_model.safetensors").unlink()
+            torch.save({"prompt_embeddings": array}, path / "adapter_model.bin")
     return path
 
 
-@pytest.mark.parametrize("how", ["npy", "pt", "named", "ours", "peft"])
+@pytest.mark.parametrize("how", ["npy", "pt", "named", "ours", "peft", "bin"])
 def test_start_from_a_trained_prompt(tmp_path, how):
     path = written(tmp_path, how)
     found = prompt.from_file(path, "f", (2, 3))
@@ -422,6 +430,110 @@ def test_a_prompt_of_peft_with_vectors_before_the_decoder_is_refused(tmp_path):
     (folder / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="before the decoder"):
         prompt.from_file(folder)
+
+
+# What stands in place of ARRAY, and why it is refused.
+NO_PROMPTS = [
+    (torch.zeros(1, 2, 3), r"shape \(1, 2, 3\), wanted \(P, D\)"), (torch.zeros(6), "shape"),
+    (torch.zeros(0, 3), "no vectors"), (torch.full((2, 3), float("inf")), "not finite"),
+    (torch.tensor(ARRAY).double() * 1e300, "not finite"), (torch.ones(2, 3) + 1j, "complex64"),
+    (torch.ones(2, 3, dtype=torch.int8), "int8"), (torch.ones(2, 3, dtype=torch.bool), "bool"),
+    (torch.ones(2, 3).to(torch.float8_e5m2), "float8")]
+
+
+@pytest.mark.parametrize("how, content, message", [
+    (how, *one) for how in ("npy", "pt", "ours", "peft") for one in NO_PROMPTS
+    if (how, one[1]) != ("npy", "float8")])  # numpy has no such numbers
+def test_numbers_that_are_no_prompt_are_named(how, content, message, tmp_path):
+    path = written(tmp_path, how)
+    if how == "npy":
+        numpy.save(path, content.numpy())
+    elif how == "pt":
+        torch.save(content, path)
+    else:
+        save_file({"prompt_embeddings": content}, path / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match=f"(p.npy|p.pt|safetensors) holds .*{message}"):
+        prompt.from_file(path)
+
+
+class Stowaway:
+    """Pickled, it would make a folder wherever it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+def pickled(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+FILES = pytest.mark.parametrize("how, name", [
+    ("npy", "p.npy"), ("pt", "p.pt"), ("ours", "ours/adapter_model.safetensors"),
+    ("ours", "ours/prompt.json"), ("peft", "peft/adapter_model.safetensors"),
+    ("peft", "peft/adapter_config.json"), ("bin", "bin/adapter_model.bin")])
+
+
+@pytest.mark.parametrize("damage", [
+    lambda whole: b"", lambda whole: whole[:30], lambda whole: b"nothing of the kind" * 9,
+    lambda whole: b"[" * 10 ** 5, lambda whole: pickle.dumps(Stowaway()),
+    lambda whole: pickled({"prompt_embeddings": Stowaway()}), lambda whole: pickled([1, 2]),
+    lambda whole: pickled({"prompt_embeddings": torch.zeros(1).expand(10 ** 6, 10 ** 6)})])  # 4 TB
+@FILES
+def test_a_damaged_file_is_named_and_nothing_in_it_is_executed(
+        how, name, damage, tmp_path, monkeypatch):
+    path, file = written(tmp_path, how), tmp_path / name
+    monkeypatch.chdir(tmp_path)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=f"{name} [^\n]*$"):
+        prompt.from_file(path)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+@FILES
+def test_what_is_no_file_is_not_waited_for(how, name, make, tmp_path):
+    path, file = written(tmp_path, how), tmp_path / name
+    file.unlink()
+    make(file)
+    with pytest.raises(ValueError, match=name):
+        prompt.from_file(path)
+
+
+@pytest.mark.parametrize("old, new", [
+    (b"(2, 3)", b"(9, 3)"), (b"(2, 3)", b"(99999999999, 3)"), (b"(2, 3)", b"(1, 3)"),
+    (b"'<f4'", b"'|O'"), (b"'<f4'", b"'<U1'"), (b"'<f4'", b"'<c8'")])
+def test_an_array_is_as_long_as_its_header_tells(old, new, tmp_path):
+    path = written(tmp_path, "npy")
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ValueError, match="p.npy "):
+        prompt.from_file(path)
+
+
+@pytest.mark.parametrize("field, value", [
+    ("task", None), ("task", ["cb"]), ("fingerprint", 5), ("fingerprint", None), ("vectors", None),
+    ("vectors", "abc"), ("score", "90"), ("seed", 1.5), ("recipe", []), ("decided_by", "x"),
+    ("recipe", {"max_input": "512"}), ("recipe", {"held_out": 2}), ("result", 7), ("result", {}),
+    ("result", {"score": 1.0, "curve": [[1]], "seconds": 1.0, "trained": 1, "memory": 1}),
+    ("result", {"score": 1.0, "curve": [], "seconds": 1.0, "trained": 1, "memory": 1, "x": 1})])
+def test_a_field_of_prompt_json_that_is_missing_or_of_another_type_is_named(field, value, tmp_path):
+    path = written(tmp_path, "ours")
+    made_by = json.loads((path / "prompt.json").read_text()) | {field: value}
+    made_by = {name: value for name, value in made_by.items() if value is not None}
+    (path / "prompt.json").write_text(json.dumps(made_by))
+    with pytest.raises(ValueError, match=f"{field}|its vectors are not those"):
+        prompt.load(path, "f")
+
+
+@pytest.mark.parametrize("field, value", [
+    ("peft_type", "PREFIX_TUNING"), ("num_virtual_tokens", 3), ("token_dim", "3")])
+def test_a_folder_of_peft_that_says_something_else_is_refused(field, value, tmp_path):
+    path = written(tmp_path, "peft")
+    config = json.loads((path / "adapter_config.json").read_text()) | {field: value}
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"adapter_config.json: {field} is .*; wanted "):
+        prompt.from_file(path)
 
 
 # --------------------------------------------------------------------- the votes
