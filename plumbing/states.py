@@ -14,8 +14,10 @@ and so the next one can tell what to take away. Who trains some runs holds the l
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -33,11 +35,6 @@ from safetensors import SafetensorError
 
 from plumbing import ranks
 
-try:
-    import fcntl
-except ImportError:  # Windows: two commands at once know nothing of each other
-    fcntl = None
-
 UNFINISHED = ".unfinished-"
 PROCESS = 1 << 60 | secrets.randbits(59)  # of this process; no key is so large
 
@@ -45,10 +42,8 @@ PROCESS = 1 << 60 | secrets.randbits(59)  # of this process; no key is so large
 def lock(file, at, wait=False):
     """Whether this process now holds byte `at` of a file, which it does until it ends.
 
-    None where the system, or this file system, knows no locks.
+    None where the file system knows no locks.
     """
-    if fcntl is None:
-        return None
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, at)
     except (BlockingIOError, PermissionError):
@@ -88,22 +83,28 @@ def write_whole(path, write):
 
 @contextlib.contextmanager
 def whole_folder(folder):
-    """A new folder to write into, which gets its name at the end: whole or not at all."""
-    folder = Path(folder)
+    """A new folder to write into, which gets its name at the end: whole or not at all.
+
+    Linux lets two folders exchange their names, so that a reader always finds one; elsewhere
+    there is none for a moment.
+    """
+    folder, exchange = Path(folder), getattr(ctypes.CDLL(None), "renameat2", None)
     with scratch_for(folder) as scratch:
         new = scratch / "new"
         new.mkdir()
         yield new
         for attempt in itertools.count() if ranks.writes() else ():
-            # Another process may want the same name, too.
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(folder, scratch / f"old{attempt}")
-            try:
+            try:  # another process may want the same name, too
                 os.rename(new, folder)
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 99:
+                taken = errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR
+                if error.errno not in taken or attempt == 99:
                     raise
+            if exchange and exchange(-100, bytes(new), -100, bytes(folder), 2) == 0:
+                break  # -100: AT_FDCWD, 2: RENAME_EXCHANGE
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, scratch / f"old{attempt}")
 
 
 def write_text(path, text):
@@ -160,7 +161,7 @@ class Home:
         ranks.wait("rows")  # for the one that writes
 
     def release(self):
-        if self.mine is not None and fcntl:
+        if self.mine is not None:
             fcntl.lockf(self.locks, fcntl.LOCK_UN, 1, self.mine)
         self.mine = None
 

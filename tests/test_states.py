@@ -164,6 +164,28 @@ def test_a_line_of_the_log_that_was_cut_is_taken_away_by_the_next(tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: folders exchange names")
+def test_a_folder_that_is_replaced_is_always_there_for_readers(tmp_path):
+    def write():
+        for k in range(100):
+            prompt.save(tmp_path / "p", torch.full((2, 4), float(k)), {"task": "cb", "seed": k})
+        return []
+
+    def read(_):
+        found = []
+        while not written.done():
+            assert (tmp_path / "p" / "prompt.json").exists()
+            vectors, made_by = prompt.load(tmp_path / "p")
+            found.append((vectors.unique().tolist(), made_by["seed"]))
+        return found
+
+    write()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        written = pool.submit(write)
+        found = sum(pool.map(read, range(3)), written.result())
+    assert found and all(numbers == [seed] for numbers, seed in found)  # of one writing
+
+
 def test_equal_numbers_have_equal_checksums_whatever_holds_them():
     numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     same_numbers = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).t()  # not contiguous
@@ -352,7 +374,7 @@ def test_what_is_damaged_is_set_aside_and_made_again(what, damage, undamaged, tm
 
 
 def test_a_prompt_that_was_exchanged_is_not_read_with_the_old_score(tmp_path):
-    prompt.save(tmp_path / "p", torch.zeros(2, 4), {"score": 90.0})
+    prompt.save(tmp_path / "p", torch.zeros(2, 4), {"task": "cb", "score": 90.0})
     noise = {"prompt_embeddings": torch.randn(2, 4)}
     save_file(noise, tmp_path / "p" / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="damaged: its vectors are not those that were written"):
