@@ -43,6 +43,7 @@ def reading(path, wrong="cannot be read, is the download complete?"):
         yield
     except DAMAGE as error:
         said = (ADVICE.sub("", str(error)).strip() or type(error).__name__).splitlines()[0]
+        wrong = "cannot be read:" if isinstance(error, OSError) else wrong
         raise ValueError(f"{path} {wrong} {said.partition('. ')[0]}") from None
 
 

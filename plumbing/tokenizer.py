@@ -32,6 +32,23 @@ def pad(rows, device="cpu"):
     return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows], device=device)
 
 
+def records(content):
+    """The numbers of the fields that a vocabulary has: protobuf, (number, length, bytes) each.
+
+    sentencepiece reads one that is cut between two pieces as if there were no more.
+    """
+    found, head, at = set(), [], 0
+    while at < len(content):
+        value = shift = 0
+        while content[at] >> 7:  # seven bits a byte, the lowest first
+            value, shift, at = value | (content[at] & 127) << shift, shift + 7, at + 1
+        head, at = [*head, value | content[at] << shift], at + 1
+        if len(head) == 2:
+            found.add(head[0] >> 3)
+            head, at = [], at + head[1]
+    return found
+
+
 class Tokenizer:
     """sentencepiece with T5's end of text and its sentinels.
 
@@ -48,6 +65,8 @@ class Tokenizer:
             self.sp = sentencepiece.SentencePieceProcessor()
             self.sp.load_from_serialized_proto(content)
             self.pieces = self.sp.vocab_size()
+            if not {2, 3} <= records(content):  # how it was trained, how it normalises
+                raise ValueError("its end is missing")
             special = self.sp.pad_id(), self.sp.eos_id(), self.sp.unk_id()
         if special != (PAD, EOS, UNK):
             raise ValueError(f"{path} is no vocabulary of T5: its pad, eos and unk are {special}, "

@@ -116,6 +116,15 @@ def test_a_damaged_vocabulary_is_named(vocabulary, alter, tmp_path):
         Tokenizer(path)
 
 
+def test_a_vocabulary_that_is_cut_anywhere_is_named(vocabulary, tmp_path):
+    whole = vocabulary.read_bytes()
+    assert module.records(whole) >= {1, 2, 3}  # pieces, training, normalisation
+    for end in range(whole.index(b"dogs") + 20):  # between two pieces, too
+        path = write(tmp_path / "spiece.model", whole[:end])
+        with pytest.raises(ValueError, match="spiece.model is no vocabulary"):
+            Tokenizer(path)
+
+
 def test_a_vocabulary_of_another_model_is_named(tmp_path):
     other = io.BytesIO()  # sentencepiece's own habit: unk 0, bos 1, eos 2, no pad
     sentencepiece.SentencePieceTrainer.train(
