@@ -298,7 +298,7 @@ def finish(shop, work, state):
             with states.whole_folder(folder) as new:
                 made_by["weights"] = model.save(bank.t5, new)
                 states.copy(shop.folder, new, ("spiece.model", "recipe.json"))
-                states.write_json(new / "tuned.json", made_by)
+                states.write_json(new / "tuned.json", states.signed(made_by))
         results.append(states.Result(**found, folder=folder, best=state["best"][n]))
     return results
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from plumbing.intact import (check, fault, finite, one_of, read_json, read_made_by, read_numbers)
-from plumbing.states import checksum, whole_folder
+from plumbing.states import checksum, signed, whole_folder
 
 
 def save(folder, prompt, made_by, model_name="", config=None):
@@ -39,7 +39,7 @@ def save(folder, prompt, made_by, model_name="", config=None):
                   new / "adapter_model.safetensors")
         (new / "adapter_config.json").write_text(json.dumps(adapter, indent=2) + "\n")
         (new / "prompt.json").write_text(json.dumps(
-            made_by | {"vectors": checksum(prompt)}, indent=2) + "\n")
+            signed(made_by | {"vectors": checksum(prompt)}), indent=2) + "\n")
 
 
 def load(folder, fingerprint=None):

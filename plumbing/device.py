@@ -1,13 +1,13 @@
 """Which device and which type of numbers: as asked for, or as the machine has it."""
 
 import dataclasses
-import json
 import re
 import time
 
 import torch
 
 from plumbing import ranks
+from plumbing.intact import read_json
 from plumbing.states import write_json
 
 GAIN = 1.3  # bf16 must be so many times as fast: it rounds to 3 digits, and that is a price
@@ -42,8 +42,8 @@ def measured(config, kept, why):
     if D < LEAST:
         return "fp32", why
     name = f"{D} x {ff}"
-    speeds = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    if name not in speeds:
+    speeds = read_json(kept) if kept.exists() else {}
+    if type(speeds.get(name)) is not float:
         speeds[name] = ranks.agreed(round(bf16_speed(D, ff), 2))
         write_json(kept, speeds)
     return ("bf16" if speeds[name] >= GAIN else "fp32",

@@ -12,13 +12,13 @@ default. Beside the fields it may name the tasks of a run without --source and -
 """
 
 import dataclasses
-import json
 import math
 from argparse import BooleanOptionalAction
 from pathlib import Path
 
 from plumbing.command import Parser
 from plumbing.hub import published
+from plumbing.intact import read_json
 
 COMMAND = ("source", "target")  # what a recipe.json may hold beside the fields of the recipe
 
@@ -74,15 +74,12 @@ def read_recipe(folder, recipe, rest=False):
     path = Path(folder) / "recipe.json"
     if not path.exists():
         return {}
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    said = read_json(path)
     kinds = {field.name: type(field.default) for field in dataclasses.fields(recipe)}
     kinds |= dict.fromkeys(COMMAND, str)
-    if rest and isinstance(said, dict):
+    if rest:
         said = {name: value for name, value in said.items() if name in kinds}
-    for name, value in said.items() if isinstance(said, dict) else [("it", said)]:
+    for name, value in said.items():
         if name not in kinds or type(value) is not kinds[name]:
             raise ValueError(f"{path}: {name} is {value!r}, wanted an object of "
                              + ", ".join(f"{n} ({k.__name__})" for n, k in kinds.items()))

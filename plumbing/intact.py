@@ -22,6 +22,8 @@ import numpy
 import torch
 from safetensors import SafetensorError, safe_open
 
+from plumbing.states import key_of
+
 # What readers raise for damaged files; that of pickles, which executes none, is inventive.
 DAMAGE = (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError,
           AssertionError, MemoryError, OverflowError, struct.error, tokenize.TokenError,
@@ -154,6 +156,9 @@ def read_made_by(path, *needed):
             check(path, name, values[field], wanted)
         elif name in needed:
             raise ValueError(f"{path} lacks {name}; wanted {wanted[1]}")
+    rest = {name: value for name, value in said.items() if name != "digest"}
+    if said.get("digest", key_of(rest)) != key_of(rest):
+        raise ValueError(f"{path} is damaged: it does not tell what was written")
     for name in said.get("result", ()):
         if f"result.{name}" not in MADE_BY:
             raise ValueError(f"{path}: a result has no {reprlib.repr(name)}")

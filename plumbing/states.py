@@ -36,6 +36,7 @@ from safetensors import SafetensorError
 from plumbing import ranks
 
 UNFINISHED = ".unfinished-"
+os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 PROCESS = 1 << 60 | secrets.randbits(59)  # of this process; no key is so large
 
 
@@ -70,14 +71,20 @@ def scratch_for(path):
         raise ValueError(f"{path} cannot be written: {why}{at}") from None
 
 
+def flush(path):
+    """Onto the disk, before it gets its name; and for others to read, which safetensors forgets."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o666 & ~UMASK)
+
+
 def write_whole(path, write):
     """Call write(temporary path), then give the file its name: whole or not at all."""
     if not ranks.writes():
         return
     with scratch_for(path) as scratch:
         write(scratch / path.name)
-        with open(scratch / path.name, "rb+") as file:
-            os.fsync(file.fileno())  # on the disk before it has its name
+        flush(scratch / path.name)
         os.replace(scratch / path.name, path)
 
 
@@ -93,13 +100,14 @@ def whole_folder(folder):
         new = scratch / "new"
         new.mkdir()
         yield new
+        for file in filter(Path.is_file, new.iterdir()):
+            flush(file)
         for attempt in itertools.count() if ranks.writes() else ():
             try:  # another process may want the same name, too
                 os.rename(new, folder)
                 break
             except OSError as error:
-                taken = errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR
-                if error.errno not in taken or attempt == 99:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 99:
                     raise
             if exchange and exchange(-100, bytes(new), -100, bytes(folder), 2) == 0:
                 break  # -100: AT_FDCWD, 2: RENAME_EXCHANGE
@@ -124,6 +132,11 @@ def checksum(tensor):
 def key_of(decided_by):
     """A short name for what decides a result: a dict that JSON can hold."""
     return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def signed(made_by):
+    """What made a result, with a checksum of all of it as its digest."""
+    return made_by | {"digest": key_of(made_by)}
 
 
 class Home:
@@ -192,7 +205,7 @@ class Home:
         for place in ([folder] if self.resume else []) + ([shipped] if shipped else []):
             if (place / file).exists():
                 try:
-                    said, _ = json.loads((place / file).read_text(encoding="utf-8")), read(place)
+                    _, said = read(place), json.loads((place / file).read_text(encoding="utf-8"))
                     before = said.get("decided_by", {})
                 except (ValueError, AttributeError, OSError) as error:
                     set_aside(place, error)

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 import model
 import prompt
+from plumbing.states import signed
 
 TINY = model.Config(vocab_size=40, d_model=8, d_kv=4, d_ff=16, num_layers=2,
                     num_decoder_layers=2, num_heads=2)
@@ -520,10 +521,21 @@ def test_an_array_is_as_long_as_its_header_tells(old, new, tmp_path):
 def test_a_field_of_prompt_json_that_is_missing_or_of_another_type_is_named(field, value, tmp_path):
     path = written(tmp_path, "ours")
     made_by = json.loads((path / "prompt.json").read_text()) | {field: value}
-    made_by = {name: value for name, value in made_by.items() if value is not None}
-    (path / "prompt.json").write_text(json.dumps(made_by))
+    made_by = {name: value for name, value in made_by.items()
+               if value is not None and name != "digest"}
+    (path / "prompt.json").write_text(json.dumps(signed(made_by)))
     with pytest.raises(ValueError, match=f"{field}|its vectors are not those"):
         prompt.load(path, "f")
+
+
+def test_what_prompt_json_tells_is_what_was_written(tmp_path):
+    path = written(tmp_path, "ours")
+    told = path / "prompt.json"
+    told.write_text(json.dumps(json.loads(told.read_text()), sort_keys=True))  # the same, otherwise
+    prompt.load(path)
+    told.write_text(told.read_text().replace('"task": "', '"task": "toy-'))
+    with pytest.raises(ValueError, match="prompt.json is damaged: it does not tell what was wri"):
+        prompt.load(path)
 
 
 @pytest.mark.parametrize("field, value", [

@@ -249,7 +249,7 @@ def test_everything_that_is_written(tmp_path, capsys):
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")
                if path.is_file() and "trained" not in path.parts}
     assert written == {
-        *(f"prompts/toy-cb-{seed}/prompt.json" for seed in range(3)),
+        ".lock", *(f"prompts/toy-cb-{seed}/prompt.json" for seed in range(3)),
         *(f"toy-cb/prompts/{name}-{seed}/prompt.json" for name in ("prompt_2x", "panda_self")
           for seed in range(3)),
         *(f"{source}-to-toy-cb/{file}" for source in SIMILAR for file in (

@@ -186,6 +186,14 @@ def test_a_folder_that_is_replaced_is_always_there_for_readers(tmp_path):
     assert found and all(numbers == [seed] for numbers, seed in found)  # of one writing
 
 
+def test_files_are_for_others_to_read_as_the_system_has_it(tmp_path):
+    (tmp_path / "plain").write_text("")
+    prompt.save(tmp_path / "p", torch.zeros(2, 3), {"task": "cb"})
+    states.write_whole(tmp_path / "a", lambda new: save_file({"a": torch.zeros(1)}, new))
+    modes = {path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_equal_numbers_have_equal_checksums_whatever_holds_them():
     numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     same_numbers = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).t()  # not contiguous
