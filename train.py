@@ -101,11 +101,11 @@ class Recipe:
     max_input: int = option(512, "tokens of an input; its long part (a premise) is cut", at_least=2)
     max_dev: int = option(0, "dev examples used, evenly spaced over the file; 0: all", at_least=0)
     labelled: int = option(0, "training examples of a target that keep their labels, drawn by the "
-                           "seed, not balanced; 0: all", at_least=0)
+                           "seed, not balanced; 0: all", at_least=0, at_most=1e6)
     unlabelled: str = option("", "inputs without labels for students", choices=("rest",), words=" "
                              "(the other training inputs), a number (so many more, of a generated "
                              "task), or a file", free=lambda how: not how or Path(how).is_file()
-                             or how.isdecimal() and int(how) > 0)
+                             or how.isdecimal() and 0 < int(how[:8]) <= 1e6)
     finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}: 0.001)", above=0, at_most=10,
                                 decides=("finetune",))
     finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "

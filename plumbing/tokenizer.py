@@ -79,6 +79,8 @@ class Tokenizer:
 
     def encode(self, text):
         """Text -> token ids with eos at the end. A sentinel in it becomes its id."""
+        if text.encode(errors="ignore").decode() != text:  # bytes of a command line
+            raise ValueError(f"{text!r} is not UTF-8, wanted a text")
         ids = []
         for i, part in enumerate(re.split(r"\s*<extra_id_(\d\d?)>", text)):
             ids += [self.sentinel(int(part))] if i % 2 else self.sp.encode(part)

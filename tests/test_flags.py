@@ -85,7 +85,7 @@ REFUSED = {
                  ("nan", "from 0 to below 1")],
     "max_input": [(1, "2 or more")],
     "max_dev": [(-1, "0 or more")],
-    "labelled": [(-1, "0 or more")],
+    "labelled": [(-1, "0 or more"), (10 ** 11, "at most 1,000,000")],
     "finetune_lr": [(0.0, "above 0"), ("inf", "at most 10")],
     "finetune_dropout": [(1.0, "at most 0.9"), ("nan", "0 or more")],
 }
@@ -165,6 +165,7 @@ def test_inputs_without_labels_are_none_or_rest_or_a_number_or_a_file(tmp_path):
         assert train.parse_arguments(["--unlabelled", source]).recipe.unlabelled == source
     for source, why in {"0": "unknown unlabelled '0': rest .*, a number .*, or a file",
                         "-5": "unknown unlabelled '-5': rest .*",
+                        "99999999999": "unknown unlabelled '9+': rest .*",
                         "nowhere.txt": "--unlabelled nowhere.txt: there is no such file or folder",
                         f"{tmp_path}": f"--unlabelled {tmp_path}: this is a folder, no file"
                         }.items():

@@ -21,6 +21,7 @@ from data import Example
 from plumbing import tokenizer as module
 from plumbing.tokenizer import EOS, Tokenizer, pad
 from rows import BOOLQ, E, jsonl, official, read, write
+from toy import world
 
 
 def test_examples_in_the_docstrings():
@@ -153,6 +154,14 @@ def test_ids_of_the_published_vocabulary():
     assert tokenizer.encode(text) == ids
     assert tokenizer.decode(ids) == text
     assert [tokenizer.sentinel(i) for i in (0, 99)] == [32099, 32000]
+
+
+def test_bytes_of_a_command_line_that_are_no_text_are_refused():
+    tokenizer = Tokenizer(world.MODEL / "spiece.model")
+    assert tokenizer.encode("the café ☃")[-1] == 1
+    with pytest.raises(ValueError, match=r"'a.udcff' is not UTF-8, wanted a text"):
+        tokenizer.encode("a\udcff")  # as Python reads the byte ff there
+
 
 
 def test_padding_fills_up_on_the_right():
