@@ -22,7 +22,7 @@ import numpy
 import torch
 from safetensors import SafetensorError, safe_open
 
-from plumbing.states import key_of
+from plumbing.states import signed
 
 # What readers raise for damaged files; that of pickles, which executes none, is inventive.
 DAMAGE = (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError,
@@ -156,8 +156,7 @@ def read_made_by(path, *needed):
             check(path, name, values[field], wanted)
         elif name in needed:
             raise ValueError(f"{path} lacks {name}; wanted {wanted[1]}")
-    rest = {name: value for name, value in said.items() if name != "digest"}
-    if said.get("digest", key_of(rest)) != key_of(rest):
+    if "digest" in said and said != signed(said):
         raise ValueError(f"{path} is damaged: it does not tell what was written")
     for name in said.get("result", ()):
         if f"result.{name}" not in MADE_BY:

@@ -136,6 +136,7 @@ def key_of(decided_by):
 
 def signed(made_by):
     """What made a result, with a checksum of all of it as its digest."""
+    made_by = {name: value for name, value in made_by.items() if name != "digest"}
     return made_by | {"digest": key_of(made_by)}
 
 
