@@ -1,12 +1,11 @@
 """Tasks as text to text, and their examples as token ids.
 
-T5 reads a string and writes a string, whatever the task (Raffel et al. 2020,
-section 2.4). So a task here is one entry of TASKS: where its rows come from, how a
-row becomes an input and a target string, which targets are legal, and what counts
-as good. The strings are those of T5's own preprocessors without the leading task
-name, which a prompt takes the place of (Lester et al. 2021, section 3). One row of CB:
+T5 reads a string and writes a string, whatever the task (Raffel et al. 2020, section 2.4). So a
+task here is one entry of TASKS: where its rows come from, how a row becomes an input and a target
+string, which targets are legal, and what counts as good. The strings are those of T5's own
+preprocessors without the task's name, whose place a prompt takes (Lester et al. 2021, section 3):
 
-    {"premise": "They said it rained.", "hypothesis": "it rained", "label": "neutral"}
+    CB       {"premise": "They said it rained.", "hypothesis": "it rained", "label": "neutral"}
 
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
@@ -16,9 +15,9 @@ So turned, a row is an Example, of which these two strings are the most (plumbin
     python data.py           the tasks, their sizes and metrics
     python data.py cb        examples of one as the model sees them
 
-The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are
-read from a folder of yours, or fetched once. Tasks named toy-* are generated
-(toy/world.py) and need no files. A task of your own is one more entry.
+The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are read from a folder of
+yours, or fetched once. Tasks named toy-* are generated (toy/world.py). A task of your own is one
+more entry.
 
 Not here, because no paper mentions it, but in plumbing/: the formats of the files (readers.py),
 what becomes of their rows, odd ones too (examples.py), the metrics' formulas (metrics.py),
@@ -27,6 +26,7 @@ downloads, the tokenizer, shuffling (order.py), and what this file prints as a c
 Dimensions: S source tokens, T target tokens.
 """
 
+import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
 import difflib
 import hashlib

@@ -4,19 +4,18 @@
                         ▲ prompts are put in front here       ├─decode─► logits (B, T, V)
     decoder ids (B, T) ───────────────────────────────────────┘
 
-What is here: the layers, the two stacks, and what a frozen model is asked for: the
-score of a label, a greedy continuation. Both kinds of the published checkpoints run:
+Here are the layers, the two stacks, and what a frozen model is asked for: the score of a label, a
+greedy continuation. Both kinds of the published checkpoints run:
 
     v1.0   t5-small, t5-base, …: ReLU feed-forward, tied embedding (the output layer is the
            embedding again, and its input is scaled by D^-0.5)
     v1.1   google/t5-v1_1-*, google/t5-*-lm-adapt, google/flan-t5-*: gated GELU feed-forward,
            an output layer of its own
 
-Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a
-Unified Text-to-Text Transformer", section 2.1, and the published checkpoints.
-Three habits of T5 that other transformers do not have: attention is not scaled by K^-0.5;
-positions enter only as a learned number added to the attention scores, one table for a
-whole stack; and nothing has an additive bias or a mean subtracted.
+Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+Transformer", section 2.1, and the published checkpoints. Three habits of T5 that other transformers
+do not have: attention is not scaled by K^-0.5; positions enter only as a learned number added to
+the attention scores, one table for a whole stack; and nothing has a bias or a mean subtracted.
 
 Left out: beam search and sampling, and a model cut over several devices. A checkpoint's files
 are read by plumbing/checkpoint.py; the command, plumbing/show.py, asks what T5 writes:
@@ -29,6 +28,7 @@ Dimensions, the same letters in every file of this project:
     V vocabulary   N prompts in a bank
 """
 
+import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
 import math
 from contextlib import nullcontext

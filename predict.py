@@ -15,6 +15,7 @@ otherwise; on other data (Lester et al., section 5) nothing is trained on them a
 Dimensions: N prompts, B batch, L labels.
 """
 
+import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import contextlib
 import dataclasses
 import itertools

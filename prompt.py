@@ -1,18 +1,17 @@
 """The prompt bank: all that is ever trained here.
 
-A soft prompt is P vectors of size D that stand in front of an embedded input
-(Lester, Al-Rfou and Constant 2021, "The Power of Scale for Parameter-Efficient
-Prompt Tuning", section 2). The T5 behind it is frozen. This file holds N of them at
-once, and each row of a batch names the one that it uses:
+A soft prompt is P vectors of size D that stand in front of an embedded input (Lester, Al-Rfou and
+Constant 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 2). The T5 behind
+it is frozen. This file holds N of them at once, and each row of a batch names the one that it uses:
 
     bank row  0: [p p p p]      batch row 0 (index 1): [q q q q] old cats … </s>
               1: [q q q q]            row 1 (index 0): [p p p p] the soups … </s>
 
-That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble,
-and a batch of several tasks. As each prompt meets only its own rows, and a loss
-that is averaged over its own rows, N prompts trained together get the gradients of
-N prompts trained alone (tests/test_prompt.py proves it; not with dropout, which falls on a whole
-batch, nor in fp16, where one GradScaler may skip a step for all of them: train.py).
+That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble, and a batch of
+several tasks. As each prompt meets only its own rows, and a loss that is averaged over its own
+rows, N prompts trained together get the gradients of N trained alone (tests/test_prompt.py proves
+it; not with dropout, which falls on a whole batch, nor in fp16, where one GradScaler may skip a
+step for all of them: train.py).
 
 Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), and what
 several prompts of one task answer together (section 6). The words that a prompt lies near
@@ -20,8 +19,7 @@ several prompts of one task answer together (section 6). The words that a prompt
 
 Left out: prompts in every layer ("deep" ones), and reparametrised by a network.
 
-Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary,
-N prompts, L labels.
+Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary, N prompts, L labels.
 """
 
 import math

@@ -26,6 +26,7 @@ not luck of the draw. A run is done again only if something that decides it chan
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
 
+import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import copy
 import dataclasses
 import math

@@ -3,8 +3,8 @@
     python transferability.py PROMPT PROMPT …                      likeness of each with each
     python transferability.py PROMPT PROMPT … --scores scores.json    and whether it ranks sources
 
-Each takes a source prompt and a target prompt, (P, D) each, and gives a number
-in [-1, 1]. A good measure ranks the sources of a target as transfer itself does.
+Each takes a source prompt and a target prompt, (P, D) each, and gives a number in [-1, 1]. A good
+measure ranks the sources of a target as transfer itself does.
 
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
@@ -14,13 +14,13 @@ in [-1, 1]. A good measure ranks the sources of a target as transfer itself does
     zero_shot  share of the model's loss on the target that  (pseudo-R²: McFadden 1974)
                the source prompt takes away, just as it is
 
-PANDA's measure leaves open whose inputs are read, what is pooled, and whether what
-the model makes of them without a prompt is taken away first: `panda` has a switch for
-each. By default it reads 100 training inputs of the target, the decoder's last state at
-its first position (from which the answer is read), less that of the promptless model: what
-every prompt shares with no prompt at all is no likeness of tasks, and would give unrelated
-pairs a weight. The unrelated prompts of toy-nli and toy-sst2 have 0.28 on toy-cb's inputs
-as they are, centred -0.15 (tests/test_transferability.py); the closest pairs 0.7 to 0.9.
+PANDA's measure leaves open whose inputs are read, what is pooled, and whether what the model makes
+of them without a prompt is taken away first: `panda` has a switch for each. By default it reads 100
+training inputs of the target, the decoder's last state at its first position (from which the answer
+is read), less that of the promptless model: what every prompt shares with no prompt at all is no
+likeness of tasks, and would give unrelated pairs a weight. The unrelated prompts of toy-nli and
+toy-sst2 have 0.28 on toy-cb's inputs as they are, centred -0.15 (tests/test_transferability.py);
+the closest pairs 0.7 to 0.9.
 
 zero_shot, ours, is no likeness: it asks what transfer starts from, the loss of its first step,
 and reads no target prompt. Whatever knows neither the task nor its answers lies a little below 0
@@ -32,6 +32,7 @@ A new measure is a function of (source, target, probe) and an entry in MEASURES,
 Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 """
 
+import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
 
 import torch

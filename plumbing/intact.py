@@ -15,6 +15,7 @@ import re
 import reprlib
 import struct
 import tokenize
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def read_json(path):
 
 def read_numbers(path):
     """What stands in a file of numbers, mapped from it, not copied. Raises ValueError."""
-    with reading(path):
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of what it then refuses
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as opened:
                 return {name: opened.get_tensor(name) for name in opened.keys()}

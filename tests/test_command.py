@@ -59,6 +59,15 @@ def test_a_mistyped_flag_is_told_in_one_line_with_the_one_that_may_be_meant():
             parser.parse_args(words.split())
 
 
+@pytest.mark.parametrize("program", ["train.py", "model.py", "data.py", "predict.py",
+                                     "transferability.py"])
+def test_ctrl_c_while_torch_is_imported(program, tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")  # as if pressed just then
+    done = subprocess.run([sys.executable, program], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "\nstopped\n")
+
+
 def test_what_was_said_before_an_error_is_not_lost(tmp_path):
     with open(tmp_path / "said", "w") as file:
         status, _ = ended("print('first'); raise ValueError('second')", stdout=file)
