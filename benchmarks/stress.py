@@ -366,15 +366,15 @@ def serve(name, numbers, seed, pipe, quiet):
             said = "failure", str(failure)
         except BaseException as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            said = "failure", (f"{type(error).__name__}: {str(error)[:300]} ({Path(where.filename).name}"
-                               f", line {where.lineno})")
+            said = "failure", (f"{type(error).__name__}: {str(error)[:300]} "
+                               f"({Path(where.filename).name}, line {where.lineno})")
         shutil.rmtree(place, ignore_errors=True)
         os.write(pipe, json.dumps([number, *said]).encode() + b"\n")
     os._exit(0)
 
 
 def attack(name, numbers, seed, quiet=True):
-    """(number, verdict, what was wrong) of each attempt; one that ends or outlasts its child too."""
+    """(number, verdict, what was wrong) of each attempt, also of one that its child dies of."""
     todo = list(numbers)
     while todo:
         reader, writer = os.pipe()

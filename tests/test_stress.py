@@ -27,7 +27,7 @@ PLANTED = {
     "rows are lost and not counted": ("data", range(200), """
         read = examples.read_split
         examples.read_split = lambda *args: (read(*args)[0], {})"""),
-    "flags are not checked": ("commands", range(8), """
+    "flags are not checked": ("commands", range(60), """
         flags.check = lambda *args, **more: None"""),
     "a state on disk is believed": ("edits", [8], """
         states.digest_of = lambda value: ''"""),
