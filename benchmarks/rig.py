@@ -78,7 +78,7 @@ def home():
         t5 = model.initialise(model.Config(**sizes, **more))
         # Larger weights give answers that change with the prompt: of equal scores the first
         # checkpoint is the best, and what a resumed training does would not be seen.
-        t5.load_state_dict({key: w * (4 if w.dim() > 1 else 1) for key, w in t5.state_dict().items()})
+        t5.load_state_dict({key: w * 4 ** (w.dim() > 1) for key, w in t5.state_dict().items()})
         model.save(t5, here / name)
         shutil.copy(world.MODEL / "spiece.model", here / name)
     tensors = load_file(here / "t5" / "model.safetensors")
@@ -123,7 +123,7 @@ def fingerprint(folder):
 SCRAPS = [b"", b"\0", b"\xff\xfe", b"\n", b"\r", b"\t", b'"', b"{", b"]", b"\\ud800", b"NaN",
           b"\xef\xbb\xbf", "\u2028".encode(), b"-Infinity", b"[" * 5000, b"9" * 5000, b" " * 300]
 VALUES = [None, True, [], {}, "", " ", "x", "\0", "\ud800", -1, 0, 1, 2.5, 10 ** 12, 1e308,
-          math.nan, -math.inf, [1], {"a": []}, ["x", None], "../../x", "x" * 400, "1", "entailment\n"]
+          math.nan, -math.inf, [1], {"a": []}, ["x", None], "../../x", "x" * 400, "1", "True\n"]
 
 
 def altered_bytes(rng, whole):
@@ -285,7 +285,8 @@ NASTY = {int: (["nan", "-1", "", ",", "1e300", "x", "0.5", BYTES, "-" + "9" * 40
                  ["0", "1", "1e-300", "0x1"]),
          "name": (["", ",", "no-such", LONG, "a\nb", BYTES, "toy-cb;ls", "../..", "\u00e9"], []),
          "path": (["no/such", LONG, "a\nb", BYTES + "/x", "/proc/no/such", "FILE/x", "x" * 5000],
-                  ["FILE", "FOLDER", "/dev/null", "/dev/full", ".", "-"]),
+                  ["FILE", "FOLDER", "/dev/null", "/dev/full", ".", "-", f"text:{BYTES}",
+                   str(10 ** 11)]),
          "text": ([], ["", ",", LONG * 50, BYTES, "a\nb", "\u2028", "<extra_id_99> \u00e9\u4e2d"])}
 # program, a good command, and what of it may be replaced, by the kind of value.
 COMMANDS = [
