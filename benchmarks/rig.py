@@ -26,9 +26,11 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# One thread, so that a fork is safe; and what is no server of ours is not there.
+# One thread, so that a fork is safe; what is no server of ours is not there, nor what was fetched.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1") | dict.fromkeys(
-    ("http_proxy", "https_proxy"), "http://127.0.0.1:9") | {"no_proxy": "127.0.0.1"}
+    ("http_proxy", "https_proxy", "HF_ENDPOINT"), "http://127.0.0.1:9") | dict.fromkeys(
+    ("HF_HOME", "HF_HUB_CACHE", "PANDA_T5_CACHE"), str(ROOT / "no" / "such")) | {
+    "no_proxy": "127.0.0.1"}
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy
@@ -294,6 +296,7 @@ COMMANDS = [
         int: ["--batch"], "name": ["--model", "--device", "--dtype"], "path": ["PROMPT", "--file"],
         "text": ["--text"]}),
     ("predict.py", ["answer", "PROMPT", "--file", "STREAM"], {"path": ["PROMPT", "--file"]}),
+    ("predict.py", ["answer", "PROMPT", "--batch", "2"], {}),  # of what comes in, which is altered
     ("predict.py", ["score", "PROMPT", "--task", "cb", "--data", "DATA"], {
         int: ["--tokens", "--max-input", "--max-dev"], float: ["--held-out"],
         "name": ["--task", "--model", "--device"], "path": ["PROMPT", "--data"]}),
@@ -316,11 +319,11 @@ for _action in flags.train_parser("", train.Recipe, train.APPROACHES)._actions:
 # ------------------------------------------------------------------------- commands run
 
 
-def start(program, argv, place, before=None, real=False, encoding="utf-8", output="", stdin=None):
+def start(program, argv, place, before=None, real=False, encoding="utf-8", output=""):
     """Begin `python PROGRAM ARGV` in the folder `place`: (process id, pipes of what it says).
 
     before: called there first; real: a process of its own; output: "" or "closed", "full" (the
-    disk is), "head" (the reader leaves after a line).
+    disk is), "head" (the reader leaves after a line). Its input is the file `stream`, if there is.
     """
     pipes = os.pipe(), os.pipe()
     for _, writer in pipes:
@@ -336,8 +339,8 @@ def start(program, argv, place, before=None, real=False, encoding="utf-8", outpu
     status = 1
     try:
         os.chdir(place)
-        for fd, target in enumerate((os.open(stdin or os.devnull, os.O_RDONLY), *(
-                writer for _, writer in pipes))):
+        stdin = "stream" if Path("stream").exists() else os.devnull
+        for fd, target in enumerate((os.open(stdin, os.O_RDONLY), *(w for _, w in pipes))):
             os.dup2(target, fd)
         os.closerange(3, 100)
         if output == "full":
@@ -516,7 +519,8 @@ def fetched():
     """For `start`: in this process, what is fetched comes from the Hub."""
     whole = cb_zip()
     download.PAUSE = 0
-    download.checkpoint = functools.partial(download.checkpoint, hub=hub())
+    there = sys.modules[train.checkpoint.__module__]  # from where a fork's train.py imports it
+    there.checkpoint = functools.partial(train.checkpoint, hub=hub())
     download.ARCHIVES["superglue/CB"] = (f"{hub()}/CB.zip", len(whole),
                                          hashlib.sha256(whole).hexdigest())
 

@@ -1,6 +1,6 @@
 """The project attacked as a hostile tester would: kills, damage, nonsense; and a table of it.
 
-    python benchmarks/stress.py                                  everything: hours on one core
+    python benchmarks/stress.py                                  everything: half an hour on one core
     python benchmarks/stress.py --only data,commands --count data=500,commands=40
     python benchmarks/stress.py --only prompts --number 37       one attempt again, and what it said
 
@@ -53,9 +53,9 @@ import predict
 import prompt
 from plumbing import download, examples, flags
 from plumbing.tokenizer import Tokenizer
-from rig import (COMMANDS, EDITS, GOOD, LINES, NASTY, TRAIN, Failure, about, alter_file, dies_at,
-                 ended, fetched, fingerprint, home, hub, judged, must, refusal, run, same, start,
-                 tidy, tiny, told, undisturbed, write)
+from rig import (COMMANDS, EDITS, GOOD, LINES, NASTY, TRAIN, Failure, about, alter_file,
+                 altered_bytes, dies_at, ended, fetched, fingerprint, home, hub, judged, must,
+                 refusal, run, same, start, tidy, tiny, told, undisturbed, write)
 from toy import world
 
 LIMIT = {"kills": 240, "edits": 240, "pairs": 240, "disks": 120, "commands": 90}  # seconds; else 20
@@ -223,6 +223,8 @@ def commands(rng, place, number):
     there = {"PROMPT": home() / "prompts" / "toy-cb", "OTHER": home() / "prompts" / "toy-reviews",
              "T5": home() / "t5", "DATA": home() / "data", "SCORES": place / "scores",
              "STREAM": write(place / "stream", rows.jsonl(*LINES[:1] * 3))}
+    if base[-2:] == ["--batch", "2"]:
+        write(place / "stream", altered_bytes(rng, there["STREAM"].read_bytes()))
     argv, bad, said = list(base), False, [program]
     for _ in range(rng.choice((0, 1, 1, 1, 1, 2)) if kinds else 0):
         kind = rng.choice(sorted((kind for kind in kinds if kinds[kind]), key=str))
@@ -402,13 +404,11 @@ def attack(name, numbers, seed, quiet=True):
 
 def counts(text):
     """"kills=3,data=50" as a dict. Raises ValueError."""
-    found = {}
-    for part in flags.names(text):
-        name, _, count = part.partition("=")
+    found = dict(part.partition("=")[::2] for part in flags.names(text))
+    for name, count in found.items():
         if name not in ATTACKS or not count.isdecimal():
-            raise ValueError(f"--count {part}: wanted CLASS=N, of {', '.join(ATTACKS)}")
-        found[name] = int(count)
-    return found
+            raise ValueError(f"--count {name}={count}: wanted CLASS=N, of {', '.join(ATTACKS)}")
+    return {name: int(count) for name, count in found.items()}
 
 
 def main(argv=None):
@@ -427,11 +427,10 @@ def main(argv=None):
         home(), hub()
         for name in flags.names(args.only):
             began, found = time.time(), dict.fromkeys(("refused", "right", "failure"), 0)
-            numbers = range(given.get(name, ATTACKS[name][0]))
+            numbers = [args.number] if args.number is not None else range(
+                given.get(name, ATTACKS[name][0]))
             if name in ("kills", "edits", "pairs", "disks"):  # once, for all their attempts
                 undisturbed(), name in ("kills", "pairs") and undisturbed(True)
-            if args.number is not None:
-                numbers = [args.number]
             for number, verdict, why in attack(name, numbers, args.seed, args.number is None):
                 found[verdict] += 1
                 if verdict == "failure":
