@@ -5,6 +5,7 @@ a fork of this process, which has imported torch already, as `python PROGRAM` do
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import hashlib
@@ -94,10 +95,12 @@ def home():
     write(here / "sharded" / "model.safetensors.index.json", json.dumps({"weight_map": places}))
 
     vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    result = {"score": 50.0, "curve": [[1, 50.0]], "terms": [[1, 2.5, 0.5, None]], "right": None,
+              "seconds": 0.5, "trained": 48, "memory": 576}
     for task in ("toy-reviews", "toy-cb", "toy-ner"):
         prompt.save(here / "prompts" / task, vectors, {
-            "task": task, "seed": 0, "score": 50.0, "fingerprint": fingerprint(here / "t5"),
-            "recipe": {"max_input": 64}, "result": {"score": 50.0}, "decided_by": {"seed": 0}})
+            "task": task, "seed": 0, "score": 50.0, "result": result, "decided_by": {"seed": 0},
+            "fingerprint": fingerprint(here / "t5"), "recipe": dataclasses.asdict(train.Recipe())})
     shutil.copytree(here / "prompts" / "toy-cb", here / "prompts" / "peft")
     (here / "prompts" / "peft" / "prompt.json").unlink()
     numpy.save(here / "prompts" / "array.npy", vectors.numpy())
@@ -192,7 +195,7 @@ def alter_file(rng, file):
         n = rng.randrange(len(lines))
         try:
             lines[n] = altered_json(rng, lines[n])
-        except ValueError:  # no JSON: a word or a cell
+        except (ValueError, RecursionError):  # no JSON: a word or a cell
             words = re.split(rb"([\t ]|\b)", lines[n])
             words[rng.randrange(len(words))] = rng.choice(SCRAPS)
             lines[n] = b"".join(words)
