@@ -42,7 +42,7 @@ import data
 import model
 import prompt
 import rows
-import predict  # noqa: F401: what the forks run is imported before they begin
+import predict  # these two before a fork, which runs them
 import train
 from plumbing import download, flags
 from plumbing.tokenizer import Tokenizer
@@ -120,6 +120,13 @@ def write(path, content):
 
 def fingerprint(folder):
     return f"{model.load(folder).fingerprint}-{Tokenizer(folder / 'spiece.model').fingerprint}"
+
+
+def as_read(made_by):
+    """What of a prompt.json is read for more than to be told or compared."""
+    recipe = made_by.get("recipe", {})
+    return {name: one for name, one in made_by.items() if name != "decided_by"} | {
+        "recipe": [recipe.get(field.name) for field in dataclasses.fields(predict.Share)]}
 
 
 # ---------------------------------------------------------------------- alterations

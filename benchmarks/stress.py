@@ -54,7 +54,7 @@ import prompt
 from plumbing import download, examples, flags
 from plumbing.tokenizer import Tokenizer
 from rig import (COMMANDS, EDITS, GOOD, LINES, NASTY, TRAIN, Failure, about, alter_file,
-                 altered_bytes, dies_at, ended, fetched, fingerprint, home, hub, judged, must,
+                 altered_bytes, as_read, dies_at, ended, fetched, fingerprint, home, hub, judged, must,
                  refusal, run, same, start, tidy, tiny, told, undisturbed, write)
 from toy import world
 
@@ -133,7 +133,7 @@ def prompts(rng, place, number):
         must(vectors.shape == (3, 16) and vectors.isfinite().all(), f"is {vectors}")
         wanted = prompt.load(good) if ours else None
         must(not ours or torch.equal(vectors.float(), wanted[0]), "other vectors")
-        must(made_by is None or made_by == wanted[1], "says other things of how it was made")
+        must(made_by is None or as_read(made_by) == as_read(wanted[1]), "was made otherwise")
     return "right"
 
 
@@ -366,7 +366,7 @@ def serve(name, numbers, seed, pipe, quiet):
         try:
             said = ATTACKS[name][1](random.Random(f"{seed} {name} {number}"), place, number), ""
         except Failure as failure:
-            said = "failure", str(failure)
+            said = "failure", str(failure)[:600]
         except BaseException as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             said = "failure", (f"{type(error).__name__}: {str(error)[:300]} "
