@@ -40,9 +40,9 @@ from safetensors.torch import load_file, save_file
 
 import data
 import model
+import predict  # imported before the forks that run it, as all chapters are
 import prompt
 import rows
-import predict  # these two before a fork, which runs them
 import train
 from plumbing import download, flags
 from plumbing.tokenizer import Tokenizer

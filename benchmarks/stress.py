@@ -1,8 +1,8 @@
 """The project attacked as a hostile tester would: kills, damage, nonsense; and a table of it.
 
-    python benchmarks/stress.py                                  everything: half an hour on one core
+    python benchmarks/stress.py          everything: a quarter of an hour on one core
     python benchmarks/stress.py --only data,commands --count data=500,commands=40
-    python benchmarks/stress.py --only prompts --number 37       one attempt again, and what it said
+    python benchmarks/stress.py --only prompts --number 37      one attempt again, with what it says
 
     kills        train.py is killed at a random moment or at one of its writes, once or twice; the
                  same command must end with what an undisturbed run gives, bit for bit, and tidy
@@ -54,8 +54,8 @@ import prompt
 from plumbing import download, examples, flags
 from plumbing.tokenizer import Tokenizer
 from rig import (COMMANDS, EDITS, GOOD, LINES, NASTY, TRAIN, Failure, about, alter_file,
-                 altered_bytes, as_read, dies_at, ended, fetched, fingerprint, home, hub, judged, must,
-                 refusal, run, same, start, tidy, tiny, told, undisturbed, write)
+                 altered_bytes, as_read, dies_at, ended, fetched, fingerprint, home, hub, judged,
+                 must, refusal, run, same, start, tidy, tiny, told, undisturbed, write)
 from toy import world
 
 LIMIT = {"kills": 240, "edits": 240, "pairs": 240, "disks": 120, "commands": 90}  # seconds; else 20
