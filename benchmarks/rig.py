@@ -433,7 +433,8 @@ def told(out):
                 "log.jsonl", "recipe.json"):
             found[name] = ""
         elif file.suffix == ".json" and not re.search(r"\.damaged|tmp\w{8}", name):  # cut, maybe
-            found[name] = json.dumps(timeless(json.loads(file.read_text())), sort_keys=True)
+            with contextlib.suppress(ValueError):  # broken JSON is nobody's result: it is missing
+                found[name] = json.dumps(timeless(json.loads(file.read_text())), sort_keys=True)
         else:
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
