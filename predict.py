@@ -435,6 +435,8 @@ def main(argv=None):
     args = parse_arguments(argv)
     if args.command == "score":
         args.task = flags.names(args.task)
+        if not args.task:
+            raise ValueError("--task names nothing")
         for name in args.task:
             data.find_task(name)
         print(*score_table(args), sep="\n")

@@ -424,7 +424,8 @@ def told(out):
         if isinstance(value, list):
             return [*map(timeless, value)]
         return {key: timeless(one) for key, one in value.items() if key not in (
-            "seconds", "date", "command", "recipe", "config")} if isinstance(value, dict) else value
+            "seconds", "date", "command", "recipe", "config", "digest"  # of these, too
+            )} if isinstance(value, dict) else value
 
     found = {}
     for file in sorted(out.rglob("*")):
@@ -432,7 +433,7 @@ def told(out):
         if file.is_dir() or file.suffix in (".md", ".html", ".svg") or file.name in (
                 "log.jsonl", "recipe.json"):
             found[name] = ""
-        elif file.suffix == ".json" and not re.search(r"\.damaged|tmp\w{8}", name):  # cut, maybe
+        elif file.suffix == ".json" and not re.search(r"\.damaged|unfinished", name):  # cut, maybe
             with contextlib.suppress(ValueError):  # broken JSON is nobody's result: it is missing
                 found[name] = json.dumps(timeless(json.loads(file.read_text())), sort_keys=True)
         else:
@@ -449,7 +450,7 @@ def same(found, wanted, more=False):
 
 def tidy(*folders):
     left = [str(path) for folder in folders for path in folder.rglob("*")
-            if re.match(r"tmp\w{8}$|.*\.(part|new|etag|damaged)$", path.name)
+            if re.match(r"\.unfinished-.*|.*\.(part|new|etag|damaged)$", path.name)
             or path.parent.name == "passes"]
     must(not left, f"left behind: {', '.join(left[:4])} ({len(left)})")
 

@@ -51,7 +51,7 @@ import data
 import model
 import predict
 import prompt
-from plumbing import download, examples, flags
+from plumbing import command, download, examples, flags
 from plumbing.tokenizer import Tokenizer
 from rig import (COMMANDS, EDITS, GOOD, LINES, NASTY, TRAIN, Failure, about, alter_file,
                  altered_bytes, as_read, dies_at, ended, fetched, fingerprint, home, hub, judged,
@@ -447,4 +447,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    flags.run(main, "stress.py")
+    command.run(main, "stress.py")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from plumbing.intact import (check, fault, finite, one_of, read_json, read_made_by, read_numbers)
-from plumbing.states import checksum, signed, whole_folder
+from plumbing.states import digest_of, signed, whole_folder
 
 
 def save(folder, prompt, made_by, model_name="", config=None):
@@ -39,7 +39,7 @@ def save(folder, prompt, made_by, model_name="", config=None):
                   new / "adapter_model.safetensors")
         (new / "adapter_config.json").write_text(json.dumps(adapter, indent=2) + "\n")
         (new / "prompt.json").write_text(json.dumps(
-            signed(made_by | {"vectors": checksum(prompt)}), indent=2) + "\n")
+            signed(made_by | {"vectors": digest_of(prompt.float())}), indent=2) + "\n")
 
 
 def load(folder, fingerprint=None):
@@ -73,7 +73,7 @@ def load_once(folder, fingerprint):
             raise ValueError(f"{folder} is not a prompt of ours: {lacks}")
     prompt, made_by = of_peft(weights), read_made_by(
         told, "vectors", "task", *["fingerprint"] * (fingerprint is not None))
-    if made_by["vectors"] != checksum(prompt):
+    if made_by["vectors"] != digest_of(prompt):
         raise ValueError(f"{folder} is damaged: its vectors are not those that were written")
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "

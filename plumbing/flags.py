@@ -48,7 +48,7 @@ def check(name, value, at_least=None, above=None, below=None, at_most=None, choi
         raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
     good = ((at_least is None or value >= at_least) and (above is None or value > above)
             and (below is None or value < below) and (at_most is None or value <= at_most)
-            and math.isfinite(value))
+            and abs(value) < math.inf)
     if not good:
         limits = (f"at most {at_most:,.12g}" if at_most is not None and value > at_most else
                   f"{at_least} or more" if at_least is not None and below is None else

@@ -55,20 +55,26 @@ def lock(file, at, wait=False):
 
 
 @contextlib.contextmanager
-def scratch_for(path):
-    """A folder beside a path, for what will get its name. Raises ValueError if the disk will not.
+def writing(path):
+    """What the disk refuses inside is a ValueError that names the file.
 
     torch and safetensors have errors of their own for that.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{UNFINISHED}{PROCESS}-",
-                                         ignore_cleanup_errors=True) as scratch:
-            yield Path(scratch)
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         at = f" ({error.filename})" if getattr(error, "filename", None) else ""
         raise ValueError(f"{path} cannot be written: {why}{at}") from None
+
+
+@contextlib.contextmanager
+def scratch_for(path):
+    """A folder beside a path, for what will get its name."""
+    with writing(path), tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f"{UNFINISHED}{PROCESS}-", ignore_cleanup_errors=True) as new:
+        yield Path(new)
 
 
 def flush(path):
@@ -180,8 +186,9 @@ class Home:
         self.mine = None
 
     def log(self, **entry):
+        path = self.out / "log.jsonl"
         if ranks.writes():
-            with open(self.out / "log.jsonl", "ab+") as file:
+            with writing(path), open(path, "ab+") as file:
                 lock(file, 0, wait=True)
                 if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
                     file.seek(0)  # a kill or a full disk cut the last line
