@@ -210,6 +210,7 @@ class Pass:
     dropout: float
     teachers: distill.Teachers
     keep_every: float = 60  # seconds between two states on disk, beside those of evaluations
+    path: Path = None  # of these states
 
 
 def train(shop, work):
@@ -219,7 +220,7 @@ def train(shop, work):
     decides the runs. The order of the examples is not in it: seed and step give it.
     """
     recipe, home, runs, bank = shop.recipe, shop.home, work.runs, work.bank
-    path, steps = home.unfinished(work.decided), max(run.steps for run in runs)
+    path, steps = work.path or home.unfinished(work.decided), max(run.steps for run in runs)
     # For fp16 only, and one for the bank: if any prompt's gradient overflows, the step of all of
     # them is left out and the scale halved. So there, as with dropout, none is as if alone.
     scaler = torch.amp.GradScaler(work.t5.device.type, enabled=work.t5.amp == torch.float16)
@@ -319,8 +320,8 @@ def train_prompts(shop, task, runs, title, form="kl"):
             results[n] = states.Result(**said["result"], folder=folder, best=prompt.load(folder)[0])
     if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
         results = [None] * len(runs)
-    todo = [n for n, result in enumerate(results) if result is None]
-    home.read_instead(title, [r for r, was in zip(runs, results) if was], recipe.batch, decided)
+    todo = home.todo(decided, results)
+    home.read_instead(title, [r for n, r in enumerate(runs) if n not in todo], recipe.batch)
     if todo:
         mine = [runs[n] for n in todo]
         bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
@@ -331,7 +332,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
                     kind([{"params": [p]} for p in bank.prompts], recipe.lr,
                          weight_decay=recipe.weight_decay),
                     lambda step: [prompt.learning_rate(recipe, step, run.steps) for run in mine],
-                    recipe.dropout, teachers)
+                    recipe.dropout, teachers, path=home.unfinished(decided, todo))
         for n, result in zip(todo, train(shop, work)):
             results[n] = result
     return results
@@ -349,8 +350,8 @@ def tune_model(shop, task, seed):
     [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
     home.alone(title, [by])
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
-    if folder:
-        home.read_instead(title, [run], recipe.batch, [by])
+    if not home.todo([by], [folder]):
+        home.read_instead(title, [run], recipe.batch)
         return states.Result(**said["result"], folder=folder)
     # Not the frozen weights, which may be rounded to a short type; a copy, as `load` maps its file.
     t5 = copy.deepcopy(model.load(shop.folder, torch.float32, shop.t5.device)).requires_grad_(True)

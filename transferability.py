@@ -25,9 +25,8 @@ the closest pairs 0.7 to 0.9.
 zero_shot, ours, is no likeness: it asks what transfer starts from, the loss of its first step,
 and reads no target prompt. Whatever knows neither the task nor its answers lies a little below 0
 or, sure of other answers, far. It rewards the wording, too: toy-rte's prompt has 0.2 on toy-qnli
-for its labels alone. How well they rank sources, and serve as weights: docs/panda.md.
-
-A new measure is a function of (source, target, probe) and an entry in MEASURES, which all read.
+for its labels alone. How well they rank sources, and serve as weights: docs/panda.md. A new measure
+is a function of (source, target, probe) and an entry in MEASURES, which all read.
 
 Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 """

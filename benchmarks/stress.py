@@ -245,7 +245,7 @@ def commands(rng, place, number):
     with about(" ".join((*said, encoding, output, "by itself" * real))):
         status, _, err = run(program, argv, place, real=real, encoding=encoding, output=output,
                              before=lambda: setattr(download, "PAUSE", 0))
-        if output and status == 1 and not bad and err.count("\n") < 2 and "Traceback" not in err:
+        if output and status == 1 and not bad and program not in err and "Traceback" not in err:
             return "refused"  # the reader is gone, or the disk is full
         verdict = judged(program, status, "", err)
         must(not bad or verdict == "refused", "was taken")

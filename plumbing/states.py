@@ -200,9 +200,28 @@ class Home:
         """The folder of what became of one run."""
         return self.out / "trained" / f"{task}-{seed}-{key_of(decided_by)}"
 
-    def unfinished(self, keys):
-        """The file for the state of a pass of the runs with these keys."""
-        return self.out / "passes" / f"{key_of(keys)}.pt"
+    def unfinished(self, decided_by, todo=None):
+        """The file for the state of a pass of such runs; todo: the places of those in it."""
+        few = todo is not None and len(todo) < len(decided_by)
+        places = f"-{sum(1 << n for n in todo):x}" if few else ""
+        return self.out / "passes" / f"{key_of(decided_by)}{places}.pt"
+
+    def todo(self, decided_by, results):
+        """The places of the runs to train: those without a result, or all of a state with these.
+
+        So a pass that was killed while it wrote its results goes on from its state. One that can
+        serve nobody any more is taken away.
+        """
+        left = {n for n, result in enumerate(results) if result is None}
+        passes = (self.out / "passes").glob(f"{key_of(decided_by)}*.pt")
+        for path in passes if self.resume else ():
+            places = path.stem.partition("-")[2]
+            held = {n for n in range(len(results)) if not places or int(places, 16) >> n & 1}
+            if left and left <= held:
+                return sorted(held)
+            if ranks.writes():
+                path.unlink(missing_ok=True)
+        return sorted(left)
 
     def found(self, folder, file, decided_by, read, shipped=None):
         """(folder, what stands in this file of it) of what was decided by just this, or Nones.
@@ -226,14 +245,8 @@ class Home:
                       flush=True)
         return None, None
 
-    def read_instead(self, title, runs, batch, decided_by):
-        """Say that these runs were trained before, and count their rows as done.
-
-        decided_by: of all runs of the pass; if none is left, so is no state of it, which a kill
-        may have left there.
-        """
-        if len(runs) == len(decided_by):
-            self.forget(self.unfinished(decided_by))
+    def read_instead(self, title, runs, batch):
+        """Say that these runs were trained before, and count their rows as done."""
         if runs:
             which = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:4])
             more = ", …" if len(runs) > 4 else ""

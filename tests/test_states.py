@@ -153,6 +153,32 @@ def test_a_state_that_a_kill_left_beside_its_results_is_taken_away(tmp_path):
     assert not list((tmp_path / "passes").iterdir())
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_pass_that_is_killed_among_its_results_goes_on_from_its_state(before, tmp_path, capsys):
+    shop = shop_in(tmp_path)
+    task = encoded(shop)
+    runs = some_runs(shop, task) + [Run("third", 2, 5, torch.ones(3, 128))]
+    wanted = train.train_prompts(shop_in(tmp_path / "other"), task, runs, "pass")
+    train.train_prompts(shop, task, runs[:before], "earlier")  # so the pass is of the others only
+    whole, written = prompt.save, []
+
+    def save(*args):
+        if written:
+            raise Killed
+        written.append(whole(*args))
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(prompt, "save", save)
+        train.train_prompts(shop, task, runs, "pass")
+    assert len(list((tmp_path / "passes").iterdir())) == 1
+    capsys.readouterr()
+    found = train.train_prompts(shop, task, runs, "pass")
+    steps = max(run.steps for run in runs)
+    assert f"pass: going on from step {steps} of {steps}" in capsys.readouterr().out
+    assert not list((tmp_path / "passes").iterdir())
+    assert [one.score for one in found] == [one.score for one in wanted]
+
+
 def test_a_line_of_the_log_that_was_cut_is_taken_away_by_the_next(tmp_path):
     home = states.Home(tmp_path)
     for step in (1, 2):

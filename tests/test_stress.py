@@ -19,13 +19,13 @@ PLANTED = {
 checkpoint.fitting = lambda folder, tensors, shapes, tied: {
     name: tensors.get(name, torch.zeros(shape)) for name, shape in shapes.items()}"""),
     "all vectors have the same checksum": ("prompts", range(40), """
-adapter.checksum = lambda tensor: 'same'"""),
+adapter.digest_of = lambda tensor: 'same'"""),
     "a good prompt is refused": ("prompts", range(40), """
-adapter.checksum = lambda tensor, drawn=itertools.count(): str(next(drawn))"""),
+adapter.digest_of = lambda tensor, drawn=itertools.count(): str(next(drawn))"""),
     "rows are lost and not counted": ("data", range(100), """
 read = examples.read_split
 examples.read_split = lambda *args: (read(*args)[0], {})"""),
-    "flags are not checked": ("commands", [70, 73], """
+    "flags are not checked": ("commands", [36, 57], """
 flags.check = lambda *args, **more: None"""),
     "an attempt dies": ("data", [0], "stress.ATTACKS['data'] = 1, lambda *args: os.abort()"),
     "an attempt hangs": ("data", [0], """
