@@ -42,7 +42,7 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import command, device, flags, grid, ranks, report, states
+from plumbing import command, device, files, flags, grid, ranks, report, states
 from plumbing.flags import option
 from plumbing.hub import checkpoint
 from toy import world
@@ -297,10 +297,10 @@ def finish(shop, work, state):
         if bank.length:
             prompt.save(folder, state["best"][n], made_by, shop.name, shop.t5.config)
         else:
-            with states.whole_folder(folder) as new:
+            with files.whole_folder(folder) as new:
                 made_by["weights"] = model.save(bank.t5, new)
-                states.copy(shop.folder, new, ("spiece.model", "recipe.json"))
-                states.write_json(new / "tuned.json", states.signed(made_by))
+                files.copy(shop.folder, new, ("spiece.model", "recipe.json"))
+                files.write_json(new / "tuned.json", states.signed(made_by))
         results.append(states.Result(**found, folder=folder, best=state["best"][n]))
     return results
 

@@ -45,7 +45,7 @@ import predict  # imported before the forks that run it, as all chapters are
 import prompt
 import rows
 import train
-from plumbing import download, flags, states
+from plumbing import download, files, flags
 from plumbing.tokenizer import Tokenizer
 from toy import world
 
@@ -359,7 +359,7 @@ def start(program, argv, place, before=None, real=False, encoding="utf-8", outpu
         elif output == "closed":
             os.close(1)
         before and before()
-        states.PROCESS = 1 << 60 | secrets.randbits(59)  # which a new process has of its own
+        files.PROCESS = 1 << 60 | secrets.randbits(59)  # which a new process has of its own
         argv = [os.fspath(one) for one in argv]
         if real:
             os.execve(sys.executable, [sys.executable, str(ROOT / program), *argv],

@@ -32,7 +32,7 @@ import model
 import prompt
 import train
 import transferability
-from plumbing import command, flags, report, states
+from plumbing import command, files, flags, report, states
 from plumbing import grid as grid_of
 from plumbing.stats import (beyond_chance, holm, mean_permutation_p, paired_p, plus_minus,
                             spearman)
@@ -97,7 +97,7 @@ class Study:
         path = self.shop.home.out / f"similar-{states.key_of([*map(states.checksum, read)])}.json"
         if not path.exists():
             probes = {s: train.probe(self.shop, self.task, s) for s in SEEDS}
-            states.write_json(path, {name: [transferability.all_measures(
+            files.write_json(path, {name: [transferability.all_measures(
                 vectors, self.best("prompt", s), probes[s]) for s in SEEDS]
                 for name, vectors in self.sources.items()})
         return json.loads(path.read_text())
@@ -401,7 +401,7 @@ def page(shop, targets):
         for part in PARTS.values():
             part(study)
     found, wholes = cells(shop, targets), list(map(whole, studies))
-    states.write_json(NUMBERS, {"cells": found, "grid": {each["target"]: each["scores"]
+    files.write_json(NUMBERS, {"cells": found, "grid": {each["target"]: each["scores"]
                                                          for each in wholes}})
     for title, lines in (("Verdicts", verdicts(studies)),
                          ("Teachers", teaching(studies)), ("Random", same_labels(studies)),

@@ -21,7 +21,7 @@ import data
 import prompt
 import train
 from plumbing import draw, pictures
-from plumbing.states import write_json
+from plumbing.files import write_json
 from plumbing.stats import interval
 
 LABELS = 16, 32, 64, 128, 250, 1000

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from plumbing.intact import (check, fault, finite, one_of, read_json, read_made_by, read_numbers)
-from plumbing.states import digest_of, signed, whole_folder
+from plumbing.files import whole_folder
+from plumbing.states import digest_of, signed
 
 
 def save(folder, prompt, made_by, model_name="", config=None):

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from plumbing.files import write_whole
 from plumbing.intact import (OBJECT, check, fault, finite, one_of, read_json, read_made_by,
                              read_numbers, whole)
-from plumbing.states import write_whole
 from plumbing.tokenizer import EOS, PAD
 
 # Our names to those of the published files, in order, each on the result of the

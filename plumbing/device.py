@@ -7,8 +7,8 @@ import time
 import torch
 
 from plumbing import ranks
+from plumbing.files import write_json
 from plumbing.intact import read_json
-from plumbing.states import write_json
 
 GAIN = 1.3  # bf16 must be so many times as fast: it rounds to 3 digits, and that is a price
 LEAST = 256  # width of a T5 from which on products are what takes its time

@@ -7,7 +7,7 @@ the approach and its source), similarities by source, one for each seed.
 import statistics
 
 from plumbing import pages, pictures
-from plumbing.states import write_json, write_text
+from plumbing.files import write_json, write_text
 from plumbing.stats import (beyond_chance, mean_permutation_p, permutation_p, plus_minus, spearman,
                             spread)
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 
 from plumbing import command, flags, pages
+from plumbing.files import write_json, write_text
 from plumbing.grid import head, row
-from plumbing.states import key_of, norm_of, write_json, write_text
+from plumbing.states import key_of, norm_of
 from plumbing.stats import beyond_chance, gain, plus_minus
 
 

@@ -1,4 +1,4 @@
-"""What a command leaves on disk: whole files, a log, names for results; and the time left.
+"""What a command leaves on disk: a log, names for results, states to go on from; and the time left.
 
     <out>/log.jsonl                a line for each evaluation
                                    (after a kill one may be there twice, equal but for its time)
@@ -7,126 +7,24 @@
 
 A key is a checksum of all that decides a result. So a result is found again by whoever asks for
 the same thing, and a changed recipe never goes on from an old state.
-
-Files get their names when they are whole. Until then they lie in .unfinished-… folders, which
-carry their process's number; it holds the lock of this number on <out>/.lock as long as it lives,
-and so the next one can tell what to take away. Who trains some runs holds the lock of their key.
+Who trains some runs holds a lock of their key on <out>/.lock (plumbing/files.py).
 """
 
 import contextlib
-import ctypes
 import dataclasses
-import errno
-import fcntl
 import hashlib
-import itertools
 import json
 import math
 import os
 import pickle
-import secrets
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from plumbing import ranks
-
-UNFINISHED = ".unfinished-"
-os.umask(UMASK := os.umask(0))  # it can only be read by setting it
-PROCESS = 1 << 60 | secrets.randbits(59)  # of this process; no key is so large
-
-
-def lock(file, at, wait=False):
-    """Whether this process now holds byte `at` of a file, which it does until it ends.
-
-    None where the file system knows no locks.
-    """
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, at)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True
-
-
-@contextlib.contextmanager
-def writing(path):
-    """What the disk refuses inside is a ValueError that names the file.
-
-    torch and safetensors have errors of their own for that.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        at = f" ({error.filename})" if getattr(error, "filename", None) else ""
-        raise ValueError(f"{path} cannot be written: {why}{at}") from None
-
-
-@contextlib.contextmanager
-def scratch_for(path):
-    """A folder beside a path, for what will get its name."""
-    with writing(path), tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f"{UNFINISHED}{PROCESS}-", ignore_cleanup_errors=True) as new:
-        yield Path(new)
-
-
-def flush(path):
-    """Onto the disk, before it gets its name; and for others to read, which safetensors forgets."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), 0o666 & ~UMASK)
-
-
-def write_whole(path, write):
-    """Call write(temporary path), then give the file its name: whole or not at all."""
-    if not ranks.writes():
-        return
-    with scratch_for(path) as scratch:
-        write(scratch / path.name)
-        flush(scratch / path.name)
-        os.replace(scratch / path.name, path)
-
-
-@contextlib.contextmanager
-def whole_folder(folder):
-    """A new folder to write into, which gets its name at the end: whole or not at all.
-
-    Linux lets two folders exchange their names, so that a reader always finds one; elsewhere
-    there is none for a moment.
-    """
-    folder, exchange = Path(folder), getattr(ctypes.CDLL(None), "renameat2", None)
-    with scratch_for(folder) as scratch:
-        new = scratch / "new"
-        new.mkdir()
-        yield new
-        for file in filter(Path.is_file, new.iterdir()):
-            flush(file)
-        for attempt in itertools.count() if ranks.writes() else ():
-            try:  # another process may want the same name, too
-                os.rename(new, folder)
-                break
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 99:
-                    raise
-            if exchange and exchange(-100, bytes(new), -100, bytes(folder), 2) == 0:
-                break  # -100: AT_FDCWD, 2: RENAME_EXCHANGE
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(folder, scratch / f"old{attempt}")
-
-
-def write_text(path, text):
-    write_whole(path, lambda new: new.write_text(text, encoding="utf-8"))
-
-
-def write_json(path, value):
-    write_text(path, json.dumps(value, indent=2) + "\n")
+from plumbing import files, ranks
+from plumbing.files import lock, set_aside, whole_folder, write_whole
 
 
 def checksum(tensor):
@@ -156,18 +54,9 @@ class Home:
         self.out, self.resume, self.quiet = Path(out), resume, quiet
         self.out.mkdir(parents=True, exist_ok=True)
         self.locks, self.mine = open(self.out / ".lock", "a"), None
-        if ranks.writes() and lock(self.locks, PROCESS):
-            self.tidy()
+        if ranks.writes():
+            files.tidy(self.out, self.locks)
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
-
-    def tidy(self):
-        """Take away what processes that are gone have not finished."""
-        for folder in (found for depth in ("", "*/", "*/*/")
-                       for found in self.out.glob(f"{depth}{UNFINISHED}*-*")):
-            process = folder.name.removeprefix(UNFINISHED).split("-")[0]
-            if process.isdecimal() and int(process) != PROCESS and lock(self.locks, int(process)):
-                shutil.rmtree(folder, ignore_errors=True)
-                fcntl.lockf(self.locks, fcntl.LOCK_UN, 1, int(process))
 
     def alone(self, title, decided_by):
         """Wait until no other process trains these runs; until they are done, none will."""
@@ -182,13 +71,13 @@ class Home:
 
     def release(self):
         if self.mine is not None:
-            fcntl.lockf(self.locks, fcntl.LOCK_UN, 1, self.mine)
+            files.unlock(self.locks, self.mine)
         self.mine = None
 
     def log(self, **entry):
         path = self.out / "log.jsonl"
         if ranks.writes():
-            with writing(path), open(path, "ab+") as file:
+            with files.writing(path), open(path, "ab+") as file:
                 lock(file, 0, wait=True)
                 if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
                     file.seek(0)  # a kill or a full disk cut the last line
@@ -342,18 +231,6 @@ def decided_by(kind, shop, task, runs, dropout, form):
     return made
 
 
-def set_aside(path, why):
-    """Give a damaged file or folder another name, and say so: what it held is made again."""
-    aside = path.with_name(f"{path.name}.damaged")
-    said = (str(why) or type(why).__name__).splitlines()[0]
-    print(f"{path} cannot be used: {said}; it is kept as {aside.name}, and this part is trained "
-          "again", flush=True)
-    if ranks.writes():
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        os.replace(path, aside)
-
-
 def digest_of(value):
     """A checksum of a state: of its tensors' bytes, and of what else stands in it, by name."""
     if isinstance(value, torch.Tensor):
@@ -411,10 +288,3 @@ def check_finite(work, numbers, step, path):
         last = f"the last good state is {path}" if path.exists() else "no state was written yet"
         raise ValueError(f"{work.title}: a loss or a trained number is not finite at step {step} "
                          f"({norms}); {last}; a smaller learning rate may help")
-
-
-def copy(folder, new, names):
-    """Copy those of a folder's files that are there."""
-    for name in names:
-        if (folder / name).exists():
-            shutil.copy(folder / name, new / name)

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import prompt
-from plumbing import report, states
+from plumbing import files, report, states
 from plumbing.states import Result
 
 # Three seeds of a target with two sources.
@@ -237,7 +237,7 @@ def trained(home):
         made[name] = []
         for seed, score in enumerate(scores):
             folder = home.out / "trained" / f"{name} {seed}".replace(" ", "_")
-            states.write_json(folder / "prompt.json", f"{name} {seed}")
+            files.write_json(folder / "prompt.json", f"{name} {seed}")
             made[name] += results([score], folder=folder)
     return made
 

@@ -1,18 +1,15 @@
-"""What a command leaves on disk: whole files, states to go on from, names for what is decided.
+"""What a command leaves on disk: a log, states to go on from, names for what is decided.
 
     python -m pytest tests/test_states.py
 
 Oracle: a run that was not interrupted, and a table of what each flag may change.
 """
 
-import concurrent.futures
 import contextlib
 import doctest
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import types
@@ -26,102 +23,15 @@ import prompt
 import train
 import transferability
 from distill import Run
-from plumbing import states
+from plumbing import files, states
 from toy import world
-from workbench import encoded, few, same, shop_in, some_runs  # noqa: F401: a fixture
+from workbench import (  # noqa: F401: few is a fixture
+    encoded, few, in_another_process, same, shop_in, some_runs)
 
 pytestmark = pytest.mark.usefixtures("few")
 
 
-# ------------------------------------------------------------------------- files
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "file.json"
-    states.write_json(path, {"a": 1})
-
-    def breaks(new):
-        new.write_text("hal")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        states.write_whole(path, breaks)
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [file.name for file in path.parent.iterdir()] == ["file.json"]  # nothing lies about
-
-
-def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
-    for content in ("1", "2"):  # the second takes the place of the first
-        with states.whole_folder(tmp_path / "folder") as new:
-            (new / f"{content}.txt").write_text(content)
-    with pytest.raises(KeyboardInterrupt):
-        with states.whole_folder(tmp_path / "folder") as new:
-            (new / "3.txt").write_text("3")
-            raise KeyboardInterrupt
-    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "2.txt"]
-
-
-def test_many_may_write_the_same_folder(tmp_path):
-    # Each of them whole; the last one's stays, and nothing else.
-    def write(k):
-        for _ in range(40):
-            with states.whole_folder(tmp_path / "folder") as new:
-                for name in ("a", "b"):
-                    (new / name).write_text(str(k))
-
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(8)))  # which raises what any of them raised
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert (tmp_path / "folder" / "a").read_text() == (tmp_path / "folder" / "b").read_text()
-
-
-def test_a_disk_that_will_not_take_a_file_is_told_with_its_name(tmp_path):
-    """As whoever: root may write anywhere, but not below a file."""
-    (tmp_path / "file").write_text("")
-    for write in (lambda path: states.write_json(path, {}), lambda path: prompt.save(
-            path, torch.zeros(2, 3), {})):
-        with pytest.raises(ValueError, match="file.a cannot be written: (Not a dir|File exists)"):
-            write(tmp_path / "file" / "a")
-    (tmp_path / "b").mkdir()  # a folder where a file should be
-    with pytest.raises(ValueError, match="b cannot be written: Is a directory"):
-        states.write_json(tmp_path / "b", {})
-    with pytest.raises(ValueError, match="x cannot be written: File name too long"):
-        states.write_json(tmp_path / ("x" * 300) / "x", {})
-
-    def full(new):  # as torch has it
-        raise RuntimeError("iostream error")
-
-    with pytest.raises(ValueError, match="c cannot be written: iostream error"):
-        states.write_whole(tmp_path / "c", full)
-    assert {path.name for path in tmp_path.iterdir()} == {"file", "b"}  # nothing half-done stays
-
-
-def test_what_a_killed_process_has_not_finished_is_taken_away_by_the_next(tmp_path):
-    gone, alive = 1 << 60 | 1, 1 << 60 | 2
-    for number, folder in ((gone, tmp_path), (gone, tmp_path / "pair" / "prompts"),
-                           (alive, tmp_path / "trained")):
-        (folder / f"{states.UNFINISHED}{number}-x" / "new").mkdir(parents=True)
-    (tmp_path / ".unfinished-notes-of-mine").mkdir()  # somebody else's
-    locks = str(tmp_path / ".lock")
-    with in_another_process(f"[f := open({locks!r}, 'a'), states.lock(f, {alive})]"):
-        states.Home(tmp_path)
-        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".unfinished*")}
-        assert left == {f"trained/{states.UNFINISHED}{alive}-x", ".unfinished-notes-of-mine"}
-    states.Home(tmp_path)  # now that one is gone, too
-    assert not list((tmp_path / "trained").iterdir())
-
-
-@contextlib.contextmanager
-def in_another_process(code):
-    """While another process has run this code and holds what it got."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import sys\nfrom plumbing import states\nheld = {code}\n"
-         "print(held, flush=True)\nsys.stdin.read()"], text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, cwd=states.__file__.rpartition("plumbing")[0])
-    assert process.stdout.readline() not in ("", "False\n")
-    yield process
-    process.stdin.close()
-    process.wait()
+# ------------------------------------------------------------------------ results
 
 
 def test_who_trains_the_same_waits_until_it_is_done(tmp_path, capsys):
@@ -190,36 +100,6 @@ def test_a_line_of_the_log_that_was_cut_is_taken_away_by_the_next(tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: folders exchange names")
-def test_a_folder_that_is_replaced_is_always_there_for_readers(tmp_path):
-    def write():
-        for k in range(100):
-            prompt.save(tmp_path / "p", torch.full((2, 4), float(k)), {"task": "cb", "seed": k})
-        return []
-
-    def read(_):
-        found = []
-        while not written.done():
-            assert (tmp_path / "p" / "prompt.json").exists()
-            vectors, made_by = prompt.load(tmp_path / "p")
-            found.append((vectors.unique().tolist(), made_by["seed"]))
-        return found
-
-    write()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        written = pool.submit(write)
-        found = sum(pool.map(read, range(3)), written.result())
-    assert found and all(numbers == [seed] for numbers, seed in found)  # of one writing
-
-
-def test_files_are_for_others_to_read_as_the_system_has_it(tmp_path):
-    (tmp_path / "plain").write_text("")
-    prompt.save(tmp_path / "p", torch.zeros(2, 3), {"task": "cb"})
-    states.write_whole(tmp_path / "a", lambda new: save_file({"a": torch.zeros(1)}, new))
-    modes = {path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
-    assert modes == {(tmp_path / "plain").stat().st_mode}
-
-
 def test_equal_numbers_have_equal_checksums_whatever_holds_them():
     numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     same_numbers = torch.tensor([[1.0, 3.0], [2.0, 4.0]]).t()  # not contiguous
@@ -238,7 +118,7 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
     folder = home.trained("cb", 3, wanted)
     assert folder.name == f"cb-3-{states.key_of(wanted)}" and folder.parent == tmp_path / "trained"
     assert home.found(folder, "prompt.json", wanted, bool) == (None, None)
-    states.write_json(folder / "prompt.json", {"score": 7, "decided_by": wanted})
+    files.write_json(folder / "prompt.json", {"score": 7, "decided_by": wanted})
     there = folder, {"score": 7, "decided_by": wanted}
     assert home.found(folder, "prompt.json", wanted, bool) == there
     assert home.found(folder, "prompt.json", {"steps": 5, "lr": 0.1}, bool) == (None, None)
@@ -256,7 +136,7 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
 @pytest.mark.parametrize("links", [True, False])
 def test_a_second_name_is_no_second_copy_of_large_files(links, tmp_path, monkeypatch):
     home, first = states.Home(tmp_path), tmp_path / "first"
-    states.write_json(first / "a.json", 1)
+    files.write_json(first / "a.json", 1)
     (first / "model").write_bytes(b"1" * (2 << 20))
 
     def refuse(*_):
@@ -265,7 +145,7 @@ def test_a_second_name_is_no_second_copy_of_large_files(links, tmp_path, monkeyp
     if not links:  # a file system without
         monkeypatch.setattr(os, "link", refuse)
     new = tmp_path / "people" / "name"
-    states.write_json(new / "old.json", 2)  # of an earlier command
+    files.write_json(new / "old.json", 2)  # of an earlier command
     home.link(first, "people/name")
     assert sorted(file.name for file in new.iterdir()) == ["a.json", "model"]
     assert (new / "model").read_bytes() == (first / "model").read_bytes()
@@ -364,7 +244,7 @@ def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp
             home.forget(path)
             new.write_text("state")
 
-        states.write_whole(path, finished_meanwhile)
+        files.write_whole(path, finished_meanwhile)
         assert path.read_text() == "state"
 
 
@@ -465,7 +345,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
 
 def test_states_of_all_weights_are_written_at_evaluations_only(tmp_path, monkeypatch):
-    written, whole = [], states.write_whole
+    written, whole = [], files.write_whole
     monkeypatch.setattr(states, "write_whole", lambda path, write: written.append(path.name)
                         or whole(path, write))
     monkeypatch.setattr(train.Pass, "__init__", patched(train.Pass.__init__))

@@ -3,7 +3,10 @@
 No test of its own: test_train.py, test_students.py, test_states.py and test_predict.py work here.
 """
 
+import contextlib
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ import distill
 import prompt
 import train
 from distill import Run
+from plumbing import files
 from toy import world
 
 FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2",
@@ -74,3 +78,16 @@ def same(first, second):
         return torch.equal(first, second)
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first)
+
+
+@contextlib.contextmanager
+def in_another_process(code):
+    """While another process has run this code and holds what it got."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys\nfrom plumbing import files, states\nheld = {code}\n"
+         "print(held, flush=True)\nsys.stdin.read()"], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, cwd=files.__file__.rpartition("plumbing")[0])
+    assert process.stdout.readline() not in ("", "False\n")
+    yield process
+    process.stdin.close()
+    process.wait()
