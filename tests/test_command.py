@@ -31,22 +31,38 @@ def ended(code, goes_on=False, **more):
     return process.returncode, said
 
 
-def test_what_a_user_can_do_something_about_is_one_line():
-    assert ended("raise ValueError('two is not one')") == (2, "it.py: two is not one\n")
+@pytest.fixture
+def raised(monkeypatch, capsys):
+    """error -> (status, standard error) of a command that raises it, in this process."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(error, goes_on=False):
+        def main():
+            raise error
+
+        with pytest.raises(SystemExit) as end:
+            command.run(main, "it.py", goes_on)
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_what_a_user_can_do_something_about_is_one_line(raised):
+    assert raised(ValueError("two is not one")) == (2, "it.py: two is not one\n")
     # The file's name is the user's, and may have two lines.
-    assert ended("raise ValueError('a\\nb: there is no such file')") == (
+    assert raised(ValueError("a\nb: there is no such file")) == (
         2, "it.py: a b: there is no such file\n")
-    assert ended("open('/no/such/folder/file', 'w')") == (
-        2, "it.py: /no/such/folder/file: No such file or directory\n")
-    assert ended("raise RuntimeError('CUDA out of memory')") == (
+    assert raised(FileNotFoundError(2, "No such file or directory", "/no/such/file")) == (
+        2, "it.py: /no/such/file: No such file or directory\n")
+    assert raised(RuntimeError("CUDA out of memory")) == (
         1, "it.py: CUDA out of memory; give fewer --tokens, or --recompute\n")
-    assert ended("pass") == (0, "")
+    command.run(lambda: None, "it.py")  # and nothing at all where nothing is wrong
 
 
-@pytest.mark.parametrize("mistake", ["TypeError('a mistake of ours')", "RuntimeError('as well')"])
-def test_a_mistake_of_ours_shows_where_it_is(mistake):
-    status, said = ended(f"raise {mistake}")
-    assert status == 1 and "Traceback" in said
+@pytest.mark.parametrize("mistake", [TypeError("a mistake of ours"), RuntimeError("as well")])
+def test_a_mistake_of_ours_shows_where_it_is(mistake, raised):
+    with pytest.raises(type(mistake), match=str(mistake)):
+        raised(mistake)
 
 
 def test_a_mistyped_flag_is_told_in_one_line_with_the_one_that_may_be_meant():
@@ -74,9 +90,10 @@ def test_what_was_said_before_an_error_is_not_lost(tmp_path):
     assert status == 2 and (tmp_path / "said").read_text() == "first\n"
 
 
-def test_ctrl_c_is_no_error():
-    assert ended("raise KeyboardInterrupt") == (130, "\nit.py: stopped\n")
-    assert ended("raise KeyboardInterrupt", goes_on=True) == (
+def test_ctrl_c_is_no_error(raised, monkeypatch):
+    assert raised(KeyboardInterrupt()) == (130, "\nit.py: stopped\n")
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # which goes_on replaces
+    assert raised(KeyboardInterrupt(), goes_on=True) == (
         130, "\nit.py: stopped; the same command goes on from the last state\n")
 
 
