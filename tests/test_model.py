@@ -527,6 +527,17 @@ def test_weights_that_are_not_the_published_ones_are_told(monkeypatch, capsys):
         f"log p(Hi I am | Hello there) = {found:.4f}, known {found:.4f}: agrees\n")
 
 
+@pytest.mark.parametrize("words, said", [
+    (["word " * 5000], "the text has .* tokens, wanted at most 4096"),
+    (["--max-tokens", "0"], "--max-tokens is 0, wanted 1 or more"),
+    (["--max-tokens", "9999999"], "--max-tokens is 9999999, wanted at most 4,096")])
+def test_what_would_take_minutes_is_refused(words, said, monkeypatch):
+    toy = str(Path(model.__file__).with_name("toy") / "t5")
+    monkeypatch.setattr(sys, "argv", ["model.py", toy, *words])
+    with pytest.raises(ValueError, match=said):
+        show.of_model(model.load)
+
+
 def published(*names):
     """T5 and tokenizer of the first of these folders under T5_WEIGHTS; skips without it."""
     root = os.environ.get("T5_WEIGHTS")

@@ -535,6 +535,11 @@ def test_what_is_asked_in_two_ways_is_refused(tmp_path):
         predict.main(["answer", str(NLI), "--file", str(tmp_path / "nowhere")])
     with pytest.raises(ValueError, match="--batch is 0, wanted 1 or more"):
         predict.main(["answer", str(NLI), "--batch", "0"])
+    for command in (["answer"], ["score", "--task", "toy-nli"]):  # a prompt would vote twice
+        with pytest.raises(ValueError, match="names a prompt twice"):
+            predict.main([*command, str(NLI), f"{NLI}/"])
+    with pytest.raises(ValueError, match="--task names nothing"):
+        predict.main(["score", "--task", ",", str(NLI)])
 
 
 def test_examples_in_the_docstrings():
