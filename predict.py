@@ -395,7 +395,8 @@ def print_neighbours(folder, t5, tokenizer, top):
 
 def parse_arguments(argv=None):
     parser = command.Parser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True,
+                                     metavar="answer|score|neighbours")
     ask = commands.add_parser("answer", help="answer inputs, of several tasks at once if need be")
     ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task "
                      "vote: the label (or text) is the majority's, probabilities are their mean")

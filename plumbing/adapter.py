@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from plumbing.intact import (check, fault, finite, one_of, read_json, read_made_by, read_numbers)
 from plumbing.files import whole_folder
-from plumbing.states import digest_of, signed
+from plumbing.states import checksum, digest_of, signed
 
 
 def save(folder, prompt, made_by, model_name="", config=None):
@@ -71,10 +71,12 @@ def load_once(folder, fingerprint):
     for file in (weights, told):
         if not os.path.lexists(file):
             lacks = f"it lacks {file.name}" if os.path.isdir(folder) else "there is no such folder"
-            raise ValueError(f"{folder} is not a prompt of ours: {lacks}")
+            near = [path.parent.name for path in folder.parent.glob(f"{folder.name}*/{told.name}")]
+            also = f"; there is {', '.join(sorted(near)[:3])}" if near else ""
+            raise ValueError(f"{folder} is not a prompt of ours: {lacks}{also}")
     prompt, made_by = of_peft(weights), read_made_by(
         told, "vectors", "task", *["fingerprint"] * (fingerprint is not None))
-    if made_by["vectors"] != digest_of(prompt):
+    if made_by["vectors"] not in (digest_of(prompt), checksum(prompt)):  # the latter until 2026-11
         raise ValueError(f"{folder} is damaged: its vectors are not those that were written")
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "

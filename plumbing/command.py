@@ -17,7 +17,13 @@ from plumbing import ranks
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, as all others are told, with the flag that may be meant."""
+    """Tells a mistake in one line, as all others are told, with the flag that may be meant.
+
+    A flag is what it is, not what begins like it: --seed 1 would be one seed, and not seed 1.
+    """
+
+    def __init__(self, *args, **more):
+        super().__init__(*args, allow_abbrev=False, **more)
 
     def error(self, message):
         unknown = re.match("unrecognized arguments: (--[a-z-]+)", message)
@@ -89,7 +95,8 @@ def run(main, program, goes_on=False):
     except KeyboardInterrupt as error:
         [number] = error.args or [signal.SIGINT]
         by = f" by {signal.Signals(number).name}" if error.args else ""
-        then = "; the same command goes on from the last state" if goes_on else ""
+        then = ("; the same command goes on from the last state, of an evaluation or a minute"
+                if goes_on else "")
         print(f"\n{program}: stopped{by}{then}", file=sys.stderr)
         sys.exit(128 + number)
 

@@ -159,7 +159,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         if path.exists() and not path.is_dir():
             raise ValueError(f"--{flag} {path} is a file, wanted a folder")
     if args.split == "pairs" and not args.resume:
-        raise ValueError("--split pairs reads what the others have trained: not with --no-resume")
+        raise ValueError("--split pairs reads what others have trained: not with --no-resume")
     args.approach = names(args.approach or "prompt,pot,panda,controls")
     for name in args.approach:
         check("approach", name, choices=approaches)
@@ -168,11 +168,11 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
     args.model = args.model or str(toy_model)
-    # A model that is none is told before anything else is missed.
     if not Path(args.model).is_dir():
-        published(args.model)
+        published(args.model)  # told before anything else is missed
     elif not (Path(args.model) / "config.json").exists():
         raise ValueError(f"--model {args.model}: this folder holds no config.json, so no T5")
+    on_hub = f" ({args.model} is no folder here, so a name on the hub)"
     of_model = read_recipe(args.model, recipe)
     args.recipe, args.said = chosen(recipe, args, args.model)
     if (args.evals or 0) > (steps := min(args.recipe.steps, args.recipe.source_steps)):
@@ -187,8 +187,8 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         found = names(getattr(args, flag) or (of_model.get(flag, "") if wanted else ""))
         setattr(args, flag, found)
         if wanted and not found:
-            more = ", the tasks to transfer from, or --approach prompt"
-            raise ValueError(f"give --{flag}{more if flag == 'source' else ''}")
+            more = ", the tasks to transfer from, or --approach prompt" * (flag == "source")
+            raise ValueError(f"give --{flag}{more}{'' if Path(args.model).is_dir() else on_hub}")
         if len({*found}) < len(found):
             raise ValueError(f"--{flag} {','.join(found)} names a task twice")
     if args.source == args.target and len(args.target) == 1:

@@ -10,7 +10,6 @@ results.json of a pair is the part of it that has to do with one source.
 
 import dataclasses
 import itertools
-import json
 import math
 import shlex
 import statistics
@@ -23,6 +22,7 @@ import torch
 from plumbing import command, flags, pages
 from plumbing.files import write_json, write_text
 from plumbing.grid import head, row
+from plumbing.intact import read_json
 from plumbing.states import key_of, norm_of
 from plumbing.stats import beyond_chance, gain, plus_minus
 
@@ -276,8 +276,9 @@ def write(shop, target, seeds, found, similar, promptless):
 
     folders = write_pages(home.out, whole)
     print("", *(aligned if sys.stdout.isatty() else list)(table(whole)), "", sep="\n")
-    print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}",
-          flush=True)
+    page = home.out / target.name / "report.html"
+    print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}; "
+          f"with pictures: {page}", flush=True)
     return whole
 
 
@@ -287,7 +288,7 @@ def write(shop, target, seeds, found, similar, promptless):
 def read(folder, needs=lambda whole: True):
     """target -> results.json, of the targets of a run that have what a table needs."""
     files = sorted(Path(folder).glob("*/results.json"))
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = [read_json(file) for file in files]
     if not found:
         raise ValueError(f"{folder} holds no */results.json: wanted the --out of a run")
     found = {each["target"]: each for each in sorted(found, key=lambda each: "source" not in each)

@@ -69,6 +69,7 @@ def test_a_mistyped_flag_is_told_in_one_line_with_the_one_that_may_be_meant():
     parser = command.Parser()
     parser.add_argument("--target", type=int)
     for words, said in (("--targte 3", "unrecognized arguments: --targte 3; did you mean --target"),
+                        ("--targ 3", "unrecognized arguments: --targ 3; did you mean --target"),
                         ("--target x", "argument --target: invalid int value: 'x'; --help tells"),
                         ("more", "unrecognized arguments: more; --help tells what there is")):
         with pytest.raises(ValueError, match=said):
@@ -94,7 +95,8 @@ def test_ctrl_c_is_no_error(raised, monkeypatch):
     assert raised(KeyboardInterrupt()) == (130, "\nit.py: stopped\n")
     monkeypatch.setattr(sys, "stdout", sys.stdout)  # which goes_on replaces
     assert raised(KeyboardInterrupt(), goes_on=True) == (
-        130, "\nit.py: stopped; the same command goes on from the last state\n")
+        130, "\nit.py: stopped; the same command goes on from the last state, of an evaluation or "
+        "a minute\n")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
