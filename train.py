@@ -320,7 +320,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
             results[n] = states.Result(**said["result"], folder=folder, best=prompt.load(folder)[0])
     if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
         results = [None] * len(runs)
-    todo = home.todo(decided, results)
+    todo, results = home.todo(decided, results)
     home.read_instead(title, [r for n, r in enumerate(runs) if n not in todo], recipe.batch)
     if todo:
         mine = [runs[n] for n in todo]
@@ -341,18 +341,18 @@ def train_prompts(shop, task, runs, title, form="kl"):
 def tune_model(shop, task, seed):
     """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
 
-    The loop, the steps, the examples and the choice of the best are those of the prompts. Lester et
-    al. 2021, section 3: Adafactor, constant learning rate 0.001 (torch's is never above
-    1 / sqrt(step), which 0.001 does not meet in a million steps).
+    Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
+    section 3: Adafactor at 0.001 (torch's is at most 1 / sqrt(step), which is more for a million).
     """
     home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
     run = Run("finetune", seed, recipe.steps)
     [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
     home.alone(title, [by])
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
-    if not home.todo([by], [folder]):
+    todo, [result] = home.todo([by], [folder and states.Result(**said["result"], folder=folder)])
+    if not todo:
         home.read_instead(title, [run], recipe.batch)
-        return states.Result(**said["result"], folder=folder)
+        return result
     # Not the frozen weights, which may be rounded to a short type; a copy, as `load` maps its file.
     t5 = copy.deepcopy(model.load(shop.folder, torch.float32, shop.t5.device)).requires_grad_(True)
     t5.amp = shop.t5.amp

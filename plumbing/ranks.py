@@ -68,10 +68,10 @@ def wait(split):
         dist.barrier()
 
 
-def agreed(value):
-    """The first process's value, whatever the others have found."""
+def agreed(value, split=None):
+    """The first process's value, whatever the others have found; or of one way of sharing alone."""
     values = [value]
-    if size() > 1:
+    if size() > 1 and split in (None, _split):
         dist.broadcast_object_list(values)
     return values[0]
 

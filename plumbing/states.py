@@ -96,11 +96,14 @@ class Home:
         return self.out / "passes" / f"{key_of(decided_by)}{places}.pt"
 
     def todo(self, decided_by, results):
-        """The places of the runs to train: those without a result, or all of a state with these.
+        """(The places of the runs to train, the results); of the first process, if several train.
 
-        So a pass that was killed while it wrote its results goes on from its state. One that can
-        serve nobody any more is taken away.
+        The runs without a result, or all of a state with these: so a pass that was killed while it
+        wrote its results goes on. A state that can serve nobody any more is taken away.
         """
+        return ranks.agreed((self.left(decided_by, results), results), "rows")
+
+    def left(self, decided_by, results):
         left = {n for n, result in enumerate(results) if result is None}
         passes = (self.out / "passes").glob(f"{key_of(decided_by)}*.pt")
         for path in passes if self.resume else ():

@@ -9,27 +9,43 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import prompt
-from plumbing import ranks
+from plumbing import ranks, states
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 "
          "--source toy-nli --target toy-cb --source-steps 2").split()
 
 
-def start(out, *flags):
-    """The two processes of a run, each as torchrun would start it."""
+DIES = """
+import os, signal, sys
+import train
+from plumbing import command
+whole = train.gradients
+
+def gradients(shop, work, step, *rest):
+    if (work.title, step) == ("toy-cb prompts", 3):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(shop, work, step, *rest)
+
+train.gradients = gradients
+command.run(train.main, "train.py", goes_on=True)
+"""
+
+
+def start(out, *flags, second=("train.py",)):
+    """The two processes of a run, each as torchrun would start it; second: what the other runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return [subprocess.Popen(
-        [sys.executable, "train.py", *SMALL, "--out", str(out), *flags], cwd=ROOT, text=True,
+        [sys.executable, *(second if rank else ["train.py"]), *SMALL, "--out", str(out), *flags],
+        cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for rank in range(2)]
@@ -79,20 +95,14 @@ def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
 
 
 def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(tmp_path):
-    flags = "--steps", "16", "--evals", "16", "--approach", "prompt,pot"
-    processes = start(tmp_path, *flags)
-    # In the target's pass, of 16 steps, as the source's two may end before the signal comes.
-    while not (tmp_path / "sources").exists() or not list((tmp_path / "passes").glob("*.pt")):
-        assert processes[0].poll() is None
-        time.sleep(0.005)
-    processes[1].send_signal(signal.SIGKILL)
-    (status, _, wrong), _ = ended(processes)
-    assert status == 1
+    flags = "--steps", "6", "--evals", "6", "--approach", "prompt,pot"
+    (status, _, wrong), (killed, *_) = ended(start(tmp_path, *flags, second=["-c", DIES]))
+    assert (status, killed) == (1, -signal.SIGKILL)
     [line] = [line for line in wrong.splitlines() if line.startswith("train.py: ")]
     assert "process 0 of 2 stopped, as another of them ended" in line
     assert "the same command goes on" in line and "Traceback" not in wrong
     (status, said, wrong), _ = ended(start(tmp_path, *flags))
-    assert status == 0 and "going on from step" in said, wrong
+    assert status == 0 and "toy-cb prompts: going on from step 3 of 6" in said, wrong
 
 
 def test_an_error_is_said_once(tmp_path):
@@ -135,6 +145,16 @@ def test_gradients_are_summed_and_a_process_without_rows_adds_nothing(monkeypatc
     some.grad, loss = torch.tensor([2.0]), torch.tensor(4.0)
     ranks.add([some, idle], loss)
     assert (some.grad.item(), idle.grad.item(), loss.item()) == (5.0, 3.0, 5.0)
+
+
+@pytest.mark.parametrize("split, told", [("rows", ["theirs"]), ("pairs", ["ours"])])
+def test_by_rows_all_train_what_the_first_process_finds(split, told, tmp_path, monkeypatch):
+    """A run that a third has written since the first one looked would part them for ever."""
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(ranks, "_split", split)
+    monkeypatch.setattr(ranks.dist, "broadcast_object_list", lambda values: values.__setitem__(
+        0, ([1], ["theirs"])))
+    assert states.Home(tmp_path, resume=False).todo([{}], ["ours"])[1] == told
 
 
 @pytest.mark.parametrize("split, raised", [("rows", 3 << 32), ("pairs", 0)])
