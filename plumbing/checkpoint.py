@@ -196,7 +196,7 @@ def fingerprint(config, tensors, folder=None):
     if name is None:
         name = digest_of(config, tensors, folder)
         if kept:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(ValueError):  # it cannot be written to
                 write_whole(kept, lambda path: path.write_text(json.dumps(
                     {"files": files, "fingerprint": name})))
     tuned = Path(folder or "") / "tuned.json"

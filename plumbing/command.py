@@ -75,7 +75,9 @@ def run(main, program, goes_on=False):
         getattr(sys, name).reconfigure(errors="replace")
     if goes_on:
         sys.stdout = Unbroken(sys.stdout)
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    # Not of several processes, which wait for each other where Python hears no signal.
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    for number in (signal.SIGTERM, signal.SIGHUP) if alone else ():
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup's choice stays
             signal.signal(number, stop)
     try:
@@ -84,7 +86,7 @@ def run(main, program, goes_on=False):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
         status, said = explained(error)
         print(f"{program}: {said}", file=sys.stderr)
         try:
@@ -109,8 +111,8 @@ def explained(error):
         return 2, who + said
     if isinstance(error, OSError):
         return 2, f"{error.filename or 'a file or the output'}: {error.strerror or said}"
-    if "out of memory" in said:
-        return 1, f"{said}; give fewer --tokens, or --recompute"
+    if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", said):
+        return 1, f"{said or 'out of memory'}; give fewer --tokens, or --recompute"
     if ranks.size() > 1 and re.search("connection|peer|gloo|nccl|socket", said, re.I):
         return 1, (f"process {ranks.rank()} of {ranks.size()} stopped, as another of them ended "
                    f"({str(error).splitlines()[0]}); the same command goes on")

@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -47,16 +48,22 @@ def unlock(file, at):
 def tidy(folder, locks):
     """Take away what processes that are gone have not finished, up to two folders down.
 
-    locks: the open file of their locks; from now on this process has one as well.
+    locks: the open file of their locks; from now on this process has one as well. A folder inside
+    with a .lock of its own is another command's.
     """
     if not lock(locks, PROCESS):
         return
-    for path in (found for depth in ("", "*/", "*/*/")
-                 for found in folder.glob(f"{depth}{UNFINISHED}*-*")):
-        process = path.name.removeprefix(UNFINISHED).split("-")[0]
-        if process.isdecimal() and int(process) != PROCESS and lock(locks, int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-            unlock(locks, int(process))
+    with contextlib.suppress(FileNotFoundError):  # of another that is tidying, or done
+        for path in (found for depth in ("", "*/", "*/*/")
+                     for found in folder.glob(f"{depth}{UNFINISHED}*-*")):
+            process = path.name.removeprefix(UNFINISHED).split("-")[0]
+            others = any((parent / ".lock").exists() for parent in path.parents
+                         if folder in parent.parents)
+            if others or not re.fullmatch(r"\d{1,19}", process) or int(process) == PROCESS:
+                continue
+            if lock(locks, int(process)):
+                shutil.rmtree(path, ignore_errors=True)
+                unlock(locks, int(process))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
     checkpoint("t5-small")    the folder of a published T5
 
 As the hub's own library does, this heeds HF_ENDPOINT, HF_TOKEN (or the file of a login,
-HF_TOKEN_PATH) and HF_HOME and HF_HUB_CACHE, its folders, which are read and not written.
+HF_TOKEN_PATH) and HF_HOME and HF_HUB_CACHE, its folders, which are read and not written (but for a
+fingerprint.json beside large weights, see checkpoint.py).
 """
 
 import difflib

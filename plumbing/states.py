@@ -54,8 +54,7 @@ class Home:
         self.out, self.resume, self.quiet = Path(out), resume, quiet
         self.out.mkdir(parents=True, exist_ok=True)
         self.locks, self.mine = open(self.out / ".lock", "a"), None
-        if ranks.writes():
-            files.tidy(self.out, self.locks)
+        files.tidy(self.out, self.locks)
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
 
     def alone(self, title, decided_by):
@@ -101,7 +100,10 @@ class Home:
         The runs without a result, or all of a state with these: so a pass that was killed while it
         wrote its results goes on. A state that can serve nobody any more is taken away.
         """
-        return ranks.agreed((self.left(decided_by, results), results), "rows")
+        todo, results = ranks.agreed((self.left(decided_by, results), results), "rows")
+        if not todo:  # who has nothing to train holds up nobody
+            self.release()
+        return todo, results
 
     def left(self, decided_by, results):
         left = {n for n, result in enumerate(results) if result is None}

@@ -56,6 +56,10 @@ def test_what_a_user_can_do_something_about_is_one_line(raised):
         2, "it.py: /no/such/file: No such file or directory\n")
     assert raised(RuntimeError("CUDA out of memory")) == (
         1, "it.py: CUDA out of memory; give fewer --tokens, or --recompute\n")
+    assert raised(RuntimeError("DefaultCPUAllocator: can't allocate memory")) == (
+        1, "it.py: DefaultCPUAllocator: can't allocate memory; give fewer --tokens, or "
+        "--recompute\n")
+    assert raised(MemoryError())[0] == 1
     command.run(lambda: None, "it.py")  # and nothing at all where nothing is wrong
 
 

@@ -93,6 +93,35 @@ def test_what_a_killed_process_has_not_finished_is_taken_away_by_the_next(tmp_pa
     assert not list((tmp_path / "trained").iterdir())
 
 
+def test_nothing_is_taken_away_where_nobody_can_tell_whose_it_is(tmp_path, monkeypatch):
+    inner = tmp_path / "all" / f"{files.UNFINISHED}{1 << 60 | 1}-x"  # of a command with --out all
+    strange = tmp_path / f"{files.UNFINISHED}{10 ** 25}-x"
+    for folder in (inner, strange):
+        folder.mkdir(parents=True)
+    (tmp_path / "all" / ".lock").write_text("")
+    states.Home(tmp_path)
+    assert inner.exists() and strange.exists()
+    (tmp_path / "all" / ".lock").unlink()
+    with monkeypatch.context() as patch:  # a file system without locks
+        patch.setattr(files, "lock", lambda *_: None)
+        states.Home(tmp_path)
+        assert inner.exists()
+    states.Home(tmp_path)
+    assert not inner.exists()
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace", "rename"):
+        whole = getattr(files.os, name)
+        monkeypatch.setattr(files.os, name, lambda *args, name=name, whole=whole: (
+            done.append(name), whole(*args)))
+    files.write_json(tmp_path / "a.json", 1)
+    assert done == ["fsync", "replace"]
+    prompt.save(tmp_path / "p", torch.zeros(2, 3), {"task": "cb"})
+    assert done[2:] == ["fsync"] * 3 + ["rename"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: folders exchange names")
 def test_a_folder_that_is_replaced_is_always_there_for_readers(tmp_path):
     def write():

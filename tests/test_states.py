@@ -43,6 +43,8 @@ def test_who_trains_the_same_waits_until_it_is_done(tmp_path, capsys):
     with in_another_process(f"[h := states.Home({path!r}), h.alone('theirs', {decided})]") as other:
         home.alone("another pass", [{"seed": 1}])
         home.alone("nothing to train", [])
+        home.alone("all of it read", [{"seed": 2}])
+        assert home.todo([{"seed": 2}], ["a result"]) == ([], ["a result"]) and home.mine is None
         assert capsys.readouterr().out == ""
         threading.Timer(0.3, other.stdin.close).start()
         began = time.time()
