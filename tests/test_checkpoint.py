@@ -243,11 +243,19 @@ def test_fingerprint_sees_the_settings(tmp_path):
     assert model.load(tmp_path / "t5").fingerprint != before
 
 
+def read_only(**_):
+    raise PermissionError(30, "Read-only file system")
+
+
 def test_the_fingerprint_of_large_files_is_kept_beside_them(tmp_path, monkeypatch):
     shutil.copytree(FIXTURES / "v1_0", tmp_path / "t5")
     first = model.load(tmp_path / "t5").fingerprint
     assert not (tmp_path / "t5" / "fingerprint.json").exists()  # a small one is not
     monkeypatch.setattr(checkpoint, "LARGE", 0)
+    with monkeypatch.context() as patch:  # a folder that cannot be written to
+        patch.setattr("plumbing.files.tempfile.TemporaryDirectory", read_only)
+        assert model.load(tmp_path / "t5").fingerprint == first
+    assert not (tmp_path / "t5" / "fingerprint.json").exists()
     assert model.load(tmp_path / "t5").fingerprint == first
     kept = json.loads((tmp_path / "t5" / "fingerprint.json").read_text())
     assert kept["fingerprint"] == first
