@@ -114,6 +114,15 @@ def test_other_signals_end_it_with_a_word_after_tidying_up(name):
         128 + getattr(signal, name), "tidy\n", f"\nit.py: stopped by {name}\n")
 
 
+def test_several_processes_end_at_once_as_they_may_wait_where_python_hears_nothing():
+    process = started("print('here', flush=True); time.sleep(60)", stdout=subprocess.PIPE,
+                      env=os.environ | {"WORLD_SIZE": "2"})
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_a_hangup_that_is_ignored_stays_so():
     """As `nohup` has it."""
     process = started("print('here', flush=True); time.sleep(0.5); print('done')",
