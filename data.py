@@ -16,8 +16,7 @@ So turned, a row is an Example, of which these two strings are the most (plumbin
     python data.py cb        examples of one as the model sees them
 
 The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are read from a folder of
-yours, or fetched once. Tasks named toy-* are generated (toy/world.py). A task of your own is one
-more entry.
+yours, or fetched once. Tasks named toy-* are generated (toy/world.py). Your own is one more entry.
 
 Not here, because no paper mentions it, but in plumbing/: the formats of the files (readers.py),
 what becomes of their rows, odd ones too (examples.py), the metrics' formulas (metrics.py),

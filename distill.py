@@ -42,6 +42,7 @@ R rows that have a teacher, U units of a row: its target tokens or its positions
 """
 
 import dataclasses
+import threading
 from operator import mul
 
 import torch
@@ -307,7 +308,7 @@ class Teachers:
         self.weights = [weight for _, _, weight in taught]
         prompts = [prompt for _, prompt, _ in taught]
         self.bank = prompts and PromptBank(prompts).requires_grad_(False).to(t5.device)
-        self.kept, self.bytes = {}, 0
+        self.kept, self.bytes, self.lock = {}, 0, threading.Lock()
         self.told, self.right = {}, [None] * len(runs)
 
     def listen(self, task, runs, batch, tokens):
@@ -359,13 +360,14 @@ class Teachers:
         lengths = valid.sum(1).tolist() if fresh else ()  # which waits for a GPU
         made = self.compute(ids[fresh], targets[fresh], index[fresh]) if fresh else ()
         computed = {r: one[:lengths[r]] for r, one in zip(fresh, made)}
-        for r, states in computed.items():
-            if self.bytes < self.limit and keys[r] not in self.kept:
-                self.kept[keys[r]] = states.cpu().clone()  # not a view of the batch
-                self.bytes += states.numel() * states.element_size()
-                if self.bytes >= self.limit:
-                    print(f"the teachers' memory is full ({self.limit / 2**30:.1f} GiB, "
-                          f"{len(self.kept)} answers); the rest is computed again", flush=True)
+        with self.lock:  # several students may learn at once
+            for r, states in computed.items():
+                if self.bytes < self.limit and keys[r] not in self.kept:
+                    self.kept[keys[r]] = states.cpu().clone()  # not a view of the batch
+                    self.bytes += states.numel() * states.element_size()
+                    if self.bytes >= self.limit:
+                        print(f"the teachers' memory is full ({self.limit / 2**30:.1f} GiB, "
+                              f"{len(self.kept)} answers); the rest is computed again", flush=True)
         rows = (computed[r] if r in computed else self.kept[key].to(ids.device)
                 for r, key in enumerate(keys))
         return torch.stack([F.pad(states, (0, 0, 0, width - len(states))) for states in rows])

@@ -39,6 +39,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
 from plumbing import checkpoint, command, show
+from plumbing.product import Linear, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
@@ -150,9 +151,8 @@ class RelativeBias(nn.Module):
 class Attention(nn.Module):
     """softmax(q k^T + bias) v over H heads of size K, from x to memory.
 
-    Where other transformers divide q k^T by sqrt(K), T5 does not: it drew the weights of q
-    smaller by as much. With x of unit variance (the norm sees to it), q's weights of variance
-    1/(DK) and k's of 1/D,
+    Where other transformers divide q k^T by sqrt(K), T5 does not: it drew the weights of q smaller
+    by as much. With x of unit variance (by its norm), q's weights of variance 1/(DK), k's of 1/D,
 
         var(q_i) = D * 1/(DK) = 1/K     var(k_i) = D * 1/D = 1     var(q . k) = K * 1/K * 1 = 1
 
@@ -164,8 +164,8 @@ class Attention(nn.Module):
         super().__init__()
         D, inner = config.d_model, config.num_heads * config.d_kv
         self.heads = config.num_heads
-        self.q, self.k, self.v = (nn.Linear(D, inner, bias=False) for _ in range(3))
-        self.o = nn.Linear(inner, D, bias=False)
+        self.q, self.k, self.v = (Linear(D, inner) for _ in range(3))
+        self.o = Linear(inner, D)
 
     def to_heads(self, x):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, S, H*K) -> (B, H, S, K)
@@ -203,8 +203,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.gated = config.feed_forward_proj == "gated-gelu"
         for name in ("wi_0", "wi_1") if self.gated else ("wi",):
-            setattr(self, name, nn.Linear(config.d_model, config.d_ff, bias=False))
-        self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
+            setattr(self, name, Linear(config.d_model, config.d_ff))
+        self.wo = Linear(config.d_ff, config.d_model)
 
     def forward(self, x, dropout=0.0):
         if self.gated:
@@ -267,7 +267,7 @@ class T5(nn.Module):
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+            self.lm_head = Linear(config.d_model, config.vocab_size)
 
     @property
     def device(self):
@@ -337,7 +337,7 @@ class T5(nn.Module):
         """
         with self.autocast():
             if self.config.tie_word_embeddings:
-                return F.linear(states * self.config.d_model ** -0.5, self.shared.weight)
+                return product(states * self.config.d_model ** -0.5, self.shared.weight)
             return self.lm_head(states)
 
     def decoder_states(self, decoder_ids, memory, mask, cache=None):
@@ -442,11 +442,10 @@ def load(folder, dtype=torch.float32, device="cpu"):
     shapes = {name: tuple(weight.shape) for name, weight in checkpoint.published(t5).items()}
     tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
                                  config.tie_word_embeddings)
-    state = {}
-    for name, ours in wanted.items():
-        keep = dtype == torch.float16 and name.endswith("wo.weight")
-        state[ours] = tensors[name].to(device, torch.float32 if keep else dtype)
-    t5.load_state_dict(state, assign=True)
+    fp32 = "wo.weight" if dtype == torch.float16 else ()  # what a name that stays ends in
+    weights = checkpoint.placed(folder, tensors, {
+        name: torch.float32 if name.endswith(fp32) else dtype for name in wanted}, device)
+    t5.load_state_dict({wanted[name]: one for name, one in weights.items()}, assign=True)
     t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), tensors, folder)
     t5.amp = None if dtype == torch.float32 else dtype
     return t5.requires_grad_(False)

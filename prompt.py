@@ -9,9 +9,8 @@ it is frozen. This file holds N of them at once, and each row of a batch names t
 
 That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble, and a batch of
 several tasks. As each prompt meets only its own rows, and a loss that is averaged over its own
-rows, N prompts trained together get the gradients of N trained alone (tests/test_prompt.py proves
-it; not with dropout, which falls on a whole batch, nor in fp16, where one GradScaler may skip a
-step for all of them: train.py).
+rows, N prompts trained together get the gradients of N trained alone (tests/test_prompt.py; not
+with dropout, which falls on a whole batch, nor in fp16, with its one GradScaler: train.py).
 
 Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), and what
 several prompts of one task answer together (section 6). The words that a prompt lies near
@@ -38,8 +37,7 @@ SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
 class PromptBank(nn.Module):
     """N prompts of one length, each a parameter of its own.
 
-    prompts: (N, P, D), or a list of N tensors (P, D). They are copied and kept in
-    fp32, whatever T5 runs in.
+    prompts: (N, P, D), or N tensors (P, D). Copied, and kept in fp32, whatever T5 runs in.
     """
 
     def __init__(self, prompts):
@@ -224,9 +222,7 @@ class Adafactor(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            for p in (p for p in group["params"] if p.grad is not None):
                 state = self.state[p]
                 state.setdefault("step", torch.tensor(0.0))
                 state.setdefault("v", torch.zeros_like(p))
@@ -243,11 +239,9 @@ def learning_rate(recipe, step, steps):
 
     0 after a run's last step: it has no rows any more, but Adam's momentum would go on.
     """
-    if step >= steps:
-        return 0.0
-    if recipe.schedule == "constant":
-        return recipe.lr
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+    constant = recipe.schedule == "constant"
+    share = 1.0 if constant else 0.5 * (1 + math.cos(math.pi * step / steps))
+    return recipe.lr * share if step < steps else 0.0
 
 
 # ------------------------------------------------------------ initialisation
@@ -261,8 +255,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
                5,000 commonest (the vocabulary lists them by falling frequency)
                "labels": the embedding of each label, several pieces averaged; the
                rest as in "vocabulary"
-               "text": the embeddings of a text's pieces, again from the first when they
-               are used up
+               "text": the embeddings of a text's pieces, over and over
     embedding  (V, D), the model's
     pieces     size of the vocabulary without sentinels and padding rows; V if None
     labels     for "labels": the token ids of each label, without eos

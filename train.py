@@ -42,9 +42,8 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import command, device, files, flags, grid, ranks, report, states
+from plumbing import command, cores, device, files, flags, grid, hub, ranks, report, states
 from plumbing.flags import option
-from plumbing.hub import checkpoint
 from toy import world
 
 # -------------------------------------------------------------------- the recipe
@@ -96,8 +95,7 @@ class Recipe:
                             "in PANDA's)", at_least=0, at_most=0.9, decides=("prompt",))
     evals: int = option(20, "how often a run is scored on dev; the best of these is kept",
                         at_least=1, at_most=1e5, decides=("prompt", "finetune"))
-    held_out: float = option(0.0, "share of dev kept from that choice and used for the report; 0: "
-                             "choose and report on the same examples, as the papers do",
+    held_out: float = option(0.0, "share of dev kept for the report; 0: all, as in the papers",
                              at_least=0, below=1, decides=("prompt", "finetune"))
     max_input: int = option(512, "tokens of an input; its long part (a premise) is cut", at_least=2)
     max_dev: int = option(0, "dev examples used, evenly spaced over the file; 0: all", at_least=0)
@@ -135,7 +133,7 @@ def fresh_prompt(shop, task, seed):
 
 
 def parts(shop, work, step):
-    """A step's rows as distill.Rows, cut into parts.
+    """A step's rows as distill.Rows, cut into parts: a list for each list of `together`.
 
     A student reads as many inputs without a label as with one, if the task has any. For a form
     that compares answers their target is the teacher's own.
@@ -148,46 +146,54 @@ def parts(shop, work, step):
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    for cut in prompt.in_parts(rows, shop.tokens, work.bank.length, work.t5.overhead):
-        yield distill.Rows.of(cut, *shares, work.t5.device)
+    return [[distill.Rows.of(cut, *shares, work.t5.device) for cut in prompt.in_parts(
+        some, shop.tokens, work.bank.length, work.t5.overhead)]
+        for some in cores.together(rows, work.t5, lambda row: row[0][0])]
 
 
 def gradients(shop, work, step, scaler, explain=False):
     """One step's forward and backward: CE (N,), KD (N,), cosine of each run, input positions.
 
     A run's loss is the mean over the target tokens of its own rows, whatever part of the pass
-    they fall into, and the losses of the runs are added: each prompt gets its own gradient. What
-    is drawn and in which order, the seed and the step decide, not the cut into parts.
-
+    they fall into, and the losses of the runs are added: each prompt gets its own gradient.
     explain: whether to say the cosine of the two terms' gradients (else None).
     """
-    t5, bank, runs, positions = work.t5, work.bank, work.runs, torch.zeros(1)
-    told = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # CE and KD, to report
-    apart = [[torch.zeros_like(p) for p in bank.parameters()] for _ in range(2 * explain)]
-    for part in parts(shop, work, step):
-        embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
-        memory = t5.encode(embedded, seen)  # (B, P+S, D)
-        logits = t5.decode(model.shift_right(part.targets), memory, seen)  # (B, T, V)
-        terms = distill.loss(distill.Made(memory, bank.length, logits), part,
-                             work.teachers.teach(part), work.teachers.form,
-                             shop.recipe.temperature)
-        for total, term in zip(apart, (terms.ce, terms.total - terms.ce)):  # CE's, KD's gradient
-            grads = torch.autograd.grad(term.sum(), list(bank.parameters()), retain_graph=True)
-            total[:] = [one + grad for one, grad in zip(total, grads)]
-        scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
-        told.index_add_(1, part.index, torch.stack([terms.ce, terms.kd]).detach())
-        positions += part.ids.numel()
-    ranks.add(list(bank.parameters()), told, positions, *sum(apart, []))  # of all
-    alike = [transferability.cosine(*pair) for pair in zip(*apart)]
-    return *told, [alike[n] if explain and run.teachers else None
-                   for n, run in enumerate(runs)], positions
+    t5, bank, runs, prompts = work.t5, work.bank, work.runs, list(work.bank.parameters())
+
+    def learn(some):  # of the parts
+        told = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # CE and KD, to report
+        apart = [[torch.zeros_like(p) for p in prompts] for _ in range(2 * explain)]
+        for part in some:
+            embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
+            memory = t5.encode(embedded, seen)  # (B, P+S, D)
+            logits = t5.decode(model.shift_right(part.targets), memory, seen)  # (B, T, V)
+            terms = distill.loss(distill.Made(memory, bank.length, logits), part,
+                                 work.teachers.teach(part), work.teachers.form,
+                                 shop.recipe.temperature)
+            for total, term in zip(apart, (terms.ce, terms.total - terms.ce)):  # the gradients of
+                grads = torch.autograd.grad(term.sum(), prompts, retain_graph=True)  # CE and KD
+                total[:] = [one + grad for one, grad in zip(total, grads)]
+            scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
+            told.index_add_(1, part.index, torch.stack([terms.ce, terms.kd]).detach())
+        return told, torch.tensor(float(sum(part.ids.numel() for part in some))), *sum(apart, [])
+
+    made = shop.each(learn, parts(shop, work, step)) or [learn([])]
+    told, positions, *apart = map(sum, zip(*made))
+    ranks.add(prompts, told, positions, *apart)  # of all
+    count = explain * len(runs)
+    alike = [*map(transferability.cosine, apart[:count], apart[count:])] or [None] * len(runs)
+    return *told, [one if run.teachers else None for run, one in zip(runs, alike)], positions
 
 
-def dev_scores(t5, bank, task, places, tokens):
+def dev_scores(shop, t5, bank, task, places):
     """The task's first metric of each prompt of the bank on these places of dev, in percent."""
-    rows = [(n, task.dev_ids[i], "all") for n in range(len(bank)) for i in places]
-    texts = task.texts(ranks.shared(rows, lambda mine: prompt.ask(
-        t5, bank, mine, {"all": task.kind(t5.device)}, tokens)))
+    def ask(rows):
+        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens),
+                             cores.together(rows, t5, lambda row: row[0])), [])
+
+    kinds = {"all": task.kind(t5.device)}
+    texts = task.texts(ranks.shared([(n, task.dev_ids[i], "all") for n in range(len(bank))
+                                     for i in places], ask))
     return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
             for n in range(len(bank))]
 
@@ -232,8 +238,8 @@ def train(shop, work):
         state = states.go_on(path, things, work.title, steps) or state
         home.done += sum(min(state["step"], run.steps) for run in runs) * recipe.batch
         epoch = -(-len(work.task.inputs) // recipe.batch) if work.teachers.bank else 0
-        for part in (p for s in range(min(state["step"], epoch)) for p in parts(shop, work, s)):
-            work.teachers.teach(part)  # so that they remember the same, to the last bit
+        for step in range(min(state["step"], epoch)):  # they remember the same, to the last bit
+            shop.each(lambda some: [*map(work.teachers.teach, some)], parts(shop, work, step))
     while state["step"] < steps:
         step, began = state["step"], time.time()
         for group, rate in zip(work.optimizer.param_groups, work.rates(step)):
@@ -274,7 +280,7 @@ def train(shop, work):
 def evaluate(shop, work, state, due):
     """Score the runs that are due on the examples to choose by; keep those that got better."""
     some, places = work.bank.part(due), work.task.choose
-    for n, score in zip(due, dev_scores(work.t5, some, work.task, places, shop.tokens)):
+    for n, score in zip(due, dev_scores(shop, work.t5, some, work.task, places)):
         if score > max([earlier for _, earlier in state["curves"][n]], default=-math.inf):
             state["best"][n] = work.bank.trained(n)
         state["curves"][n].append([state["step"], score])
@@ -285,7 +291,7 @@ def finish(shop, work, state):
     results, bank = [], work.bank.holding(state["best"])
     memory = states.memory_of(work.bank, work.optimizer) // len(bank)
     trained = sum(p.numel() for p in bank.parameters()) // len(bank)
-    scores = dev_scores(work.t5, bank, work.task, work.task.report, shop.tokens)
+    scores = dev_scores(shop, work.t5, bank, work.task, work.task.report)
     for n, (run, decided) in enumerate(zip(work.runs, work.decided)):
         found = {"score": scores[n], "curve": state["curves"][n], "terms": state["terms"][n],
                  "right": work.teachers.right[n], "seconds": state["seconds"][n],
@@ -433,15 +439,15 @@ def parse_arguments(argv=None):
 def open_workshop(args):
     """The Workshop of a command. Says what runs where, and with which recipe."""
     where, dtype, why = device.choose(args.device, args.dtype, "finetune" in args.approach)
-    folder, home = checkpoint(args.model, cache=args.cache), states.Home(
+    folder, home = hub.checkpoint(args.model, cache=args.cache), states.Home(
         args.out, args.resume, args.quiet)
     if not args.dtype and where == "cpu":
         dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
-    shop = states.Workshop(model.load(folder, device.DTYPES[dtype], ranks.device(where)),
-                           data.Tokenizer(folder / "spiece.model"), folder,
+    t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
+    shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
                            "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
-                           args.tokens, home)
-    shop.t5.recompute = args.recompute
+                           args.tokens, home, cores.sharing(t5))
+    t5.recompute = args.recompute
     report.device(shop, f"{where} ({why})", args.said)
     return shop
 
@@ -462,7 +468,7 @@ def main(argv=None):
         wholes = []
         for name in targets:
             target, alone = encoded[name, shop.recipe], prompt.Promptless(shop.t5)
-            [promptless] = dev_scores(shop.t5, alone, target, target.report, args.tokens)
+            [promptless] = dev_scores(shop, shop.t5, alone, target, target.report)
             report.opening(target, promptless)
             others = {source: vectors for source, vectors in prompts.items() if source != name}
             found, similar = transfer(shop, target, others, args.approach, seeds)

@@ -18,9 +18,8 @@ PANDA's measure leaves open whose inputs are read, what is pooled, and whether w
 of them without a prompt is taken away first: `panda` has a switch for each. By default it reads 100
 training inputs of the target, the decoder's last state at its first position (from which the answer
 is read), less that of the promptless model: what every prompt shares with no prompt at all is no
-likeness of tasks, and would give unrelated pairs a weight. The unrelated prompts of toy-nli and
-toy-sst2 have 0.28 on toy-cb's inputs as they are, centred -0.15 (tests/test_transferability.py);
-the closest pairs 0.7 to 0.9.
+likeness of tasks, and would give unrelated pairs a weight. The unrelated toy-nli and toy-sst2 have
+0.28 on toy-cb's inputs as they are, centred -0.15 (tests/test_transferability.py).
 
 zero_shot, ours, is no likeness: it asks what transfer starts from, the loss of its first step,
 and reads no target prompt. Whatever knows neither the task nor its answers lies a little below 0

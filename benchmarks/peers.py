@@ -43,7 +43,7 @@ import distill
 import model
 import prompt
 import train
-from plumbing import checkpoint, command, device, flags
+from plumbing import checkpoint, command, cores, device, flags, product
 from plumbing.order import walk
 
 SHAPES = {  # D, K, F, layers, heads
@@ -202,11 +202,13 @@ def agree(ours, peft):
 def ceiling(args, ours):
     """A line: what a step of several prompts multiplies a second, beside large square matrices."""
     work, n = ours.work(prompts=args.prompts), 4096
+    fast, product.ONEDNN = product.ONEDNN, None  # the counter knows torch's own products alone
     with flop_counter.FlopCounterMode(display=False) as counter:
         ours.step(0, work)
+    product.ONEDNN = fast
     square = torch.ones(n, n, dtype=device.DTYPES[ours.shop.dtype], device=ours.t5.device)
-    seconds = in_turn({"step": lambda k: ours.step(0, work), "square": lambda k: square @ square},
-                      args.rounds)
+    seconds = in_turn({"step": lambda k: ours.step(0, work),
+                       "square": lambda k: product.product(square, square)}, args.rounds)
     step, most = (flops / statistics.median(seconds[name]) / 1e12 for name, flops in (
         ("step", counter.get_total_flops()), ("square", 2 * n ** 3)))
     print(f"| a step of {args.prompts} prompts | {step:.3f} TFLOP/s | ({n}, {n}) by itself "
@@ -283,6 +285,7 @@ def parse_arguments(argv=None):
 
 def main():
     args = parse_arguments()
+    cores.CORES = args.threads  # of the large T5s here, whose products all threads share
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as scratch:
         if args.side:

@@ -345,7 +345,7 @@ def forgotten(studies):
         task = data.Encoded(source, shop.tokenizer, shop.recipe)
 
         def on_source(bank, task=task, shop=shop):
-            return train.dev_scores(shop.t5, bank, task, task.report, shop.tokens)
+            return train.dev_scores(shop, shop.t5, bank, task, task.report)
 
         alone = on_source(prompt.Promptless(shop.t5)), on_source(
             prompt.PromptBank([study.sources[source]]))

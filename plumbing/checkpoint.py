@@ -16,11 +16,12 @@ import re
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from plumbing.files import write_whole
 from plumbing.intact import (OBJECT, check, fault, finite, one_of, read_json, read_made_by,
-                             read_numbers, whole)
+                             read_numbers, reading, whole)
 from plumbing.tokenizer import EOS, PAD
 
 # Our names to those of the published files, in order, each on the result of the
@@ -149,6 +150,33 @@ def read_tensors(folder):
     return tensors
 
 
+def reader(folder, tensors):
+    """name -> that tensor, mapped by itself: what is read of it leaves memory when it is let go.
+
+    tensors: as by `read_tensors`, for those that are not in a safetensors file.
+    """
+    where = {}
+    for file in weight_files(Path(folder)) if folder else ():
+        if file.suffix == ".safetensors":
+            with reading(file), safe_open(file, framework="pt") as opened:
+                where |= dict.fromkeys(opened.keys(), file)
+
+    def read(name):
+        if name not in where:
+            return tensors[name]
+        with reading(where[name]), safe_open(where[name], framework="pt") as opened:
+            return opened.get_tensor(name)
+
+    return read
+
+
+def placed(folder, tensors, dtypes, device):
+    """The tensors in these types (name -> dtype) on a device; what is so already stays mapped."""
+    read, here = reader(folder, tensors), torch.device(device).type == "cpu"
+    return {name: tensors[name] if here and tensors[name].dtype == dtype
+            else read(name).to(device, dtype) for name, dtype in dtypes.items()}
+
+
 def fitting(folder, tensors, shapes, tied):
     """The tensors, by published name, that a model of these shapes (name -> shape) needs.
 
@@ -208,8 +236,9 @@ def fingerprint(config, tensors, folder=None):
 
 def digest_of(config, tensors, folder):
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    read = reader(folder, tensors)
     for name in sorted(set(tensors) - UNUSED):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = read(name).detach().cpu().contiguous()
         if not finite(tensor):
             raise ValueError(f"{folder}: {name} holds numbers that are not finite")
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -7,11 +7,12 @@ import time
 import torch
 
 from plumbing import ranks
+from plumbing.cores import LEAST
 from plumbing.files import write_json
 from plumbing.intact import read_json
+from plumbing.product import product
 
 GAIN = 1.3  # bf16 must be so many times as fast: it rounds to 3 digits, and that is a price
-LEAST = 256  # width of a T5 from which on products are what takes its time
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -21,13 +22,13 @@ def bf16_speed(D, ff, rounds=5):
     A tenth of a second: the fastest of some rounds of each, in turn, as a shared machine has slow
     ones. Processors differ: with instructions for bf16 it is 2 to 3, without them a third.
     """
-    x, w = torch.ones(512, D), torch.ones(D, ff)
+    x, w = torch.ones(512, D), torch.ones(ff, D)
     fastest = {}
     for _ in range(rounds):
         for dtype in (torch.float32, torch.bfloat16):
             pair = x.to(dtype), w.to(dtype)
             began = time.perf_counter()
-            torch.mm(*pair)
+            product(*pair)
             spent = time.perf_counter() - began
             fastest[dtype] = min(spent, fastest.get(dtype, spent))
     return fastest[torch.float32] / fastest[torch.bfloat16]

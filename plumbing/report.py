@@ -17,9 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from plumbing import command, flags, pages
+from plumbing.cores import CORES
 from plumbing.files import write_json, write_text
 from plumbing.grid import head, row
 from plumbing.intact import read_json
@@ -29,7 +28,7 @@ from plumbing.stats import beyond_chance, gain, plus_minus
 
 def device(shop, where, recipe):
     """What runs where, and by which recipe."""
-    print(f"device {where}, {shop.dtype}, {torch.get_num_threads()} threads; T5 {shop.name}, "
+    print(f"device {where}, {shop.dtype}, {CORES} threads; T5 {shop.name}, "
           f"{sum(p.numel() for p in shop.t5.parameters()):,} weights, {shop.fingerprint}\n{recipe}",
           flush=True)
 

@@ -183,6 +183,8 @@ class Workshop:
     recipe: object  # a train.Recipe
     tokens: int  # positions in one forward pass
     home: Home
+    # (do, groups of rows) -> [do(group), …], by whichever cores: see plumbing/cores.py
+    each: object = lambda do, groups: list(map(do, groups))
     smaller: bool = False  # whether that was more than the memory holds, and was halved
 
     @property
@@ -214,7 +216,7 @@ def decided_by(kind, shop, task, runs, dropout, form):
     else is in the pass.
     With dropout that matters after all, since what is dropped falls on a whole part of the
     pass, and in fp16, since a GradScaler skips a step for all: then the runs beside it and the
-    cut are told, too. (Rounding is not: see docs/real.md.)
+    cut are told, too. (Rounding is not: on a GPU it depends on both. See docs/real.md.)
     """
     def numbers(who):
         return {field.name: getattr(shop.recipe, field.name)

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,30 @@ def test_published_names(kind):
         published = set(file.keys())
     assert {checkpoint.published_name(name) for name in t5.state_dict()} == published
     assert len(t5.state_dict()) == len(published)  # no two of ours share a name
+
+
+MOST = "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells of memory")
+@pytest.mark.parametrize("dtype, share", [("float32", 0.45), ("bfloat16", 0.9)])
+def test_loading_takes_no_second_copy(dtype, share, tmp_path):
+    """Most memory that a process takes to load a T5, beside the size of its file.
+
+    fp32: every number is read, for the fingerprint, and none stays but of one tensor at a time, the
+    largest a twentieth of the file here. bf16: the short copy stands beside that.
+    """
+    model.save(model.initialise(Config(2500, 512, 64, 2048, 4, 2, 8)), tmp_path)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    assert size > 80e6
+    told = subprocess.run([sys.executable, "-c", f"""import torch, model
+model.load({str(FIXTURES / 'v1_0')!r}, torch.{dtype})  # what is needed once
+before = {MOST}
+t5 = model.load({str(tmp_path)!r}, torch.{dtype})
+print({MOST} - before, t5.fingerprint)"""], capture_output=True, text=True, check=True)
+    most, fingerprint = told.stdout.split()
+    assert int(most) < share * size
+    assert fingerprint == model.load(tmp_path).fingerprint
 
 
 def test_save_over_files_that_are_mapped(tmp_path):

@@ -168,7 +168,7 @@ def test_the_terms_of_the_first_step_and_of_each_evaluation_are_in_the_result(
 def read(shop, work, step):
     """[(run, example, target ids, whether CE counts it)] of a step, without padding."""
     return [(n, i, [token for token in target.tolist() if token], bool(share))
-            for part in train.parts(shop, work, step)
+            for part in sum(train.parts(shop, work, step), [])
             for (n, i), target, share in zip(part.keys, part.targets, part.share)]
 
 

@@ -244,7 +244,7 @@ def test_shipped_prompts_give_the_score_they_promise(tmp_path):
         vectors, made_by = prompt.load(folder, shop.fingerprint)
         task = data.Encoded(made_by["task"], shop.tokenizer, shop.recipe)
         bank = prompt.PromptBank([vectors])
-        [score] = train.dev_scores(shop.t5, bank, task, task.report, shop.tokens)
+        [score] = train.dev_scores(shop, shop.t5, bank, task, task.report)
         assert score == pytest.approx(made_by["score"], abs=0.5) and score > 85
 
 

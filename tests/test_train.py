@@ -31,7 +31,7 @@ from distill import FORMS, Run
 from plumbing import device, flags, states
 from toy import world
 from workbench import (  # noqa: F401: few is a fixture
-    FAST, encoded, few, pass_of, same, shop_in, some_runs, step_of)
+    FAST, encoded, few, in_turn, pass_of, same, shipped, shop_in, some_runs, step_of)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -181,7 +181,7 @@ class Waits(torch.overrides.TorchFunctionMode):
 
 def test_a_step_never_waits_for_its_device(tmp_path):
     """What a GPU has not computed yet is not asked for: the next part can already be sent."""
-    shop = shop_in(tmp_path)
+    shop = dataclasses.replace(shop_in(tmp_path), each=in_turn)  # calls are watched in one thread
     task, seen = encoded(shop), []
     work = pass_of(shop, task, some_runs(shop, task))
     for _ in ("first epoch", "later"):
@@ -253,10 +253,35 @@ def test_a_run_that_has_ended_has_no_rows_and_no_gradient(tmp_path):
     assert positions == step_of(shop, task, [long], step=4)[4]
 
 
+@pytest.mark.parametrize("form", ["kl", "states"])
+@pytest.mark.parametrize("each", [None, in_turn], ids=["side by side", "in turn"])
+def test_on_a_cpu_no_number_depends_on_what_is_trained_beside_it(form, each, tmp_path):
+    """To the last bit: prompts, scores, losses and cosines, of each run alone and of all together.
+
+    Of different steps, seeds and teachers, of rows of different lengths.
+    """
+    shop = shop_in(tmp_path / "all", "--batch", "7")
+    task, teacher = encoded(shop), ((shipped(shop), 0.5),)
+    runs = [Run("student" if taught else "prompt", seed, steps,
+                train.fresh_prompt(shop, task, seed), taught) for seed, steps, taught in (
+        (0, 4, ()), (1, 4, teacher), (2, 6, ()), (0, 5, teacher))]
+
+    def trained(out, runs):
+        shop = shop_in(tmp_path / out, "--batch", "7")
+        shop = dataclasses.replace(shop, each=each or shop.each)
+        return train.train_prompts(shop, task, runs, out, form)
+
+    alone = [trained(f"{n}", [run])[0] for n, run in enumerate(runs)]
+    for one, beside in zip(alone, trained("all", runs)):
+        assert same(one.best, beside.best) and one.folder.name == beside.folder.name
+        assert (one.score, one.curve, one.terms) == (beside.score, beside.curve, beside.terms)
+
+
 def test_two_threads_give_the_same_bits_twice(tmp_path):
     # A gradient that several threads add up by index has no order of its own: with
     # prompts[index] in PromptBank.prepend, this fails.
     shop = shop_in(tmp_path, "--batch", "24", "--length", "20")
+    shop = dataclasses.replace(shop, each=in_turn)  # as of a large T5
     task, threads = encoded(shop), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -291,7 +316,7 @@ def test_the_best_is_chosen_on_one_part_of_dev_and_reported_once_on_the_other(
     task = encoded(shop)
     scores, asked, prompts = iter([1.0, 3.0, 2.0, 3.0, 77.0]), [], []
 
-    def scripted(t5, bank, task, places, tokens):
+    def scripted(shop, t5, bank, task, places):
         asked.append(places)
         prompts.append(bank.prompts[0].detach().clone())
         return [next(scores)]
@@ -312,7 +337,7 @@ def test_each_run_is_scored_when_it_is_due_with_its_own_prompt(tmp_path, monkeyp
     shop = shop_in(tmp_path, "--lr", "1e-9")
     runs = [Run("p", n, steps, torch.full((3, 128), float(n)))
             for n, steps in enumerate((4, 2, 6))]
-    monkeypatch.setattr(train, "dev_scores", lambda t5, bank, *_: [
+    monkeypatch.setattr(train, "dev_scores", lambda shop, t5, bank, *_: [
         round(p[0, 0].item()) for p in bank.prompts])
     found = train.train_prompts(shop, encoded(shop), runs, "pass")
     # Twice each: in the middle and at its end.
@@ -348,7 +373,7 @@ def test_model_tuning_starts_from_the_checkpoint_and_ends_with_its_best(tmp_path
     def copied(t5):
         return {name: p.detach().clone() for name, p in t5.state_dict().items()}
 
-    def scripted(t5, *_):
+    def scripted(shop, t5, *_):
         assert t5.dropout == 0 and all(p.grad is None for p in t5.parameters())
         weights.append(copied(t5))
         return [next(scores)]

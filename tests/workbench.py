@@ -33,6 +33,11 @@ def few():
         yield
 
 
+def in_turn(do, groups):
+    """For a Workshop's `each`: one prompt after the other, here and not in threads."""
+    return [do(group) for group in groups]
+
+
 def shop_in(out, *more):
     """The Workshop of a fast command; what is given replaces what is fast."""
     return train.open_workshop(train.parse_arguments([*FAST, "--out", str(out), *more]))

@@ -1,0 +1,53 @@
+"""Products with frozen weights: on a CPU, in fp32, by the faster of the two libraries in torch.
+
+torch multiplies fp32 matrices on an x86 CPU by MKL, which on processors that are not Intel's goes
+without their widest instructions. oneDNN, which torch itself uses for bf16 and for what its
+compiler makes, has them: twice as fast on one EPYC (docs/fast.md). Both add up in fp32.
+
+Always oneDNN where it is, and not what a timing at the start likes better: another library rounds
+otherwise, and no run would repeat.
+"""
+
+import platform
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+# Of torch's own compiler, so not of its documented face; absent in a torch without oneDNN.
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machine() in (
+    "x86_64", "AMD64") else None
+
+
+class Frozen(torch.autograd.Function):
+    """x (…, D) times the transpose of a frozen weight (F, D): (…, F)."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(weight)  # frozen: nothing of the input is kept
+        return ONEDNN(x, weight, None, "none", [], "")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        [weight] = ctx.saved_tensors
+        return ONEDNN(grad, weight.t(), None, "none", [], ""), None
+
+
+def product(x, weight):
+    """x (…, D) times the transpose of weight (F, D): (…, F), as torch.nn.functional.linear."""
+    if (ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+            and not weight.requires_grad and not torch.is_autocast_enabled("cpu")):
+        return Frozen.apply(x, weight)
+    return F.linear(x, weight)
+
+
+class Linear(nn.Linear):
+    """torch.nn.Linear without a bias, by `product`."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x):
+        return product(x, self.weight)

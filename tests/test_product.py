@@ -1,0 +1,103 @@
+"""plumbing/product.py: the same products from another library, and where it is asked.
+
+    python -m pytest tests/test_product.py    # a second
+
+Oracle: arithmetic in the comments, and torch.nn.functional.linear.
+"""
+
+import platform
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import model
+from plumbing import product
+from plumbing.product import Linear
+from reference import relative_error
+
+onednn = pytest.mark.skipif(
+    not product.ONEDNN, reason="this torch has no oneDNN, or the processor is not an x86")
+
+
+def through(call, x, weight, towards):
+    """The product and the gradient that (B, …, F) towards it sends to x."""
+    x = x.detach().requires_grad_()
+    made = call(x, weight)
+    return made, *torch.autograd.grad(made, x, towards)
+
+
+def test_an_x86_has_the_fast_one():
+    """The name is not of torch's documented face: another release may have lost it."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert product.ONEDNN is not None
+
+
+def test_a_product_by_hand():
+    x, weight = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, -1.0]])
+    made, grad = through(product.product, x, weight, torch.tensor([[1.0, 10.0, 100.0]]))
+    assert made.tolist() == [[11.0, 2.0, -1.0]]
+    assert grad.tolist() == [[103.0, -86.0]]  # 1 (3, 4) + 10 (0, 1) + 100 (1, -1)
+
+
+@pytest.mark.parametrize("x", [
+    torch.randn(5), torch.randn(2, 5), torch.randn(0, 5), torch.randn(2, 3, 5),
+    torch.randn(5, 3, 2).permute(2, 1, 0), torch.randn(2, 3, 10)[..., ::2],
+    torch.randn(1, 1, 5).expand(2, 3, 5)], ids=lambda x: f"{tuple(x.shape)} {x.stride()}")
+def test_any_shape_and_order_in_memory(x):
+    weight = torch.randn(7, 5)
+    towards = torch.randn(7, *x.shape[:-1]).movedim(0, -1)  # no order of memory is asked for
+    for ours, plain in zip(through(product.product, x, weight, towards),
+                           through(F.linear, x, weight, towards)):
+        assert ours.shape == plain.shape
+        assert torch.allclose(ours, plain, atol=1e-5)
+
+
+@onednn
+def test_a_frozen_t5_is_as_by_the_plain_products(monkeypatch):
+    """Loss and gradient of a T5 with and without: relative errors below 1e-5."""
+    t5, found = model.initialise(model.Config(60, 32, 8, 64, 3, 2, 4)).requires_grad_(False), []
+    ids, targets = torch.randint(3, 60, (6, 40)), torch.randint(3, 60, (6, 5))
+    fast, calls = product.ONEDNN, []
+    for one in (lambda *told: calls.append(told) or fast(*told), None):
+        monkeypatch.setattr(product, "ONEDNN", one)
+        embedded, seen = t5.embed(ids).requires_grad_(), torch.ones(6, 40)
+        logits = t5.decode(model.shift_right(targets), t5.encode(embedded, seen), seen)
+        loss = -model.target_log_probs(logits, targets).mean()
+        loss.backward()
+        found.append((loss.detach(), embedded.grad))
+    for ours, plain in zip(*found):
+        assert relative_error(ours, plain) < 1e-5
+    # 3 blocks of 6 products, 2 of 10, the logits; and back, but for 5 of the first decoder block:
+    # its self-attention and its question to the memory do not depend on what is in front of it.
+    assert len(calls) == 2 * (3 * 6 + 2 * 10 + 1) - 5
+
+
+@onednn
+@pytest.mark.parametrize("change", [
+    lambda layer: layer.requires_grad_(True),  # the gradient of a weight is the plain form's
+    lambda layer: layer.double(), lambda layer: layer.bfloat16()], ids=["trained", "fp64", "bf16"])
+def test_whatever_is_not_frozen_fp32_goes_the_plain_way(change, monkeypatch):
+    layer = Linear(5, 7).requires_grad_(False)
+    change(layer)
+    monkeypatch.setattr(product, "ONEDNN", None)
+    plain = layer(torch.ones(2, 5, dtype=layer.weight.dtype))
+    monkeypatch.setattr(product, "ONEDNN", lambda *_: pytest.fail("the fast way was taken"))
+    assert torch.equal(layer(torch.ones(2, 5, dtype=layer.weight.dtype)), plain)
+
+
+@onednn
+def test_autocast_decides_the_type(monkeypatch):
+    monkeypatch.setattr(product, "ONEDNN", lambda *_: pytest.fail("the fast way was taken"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Linear(5, 7).requires_grad_(False)(torch.ones(2, 5)).dtype == torch.bfloat16
+
+
+@onednn
+def test_frozen_means_frozen():
+    """A weight changed between the product and its gradient is refused, and not used."""
+    weight = torch.randn(7, 5)
+    made = product.product(torch.randn(2, 5, requires_grad=True), weight)
+    weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        made.sum().backward()
