@@ -18,10 +18,9 @@ For each target, with its sources, in this order:
     panda_early  student; and panda_late, the student of all sources' `pot` at once
     finetune     all of T5's weights, on request
 
-A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together.
-Approaches that do not wait for each other share a pass, all seeds with them. A seed decides the
-prompt's start and the order of the examples, alike for every approach, so that differences are
-not luck of the draw. A run is done again only if something that decides it changed.
+A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
+that do not wait for each other. A seed decides start and order of the examples, alike for every
+approach, so that differences are not its luck. A run is done again if what decides it changed.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
@@ -68,8 +67,8 @@ class Recipe:
                        choices=STARTS, words=", text:SOME WORDS, or a trained prompt: a folder of "
                        "ours or of PEFT, a .npy or a .pt file",
                        free=lambda how: how[:5] == "text:" < how.strip() or Path(how).exists())
-    optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's released code: "
-                            "adamw)", choices=("adafactor", "adamw"), decides=("prompt",))
+    optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's code: adamw)",
+                            choices=("adafactor", "adamw"), decides=("prompt",))
     lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3,
                        decides=("prompt",))
     schedule: str = option("constant", f"of the rate ({LESTER}: constant; cosine goes down to 0)",
@@ -133,7 +132,7 @@ def fresh_prompt(shop, task, seed):
 
 
 def parts(shop, work, step):
-    """A step's rows as distill.Rows, cut into parts: a list for each list of `together`.
+    """A step's rows as distill.Rows, cut into parts: for each list of `together` an iterator.
 
     A student reads as many inputs without a label as with one, if the task has any. For a form
     that compares answers their target is the teacher's own.
@@ -146,8 +145,8 @@ def parts(shop, work, step):
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    return [[distill.Rows.of(cut, *shares, work.t5.device) for cut in prompt.in_parts(
-        some, shop.tokens, work.bank.length, work.t5.overhead)]
+    return [(distill.Rows.of(cut, *shares, work.t5.device) for cut in prompt.in_parts(
+        some, shop.tokens, work.bank.length, work.t5.overhead))
         for some in cores.together(rows, work.t5, lambda row: row[0][0])]
 
 
@@ -161,7 +160,7 @@ def gradients(shop, work, step, scaler, explain=False):
     t5, bank, runs, prompts = work.t5, work.bank, work.runs, list(work.bank.parameters())
 
     def learn(some):  # of the parts
-        told = scaler.scale(torch.zeros(2, len(runs), device=t5.device))  # CE and KD, to report
+        told = scaler.scale(torch.zeros(3, len(runs), device=t5.device))  # CE, KD, positions
         apart = [[torch.zeros_like(p) for p in prompts] for _ in range(2 * explain)]
         for part in some:
             embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
@@ -174,15 +173,16 @@ def gradients(shop, work, step, scaler, explain=False):
                 grads = torch.autograd.grad(term.sum(), prompts, retain_graph=True)  # CE and KD
                 total[:] = [one + grad for one, grad in zip(total, grads)]
             scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
-            told.index_add_(1, part.index, torch.stack([terms.ce, terms.kd]).detach())
-        return told, torch.tensor(float(sum(part.ids.numel() for part in some))), *sum(apart, [])
+            told.index_add_(1, part.index, torch.stack([
+                terms.ce, terms.kd, torch.full_like(terms.ce, part.ids.shape[1])]).detach())
+        return told, *sum(apart, [])
 
     made = shop.each(learn, parts(shop, work, step)) or [learn([])]
-    told, positions, *apart = map(sum, zip(*made))
-    ranks.add(prompts, told, positions, *apart)  # of all
-    count = explain * len(runs)
-    alike = [*map(transferability.cosine, apart[:count], apart[count:])] or [None] * len(runs)
-    return *told, [one if run.teachers else None for run, one in zip(runs, alike)], positions
+    told, *apart = map(sum, zip(*made))
+    ranks.add(prompts, told, *apart)  # of all
+    alike = [transferability.cosine(*pair) if run.teachers else None for run, *pair in zip(
+        runs, apart, apart[len(runs):])] or [None] * len(runs)
+    return *told[:2], alike, told[2].sum()
 
 
 def dev_scores(shop, t5, bank, task, places):

@@ -7,6 +7,7 @@ is the toy T5, the task toy-cb, cut down to 24 training and 20 dev examples.
 """
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -168,7 +169,7 @@ def test_the_terms_of_the_first_step_and_of_each_evaluation_are_in_the_result(
 def read(shop, work, step):
     """[(run, example, target ids, whether CE counts it)] of a step, without padding."""
     return [(n, i, [token for token in target.tolist() if token], bool(share))
-            for part in sum(train.parts(shop, work, step), [])
+            for part in itertools.chain(*train.parts(shop, work, step))
             for (n, i), target, share in zip(part.keys, part.targets, part.share)]
 
 
