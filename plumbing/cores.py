@@ -1,7 +1,7 @@
 """The cores of a CPU: each product by all of them, or each prompt by one.
 
-The products of a small T5 are too small to be shared: of two cores a step of the toy T5 takes
-nearly as long as of one. Two prompts at once take half as long as one after the other.
+The products of a small T5 are too small to be shared: two threads take 0.9 of the time of one for a
+prompt's step of the toy T5, but two prompts side by side 0.6 of that of one after the other.
 """
 
 import functools

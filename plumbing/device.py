@@ -20,7 +20,7 @@ def bf16_speed(D, ff, rounds=5):
     """How many times as fast as in fp32 this machine multiplies (512, D) by (D, F) in bf16.
 
     A tenth of a second: the fastest of some rounds of each, in turn, as a shared machine has slow
-    ones. Processors differ: with instructions for bf16 it is 2 to 3, without them a third.
+    ones. Processors differ: with instructions for bf16 it is about 2, without them a third.
     """
     x, w = torch.ones(512, D), torch.ones(ff, D)
     fastest = {}
