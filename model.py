@@ -443,7 +443,7 @@ def load(folder, dtype=torch.float32, device="cpu"):
     tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
                                  config.tie_word_embeddings)
     fp32 = "wo.weight" if dtype == torch.float16 else ()  # what a name that stays ends in
-    weights = checkpoint.placed(folder, tensors, {
+    weights = checkpoint.placed(tensors, {
         name: torch.float32 if name.endswith(fp32) else dtype for name in wanted}, device)
     t5.load_state_dict({wanted[name]: one for name, one in weights.items()}, assign=True)
     t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), tensors, folder)

@@ -57,6 +57,7 @@ class Recipe:
     """Every number of the recipe: its default, what it is, where it comes from, its range.
 
     A flag is worth more than the model's recipe.json, and that more than the default, the paper's.
+    Lambda and the temperature of distillation are open in PANDA's paper.
     `decides` says whose results a number decides by itself; most show elsewhere: in a run's start
     or steps, in its teacher's weight, in the examples.
     """
@@ -82,11 +83,9 @@ class Recipe:
     kd: str = option("kl,states", "forms of PANDA's distillation, comma-separated; kl is the "
                      "paper's (Zhong et al. 2022, section 3)", choices=tuple(distill.FORMS),
                      free=lambda kd: set(flags.names(kd)) <= set(distill.FORMS))
-    strength: float = option(1.0, "lambda, PANDA's weight before the similarity (open in the "
-                             "paper), in sizes of the form: kl 1, states and text 10, mse 0.01 / "
-                             "batch", at_least=0, at_most=1e6)
-    temperature: float = option(1.0, "of distillation (open in the paper)", above=1e-3, at_most=1e3,
-                                decides=("student",))
+    strength: float = option(1.0, "lambda, PANDA's weight before the similarity, in units of the "
+                             "form: kl 1, states, text 10, mse 0.01 / batch", at_least=0, at_most=1e6)
+    temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3, decides=("student",))
     metric: str = option("panda", "the similarity that weighs PANDA; none: 1 for every source",
                          choices=(*transferability.MEASURES, "none"))
     student_init: str = option("fresh", "start of a source's student", choices=("fresh", "source"))
@@ -158,10 +157,10 @@ def gradients(shop, work, step, scaler, explain=False):
     explain: whether to say the cosine of the two terms' gradients (else None).
     """
     t5, bank, runs, prompts = work.t5, work.bank, work.runs, list(work.bank.parameters())
+    of = {}  # (term, prompt) -> its gradient, to explain how CE and KD pull: by their cosine
 
     def learn(some):  # of the parts
         told = scaler.scale(torch.zeros(3, len(runs), device=t5.device))  # CE, KD, positions
-        apart = [[torch.zeros_like(p) for p in prompts] for _ in range(2 * explain)]
         for part in some:
             embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
             memory = t5.encode(embedded, seen)  # (B, P+S, D)
@@ -169,16 +168,17 @@ def gradients(shop, work, step, scaler, explain=False):
             terms = distill.loss(distill.Made(memory, bank.length, logits), part,
                                  work.teachers.teach(part), work.teachers.form,
                                  shop.recipe.temperature)
-            for total, term in zip(apart, (terms.ce, terms.total - terms.ce)):  # the gradients of
-                grads = torch.autograd.grad(term.sum(), prompts, retain_graph=True)  # CE and KD
-                total[:] = [one + grad for one, grad in zip(total, grads)]
+            for k, term in enumerate((terms.ce, terms.total - terms.ce) if explain else ()):
+                mine = {n: prompts[n] for n, _ in part.keys}
+                grads = torch.autograd.grad(term.sum(), [*mine.values()], retain_graph=True)
+                of.update({(k, n): of.get((k, n), 0) + grad for n, grad in zip(mine, grads)})
             scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
             told.index_add_(1, part.index, torch.stack([
                 terms.ce, terms.kd, torch.full_like(terms.ce, part.ids.shape[1])]).detach())
-        return told, *sum(apart, [])
+        return told
 
-    made = shop.each(learn, parts(shop, work, step)) or [learn([])]
-    told, *apart = map(sum, zip(*made))
+    told = sum(shop.each(learn, parts(shop, work, step)) or [learn([])])
+    apart = [of.get((k, n), 0 * p.data) for k in (0, 1) for n, p in enumerate(prompts) if explain]
     ranks.add(prompts, told, *apart)  # of all
     alike = [transferability.cosine(*pair) if run.teachers else None for run, *pair in zip(
         runs, apart, apart[len(runs):])] or [None] * len(runs)
@@ -193,7 +193,7 @@ def dev_scores(shop, t5, bank, task, places):
 
     kinds = {"all": task.kind(t5.device)}
     texts = task.texts(ranks.shared([(n, task.dev_ids[i], "all") for n in range(len(bank))
-                                     for i in places], ask))
+                                     for i in places], ask, len(places)))
     return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
             for n in range(len(bank))]
 

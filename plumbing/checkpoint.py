@@ -135,10 +135,26 @@ def weight_files(folder):
                      f"model.safetensors.index.json or pytorch_model.bin; found {listed(folder)}")
 
 
+class Tensors(dict):
+    """name -> tensor, mapped from its file, not copied; where: name -> (file, its state_of)."""
+
+    def __init__(self, tensors=(), where=()):
+        super().__init__(tensors)
+        self.where = dict(where)
+
+
+def state_of(file):
+    """What changes when a file is replaced or written to."""
+    told = file.stat()
+    return told.st_ino, told.st_size, told.st_mtime_ns
+
+
 def read_tensors(folder):
-    """All tensors of a checkpoint folder, name -> tensor, mapped from the file, not copied."""
-    tensors = {}
+    """All Tensors of a checkpoint folder."""
+    tensors = Tensors()
     for file in weight_files(Path(folder)):
+        with reading(file):
+            state = state_of(file)
         found = read_numbers(file)
         if not isinstance(found, dict) or not all(
                 isinstance(name, str) and isinstance(tensor, torch.Tensor)
@@ -146,35 +162,31 @@ def read_tensors(folder):
             raise ValueError(f"{file} holds no tensors by name, or something beside them")
         if twice := sorted(tensors.keys() & found.keys()):
             raise ValueError(f"{file} holds {twice[0]!r}, which stands in another file as well")
-        tensors |= found
+        tensors.update(found)
+        if file.suffix == ".safetensors":
+            tensors.where.update(dict.fromkeys(found, (file, state)))
     return tensors
 
 
-def reader(folder, tensors):
-    """name -> that tensor, mapped by itself: what is read of it leaves memory when it is let go.
+def alone(tensors, name):
+    """One of Tensors, mapped by itself: what is read of it leaves memory when it is let go.
 
-    tensors: as by `read_tensors`, for those that are not in a safetensors file.
+    Raises ValueError if its file is not the one any more that the others are mapped from.
     """
-    where = {}
-    for file in weight_files(Path(folder)) if folder else ():
-        if file.suffix == ".safetensors":
-            with reading(file), safe_open(file, framework="pt") as opened:
-                where |= dict.fromkeys(opened.keys(), file)
-
-    def read(name):
-        if name not in where:
-            return tensors[name]
-        with reading(where[name]), safe_open(where[name], framework="pt") as opened:
-            return opened.get_tensor(name)
-
-    return read
+    file, state = getattr(tensors, "where", {}).get(name, (None, None))
+    if file is None:  # not from a safetensors file
+        return tensors[name]
+    with reading(file, "cannot be read:"), safe_open(file, framework="pt") as opened:
+        if state_of(file) != state:
+            raise ValueError("it was written to while it was read")
+        return opened.get_tensor(name)
 
 
-def placed(folder, tensors, dtypes, device):
-    """The tensors in these types (name -> dtype) on a device; what is so already stays mapped."""
-    read, here = reader(folder, tensors), torch.device(device).type == "cpu"
+def placed(tensors, dtypes, device):
+    """The Tensors in these types (name -> dtype) on a device; what is so already stays mapped."""
+    here = torch.device(device).type == "cpu"
     return {name: tensors[name] if here and tensors[name].dtype == dtype
-            else read(name).to(device, dtype) for name, dtype in dtypes.items()}
+            else alone(tensors, name).to(device, dtype) for name, dtype in dtypes.items()}
 
 
 def fitting(folder, tensors, shapes, tied):
@@ -200,7 +212,7 @@ def fitting(folder, tensors, shapes, tied):
     if copied and not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
         raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
                          "lm_head.weight and shared.weight differ")
-    return {name: tensors[name] for name in shapes}
+    return Tensors({name: tensors[name] for name in shapes}, tensors.where)
 
 
 def fingerprint(config, tensors, folder=None):
@@ -236,9 +248,8 @@ def fingerprint(config, tensors, folder=None):
 
 def digest_of(config, tensors, folder):
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    read = reader(folder, tensors)
     for name in sorted(set(tensors) - UNUSED):
-        tensor = read(name).detach().cpu().contiguous()
+        tensor = alone(tensors, name).detach().cpu().contiguous()
         if not finite(tensor):
             raise ValueError(f"{folder}: {name} holds numbers that are not finite")
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -36,7 +36,7 @@ class Frozen(torch.autograd.Function):
 
 
 def product(x, weight):
-    """x (…, D) times the transpose of weight (F, D): (…, F), as torch.nn.functional.linear."""
+    """x (…, D) times the transpose of weight (F, D): (…, F); of it a first gradient, no second."""
     if (ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
             and not weight.requires_grad and not torch.is_autocast_enabled("cpu")):
         return Frozen.apply(x, weight)

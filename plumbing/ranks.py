@@ -109,12 +109,17 @@ def add(parameters, *tensors):
             dist.all_reduce(tensor)
 
 
-def shared(rows, do):
-    """do(rows), an answer for each row, the rows dealt out among all: every one has all answers."""
+def shared(rows, do, every):
+    """do(rows), an answer for each row, the rows dealt out among all: every one has all answers.
+
+    rows: as many, `every`, of each prompt; a process has the same places of each.
+    """
     if not by("rows"):
         return do(rows)
-    every, answers = [None] * size(), [None] * len(rows)
-    dist.all_gather_object(every, do(rows[rank()::size()]))
-    for k, some in enumerate(every):
-        answers[k::size()] = some
+    made, answers = [None] * size(), [None] * len(rows)
+    dealt = [[at for at in range(len(rows)) if at % every % size() == k] for k in range(size())]
+    dist.all_gather_object(made, do([rows[at] for at in dealt[rank()]]))
+    for mine, some in zip(dealt, made):
+        for at, answer in zip(mine, some):
+            answers[at] = answer
     return answers

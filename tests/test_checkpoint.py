@@ -111,6 +111,23 @@ def test_save_over_files_that_are_mapped(tmp_path):
     assert torch.equal(run(model.load(tmp_path), case), run(second, case))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(dtype, tmp_path, monkeypatch):
+    """Not the weights of one T5 under the name of another, nor some of each."""
+    shutil.copytree(FIXTURES / "v1_0", tmp_path, dirs_exist_ok=True)
+    other, fitting = model.load(tmp_path), checkpoint.fitting
+    other.shared.weight.mul_(2)
+
+    def meanwhile(*told):
+        found = fitting(*told)
+        model.save(other, tmp_path)
+        return found
+
+    monkeypatch.setattr(checkpoint, "fitting", meanwhile)
+    with pytest.raises(ValueError, match="model.safetensors .* written to while it was read"):
+        model.load(tmp_path, dtype)
+
+
 def test_tied_checkpoint_with_copies_of_the_embedding(tensors, tmp_path):
     names = ("lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     copies = {name: tensors["shared.weight"].clone() for name in names}

@@ -129,11 +129,31 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
 def test_one_process_alone_does_nothing_of_it():
     rows = [((0, place), "ids") for place in range(5)]
     assert ranks.mine(rows, lambda row: row[0][1]) is rows
-    assert ranks.shared(rows, len) == 5 and ranks.agreed("fp32") == "fp32"
+    assert ranks.shared(rows, len, 5) == 5 and ranks.agreed("fp32") == "fp32"
     assert list(ranks.turns(["a"], ["b"])) == [(["a"], ["b"])] and ranks.device("cuda") == "cuda"
     p = torch.nn.Parameter(torch.zeros(2))
     ranks.add([p])
     assert p.grad is None
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_process_scores_the_same_places_of_each_prompt(prompts, monkeypatch):
+    """Of five places the second of two processes has two, of one prompt alone or of three."""
+    rows, mine = [(n, place) for n in range(prompts) for place in range(5)], []
+
+    def both(made, answers):  # what the first process would have answered beside them
+        made[:] = [[f"{n} {place}" for n, place in rows if place % 2 == 0], answers]
+
+    def do(some):
+        mine.extend(some)
+        return [f"{n} {place}" for n, place in some]
+
+    monkeypatch.setattr(ranks, "by", lambda how: how == "rows")
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    monkeypatch.setattr(ranks.dist, "all_gather_object", both)
+    assert ranks.shared(rows, do, 5) == [f"{n} {place}" for n, place in rows]
+    assert mine == [(n, place) for n in range(prompts) for place in (1, 3)]
 
 
 def test_gradients_are_summed_and_a_process_without_rows_adds_nothing(monkeypatch):

@@ -21,6 +21,14 @@ ROWS = [((0, 10), [5, 6, 1], [9, 4, 1], True), ((1, 11), [7, 1], [8, 1], True),
 P, D = 3, 8
 
 
+class Guarded(dict):
+    """What teachers keep: to be written to by one thread at a time."""
+
+    def __setitem__(self, key, states):
+        assert self.teachers.lock.locked()
+        super().__setitem__(key, states)
+
+
 @pytest.fixture(scope="module")
 def t5():
     return model.initialise(model.Config(40, D, 4, 16, 2, 2, 2), seed=1).requires_grad_(False)
@@ -125,6 +133,8 @@ def test_beyond_the_limit_they_are_computed_again_which_is_said_once(t5, form, m
     # Rows computed in each of three passes; of a limit of one byte the first answer is over it.
     for limit, expected, kept in ((2 << 30, [3], 3), (1, [3, 2, 2], 1), (0, [3, 3, 3], 0)):
         teachers = distill.Teachers(t5, runs(0.5, 2.0), form, limit)
+        teachers.kept = Guarded()
+        teachers.kept.teachers = teachers
         calls.clear()
         first, *later = (teach(teachers, form=form) for _ in range(3))
         assert calls == expected and len(teachers.kept) == kept

@@ -277,6 +277,21 @@ def test_on_a_cpu_no_number_depends_on_what_is_trained_beside_it(form, each, tmp
         assert (one.score, one.curve, one.terms) == (beside.score, beside.curve, beside.terms)
 
 
+def test_on_a_cpu_prompts_are_scored_apart_too(tmp_path, monkeypatch):
+    shop, asked, ask = dataclasses.replace(shop_in(tmp_path), each=in_turn), [], prompt.ask
+    task, starts = encoded(shop), prompt.PromptBank(torch.randn(3, 3, 128))
+
+    def told(t5, bank, rows, *rest):
+        asked.append({n for n, *_ in rows})
+        return ask(t5, bank, rows, *rest)
+
+    monkeypatch.setattr(prompt, "ask", told)
+    together = train.dev_scores(shop, shop.t5, starts, task, task.report)
+    assert asked == [{0}, {1}, {2}]
+    assert together == [train.dev_scores(shop, shop.t5, starts.part([n]), task, task.report)[0]
+                        for n in range(3)]
+
+
 def test_two_threads_give_the_same_bits_twice(tmp_path):
     # A gradient that several threads add up by index has no order of its own: with
     # prompts[index] in PromptBank.prepend, this fails.
