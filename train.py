@@ -84,7 +84,7 @@ class Recipe:
                      "paper's (Zhong et al. 2022, section 3)", choices=tuple(distill.FORMS),
                      free=lambda kd: set(flags.names(kd)) <= set(distill.FORMS))
     strength: float = option(1.0, "lambda, PANDA's weight before the similarity, in units of the "
-                             "form: kl 1, states, text 10, mse .01 / batch", at_least=0, at_most=1e6)
+                             "form: kl 1, states, text 10, mse .01/batch", at_least=0, at_most=1e6)
     temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3, decides=("student",))
     metric: str = option("panda", "the similarity that weighs PANDA; none: 1 for every source",
                          choices=(*transferability.MEASURES, "none"))
