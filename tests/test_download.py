@@ -608,7 +608,11 @@ def test_an_archive_put_there_by_hand_is_checked(web, monkeypatch, good):
 # Forks of this process, which has the server's address and the short waits.
 def fork(web, work=fetch):
     """A process that fetches the file; its exit status is 0 if that went well."""
-    process = multiprocessing.get_context("fork").Process(target=work, args=(web,))
+    def heard(web):  # Ctrl-C, which a job in the background is born deaf to
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        work(web)
+
+    process = multiprocessing.get_context("fork").Process(target=heard, args=(web,))
     process.start()
     return process
 
