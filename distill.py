@@ -311,7 +311,7 @@ class Teachers:
         self.kept, self.bytes, self.lock = {}, 0, threading.Lock()
         self.told, self.right = {}, [None] * len(runs)
 
-    def listen(self, task, runs, batch, tokens):
+    def listen(self, task, runs, batch, tokens, each=map):
         """Ask the teachers once, before a pass, for what is not asked of them in every step.
 
         right   of each run: the percentage of its first 200 labelled examples that its teachers
@@ -325,8 +325,9 @@ class Teachers:
             kinds = {"all": task.kind(self.t5.device)}
             return zip(places, task.told(ask(self.t5, self.bank, rows, kinds, tokens)))
 
-        for n, run in ((n, run) for n, run in enumerate(runs) if self.of[n]):
-            weights, mine = [self.weights[k] for k in self.of[n]], task.mine(run.seed)[:200]
+        def hear(n):
+            run, weights = runs[n], [self.weights[k] for k in self.of[n]]
+            mine = task.mine(run.seed)[:200]
             hits = [sum(answer == task.train[i][1] for i, answer in answers(k, mine))
                     for k in self.of[n]]
             self.right[n] = round(100 * sum(map(mul, weights, hits)) / sum(weights) / len(mine), 4)
@@ -334,6 +335,8 @@ class Teachers:
                 heaviest = self.of[n][weights.index(max(weights))]
                 self.told |= {(n, i): answer for i, answer in answers(heaviest, sorted({
                     i for step in range(run.steps) for i in task.free(run.seed, step, batch)}))}
+
+        list(each(hear, [n for n in range(len(runs)) if self.of[n]]))
 
     @torch.no_grad()
     def teach(self, rows):

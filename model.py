@@ -91,6 +91,11 @@ class RMSNorm(nn.Module):
         return (x * scale).to(self.weight.dtype) * self.weight
 
 
+def table(rows, columns):
+    """An Embedding without numbers: to draw some, only to load others, takes a second."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, columns), freeze=False)
+
+
 def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     """The bucket of each distance (key position - query position): integers, any shape.
 
@@ -136,7 +141,7 @@ class RelativeBias(nn.Module):
 
     def __init__(self, config, bidirectional):
         super().__init__()
-        self.table = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
+        self.table = table(config.relative_attention_num_buckets, config.num_heads)
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
@@ -263,7 +268,7 @@ class T5(nn.Module):
         super().__init__()
         self.config = config
         self.dropout, self.amp, self.recompute = 0.0, None, False
-        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.shared = table(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         if not config.tie_word_embeddings:

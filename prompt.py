@@ -153,21 +153,21 @@ def in_parts(rows, tokens, length=0, overhead=100):
 
 
 @torch.no_grad()
-def ask(t5, bank, rows, kinds, tokens=8192, sure=False):
+def ask(t5, bank, rows, kinds, tokens=8192, sure=False, cut=in_parts):
     """What prompts say to inputs, in whatever mixture: a list of answers, one for each row.
 
     rows    (n, input ids, kind): prompt n of the bank stands before this input
     kinds   kind -> (label ids (L, T) that end in eos, None), or (None, most tokens of a text)
-    tokens  positions in one forward pass, see `in_parts`
+    tokens  positions in one forward pass, see `in_parts`, or another way to `cut`
     sure    whether a text's confidence is wanted, which costs another run of the decoder
 
     Each input is encoded once. An answer to a kind with labels is their log-probabilities (L,);
     to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).
     """
     answers = [None] * len(rows)
-    for part in in_parts([(i, row[1]) for i, row in enumerate(rows)], tokens, bank.length,
-                         t5.overhead):
-        places = [i for i, _ in part]
+    for part in cut([((row[0], i), row[1]) for i, row in enumerate(rows)], tokens, bank.length,
+                    t5.overhead):
+        places = [i for (_, i), _ in part]
         ids = pad([row for _, row in part], t5.device)
         index = torch.tensor([rows[i][0] for i in places], device=t5.device)
         embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, index)

@@ -144,9 +144,10 @@ def parts(shop, work, step):
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    return [(distill.Rows.of(cut, *shares, work.t5.device) for cut in prompt.in_parts(
-        some, shop.tokens, work.bank.length, work.t5.overhead))
-        for some in cores.together(rows, work.t5, lambda row: row[0][0])]
+    cut = cores.apart(work.t5, prompt.in_parts)
+    return [(distill.Rows.of(part, *shares, work.t5.device)
+             for part in cut(some, shop.tokens, work.bank.length, work.t5.overhead))
+            for some in cores.together(rows, work.t5, lambda row: row[0][0])]
 
 
 def gradients(shop, work, step, scaler, explain=False):
@@ -188,10 +189,10 @@ def gradients(shop, work, step, scaler, explain=False):
 def dev_scores(shop, t5, bank, task, places):
     """The task's first metric of each prompt of the bank on these places of dev, in percent."""
     def ask(rows):
-        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens),
+        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens, cut=cut),
                              cores.together(rows, t5, lambda row: row[0])), [])
 
-    kinds = {"all": task.kind(t5.device)}
+    kinds, cut = {"all": task.kind(t5.device)}, cores.apart(t5, prompt.in_parts)
     texts = task.texts(ranks.shared([(n, task.dev_ids[i], "all") for n in range(len(bank))
                                      for i in places], ask, len(places)))
     return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
@@ -333,7 +334,7 @@ def train_prompts(shop, task, runs, title, form="kl"):
         bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
         kind = {"adafactor": prompt.Adafactor, "adamw": torch.optim.AdamW}[recipe.optimizer]
         teachers = distill.Teachers(shop.t5, mine, form)
-        teachers.listen(task, mine, recipe.batch, shop.tokens)
+        teachers.listen(task, mine, recipe.batch, shop.tokens, shop.each)
         work = Pass(title, task, mine, [decided[n] for n in todo], shop.t5, bank,
                     kind([{"params": [p]} for p in bank.prompts], recipe.lr,
                          weight_decay=recipe.weight_decay),
@@ -408,8 +409,9 @@ def transfer(shop, target, sources, wanted, seeds):
         Run(f"pot {name}", seed, recipe.steps, source)
         for name, source in sources.items() for seed in seeds])
     # What weighs a student's teacher: the similarity of its own seed's plain target prompt.
-    similar = {name: [transferability.all_measures(source, plain.best, probe(shop, target, seed))
-                      for plain, seed in zip(found["prompt"], seeds)]
+    probes = [probe(shop, target, seed) for seed in seeds]
+    similar = {name: [transferability.all_measures(source, plain.best, probe)
+                      for plain, probe in zip(found["prompt"], probes)]
                for name, source in sources.items()}
     # Rounded: the last bits differ from machine to machine, and name the run.
     close = [{name: 1.0 if recipe.metric == "none" else round(similar[name][i][recipe.metric], 4)
@@ -443,6 +445,7 @@ def open_workshop(args):
         args.out, args.resume, args.quiet)
     if not args.dtype and where == "cpu":
         dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
+    cores.keep_memory()
     t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
     shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
                            "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,

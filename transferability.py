@@ -51,6 +51,14 @@ class Probe:
     sentinel: int  # the id of <extra_id_0>
     answers: torch.Tensor = None  # (B, T), labels or free text for these, eos at the end, padded
     source_ids: torch.Tensor = None  # (B', S'), training inputs of the source, padded
+    kept: dict = dataclasses.field(default_factory=dict)
+
+    def promptless(self, make, *of):
+        """make(T5, no prompt, …), once: it is the same for every pair. of: what is in here."""
+        key = make, *map(id, of)
+        if key not in self.kept:
+            self.kept[key] = make(self.t5, None, *of)
+        return self.kept[key]
 
 
 def cosine(a, b):
@@ -119,7 +127,7 @@ def behind(t5, prompt, ids):
 
 
 @torch.no_grad()
-def task_embedding(t5, prompt, ids, rows=32, states="decoder"):
+def task_embedding(t5, prompt, ids, states="decoder", rows=32):
     """What the model makes of the inputs behind a prompt: a vector (D,).
 
     The decoder's last state at position 0, or the mean of the encoder's over an input's own
@@ -153,9 +161,9 @@ def panda(source, target, probe, inputs="target", states="decoder", centred=True
     made, behind_source = [], probe.ids if inputs == "target" else probe.source_ids
     behind_target = behind_source if inputs == "source" else probe.ids
     for prompt, ids in ((source, behind_source), (target, behind_target)):
-        made.append(task_embedding(probe.t5, prompt, ids, states=states))
+        made.append(task_embedding(probe.t5, prompt, ids, states))
         if centred:
-            made[-1] -= task_embedding(probe.t5, None, ids, states=states)
+            made[-1] -= probe.promptless(task_embedding, ids, states)
     return cosine(*made)
 
 
@@ -193,8 +201,8 @@ def zero_shot(source, target, probe):
     """
     if probe.answers is None:
         raise ValueError("zero_shot reads the answers to the inputs: give Probe(answers=…)")
-    return explained(*(answer_loss(probe.t5, prompt, probe.ids, probe.answers)
-                       for prompt in (source, None)))
+    of = probe.ids, probe.answers
+    return explained(answer_loss(probe.t5, source, *of), probe.promptless(answer_loss, *of))
 
 
 # name -> function(source prompt (P, D), target prompt (P, D), Probe) -> a number in [-1, 1].

@@ -20,19 +20,30 @@ ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machin
     "x86_64", "AMD64") else None
 
 
+def onednn(x, weight):
+    """x (…, D) times the transpose of weight (F, D), each row to the same bits beside any others.
+
+    So a single one goes twice: by itself it would take another way, which rounds otherwise.
+    """
+    if x.numel() != x.shape[-1]:
+        return ONEDNN(x, weight, None, "none", [], "")
+    return ONEDNN(x.reshape(1, -1).expand(2, -1), weight, None, "none", [], "")[0].view(
+        *x.shape[:-1], -1)
+
+
 class Frozen(torch.autograd.Function):
     """x (…, D) times the transpose of a frozen weight (F, D): (…, F)."""
 
     @staticmethod
     def forward(ctx, x, weight):
         ctx.save_for_backward(weight)  # frozen: nothing of the input is kept
-        return ONEDNN(x, weight, None, "none", [], "")
+        return onednn(x, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         [weight] = ctx.saved_tensors
-        return ONEDNN(grad, weight.t(), None, "none", [], ""), None
+        return onednn(grad, weight.t()), None
 
 
 def product(x, weight):
