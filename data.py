@@ -236,6 +236,7 @@ class Encoded:
     without a label. Which training examples keep theirs is drawn by the seed: see `mine`.
 
     train            [(input ids, an array; target ids, a list)], both ending in eos
+    inputs           the input ids at every place
     dev, dev_ids     Examples, and the ids of their inputs
     choose, report   places in dev: a checkpoint is chosen by the first, and the chosen one is
                      scored on the second. With held_out 0 both are all of dev. That is the
@@ -308,10 +309,6 @@ class Encoded:
     def free(self, seed, step, batch):
         """The places of the inputs without labels of a seed's step, in an order of their own."""
         return walk(self.rest(seed), seed, step, batch, "free ")
-
-    def input(self, place):
-        """The ids of the input at any of these places, an array that ends in eos."""
-        return self.inputs[place]
 
     def kind(self, device):
         """What this task asks of prompt.ask: (label ids (L, T), None), or (None, most tokens)."""

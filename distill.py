@@ -321,7 +321,7 @@ class Teachers:
                 "Sequence-Level Knowledge Distillation")
         """
         def answers(k, places):
-            rows = [(k, task.input(i), "all") for i in places]
+            rows = [(k, task.inputs[i], "all") for i in places]
             kinds = {"all": task.kind(self.t5.device)}
             return zip(places, task.told(ask(self.t5, self.bank, rows, kinds, tokens)))
 

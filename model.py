@@ -39,13 +39,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
 from plumbing import checkpoint, command, show
-from plumbing.product import Linear, product
+from plumbing.product import Linear, Norm, Table, frozen, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
 # visible key gives numbers and not NaN; within what fp16 can hold (-65504).
 MASKED = -3e4
-START = {"cpu": 1e8, "cuda": 3e11}  # of T5.overhead
+SHORT = 64  # keys up to which attention is faster with all of its scores in memory, on a CPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +86,11 @@ class RMSNorm(nn.Module):
         self.eps = config.layer_norm_epsilon
 
     def forward(self, x):
+        if frozen(x, self.weight):  # the same, with its gradient by hand
+            return Norm.apply(x, self.weight, self.eps)
         # Always in fp32: squares of bf16 numbers lose too much in the mean.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return (x * scale).to(self.weight.dtype) * self.weight
-
-
-def table(rows, columns):
-    """An Embedding without numbers: to draw some, only to load others, takes a second."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, columns), freeze=False)
 
 
 def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
@@ -141,7 +138,7 @@ class RelativeBias(nn.Module):
 
     def __init__(self, config, bidirectional):
         super().__init__()
-        self.table = table(config.relative_attention_num_buckets, config.num_heads)
+        self.table = Table(config.relative_attention_num_buckets, config.num_heads)
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
@@ -182,9 +179,12 @@ class Attention(nn.Module):
     def forward(self, x, keys, values, bias, dropout=0.0):
         """x (B, T, D) asks keys and values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
         q = self.to_heads(self.q(x))  # (B, H, T, K)
-        # scale=1: T5 does not divide the scores by sqrt(K).
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
-                                             dropout_p=dropout, scale=1.0)
+        if frozen(q, self.o.weight) and keys.shape[2] <= SHORT:
+            shares = F.dropout((q @ keys.transpose(2, 3) + bias).softmax(-1), dropout)
+            out = shares @ values  # (B, H, T, S) @ (B, H, S, K)
+        else:  # the same, without all of the scores in memory
+            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
+                                                 dropout_p=dropout, scale=1.0)
         return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
 
     def absorbed(self, x, memory, bias, dropout=0.0):
@@ -268,7 +268,7 @@ class T5(nn.Module):
         super().__init__()
         self.config = config
         self.dropout, self.amp, self.recompute = 0.0, None, False
-        self.shared = table(config.vocab_size, config.d_model)
+        self.shared = Table(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         if not config.tie_word_embeddings:
@@ -277,16 +277,6 @@ class T5(nn.Module):
     @property
     def device(self):
         return self.shared.weight.device
-
-    @property
-    def overhead(self):
-        """What a pass costs beside its positions, in positions: see prompt.in_parts.
-
-        Its small operations take START multiply-adds, its weights 16 positions (docs/fast.md).
-        Not measured at each start: another cut rounds otherwise, and no run would repeat.
-        """
-        blocks = sum(w.numel() for w in self.encoder.parameters())
-        return 16 + round(START.get(self.device.type, START["cuda"]) / blocks)
 
     def autocast(self):
         return torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()

@@ -120,7 +120,7 @@ def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128, cu
         labels = [tokenizer.encode(label) for label in data.TASKS[task].labels]
         kinds[task] = (model.pad(labels, t5.device), None) if labels else (None, max_tokens)
     said = iter(prompt.ask(t5, bank, [(n, ids[row], task) for row, (task, _) in enumerate(rows)
-                                      for n in members[task]], kinds, sure=True))
+                                      for n in members[task]], kinds, sure=True, apart=False))
     answers = []
     for task, _ in rows:
         group, labels = list(itertools.islice(said, len(members[task]))), data.TASKS[task].labels

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
+from plumbing import cores
 from plumbing.adapter import from_file, load, load_peft, save  # noqa: F401: a prompt on disk
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
@@ -153,20 +154,22 @@ def in_parts(rows, tokens, length=0, overhead=100):
 
 
 @torch.no_grad()
-def ask(t5, bank, rows, kinds, tokens=8192, sure=False, cut=in_parts):
+def ask(t5, bank, rows, kinds, tokens=8192, sure=False, apart=True):
     """What prompts say to inputs, in whatever mixture: a list of answers, one for each row.
 
     rows    (n, input ids, kind): prompt n of the bank stands before this input
     kinds   kind -> (label ids (L, T) that end in eos, None), or (None, most tokens of a text)
-    tokens  positions in one forward pass, see `in_parts`, or another way to `cut`
+    tokens  positions in one forward pass, see `in_parts`
     sure    whether a text's confidence is wanted, which costs another run of the decoder
+    apart   whether rows, which then come prompt by prompt, are padded as each prompt's alone are
 
     Each input is encoded once. An answer to a kind with labels is their log-probabilities (L,);
     to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).
     """
     answers = [None] * len(rows)
-    for part in cut([((row[0], i), row[1]) for i, row in enumerate(rows)], tokens, bank.length,
-                    t5.overhead):
+    keyed, given = [((n, i), ids) for i, (n, ids, _) in enumerate(rows)], (tokens, bank.length)
+    for part in (cores.passes(in_parts, t5, keyed, *given) if apart else
+                 in_parts(keyed, *given, cores.overhead(t5))):
         places = [i for (_, i), _ in part]
         ids = pad([row for _, row in part], t5.device)
         index = torch.tensor([rows[i][0] for i in places], device=t5.device)

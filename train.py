@@ -140,14 +140,13 @@ def parts(shop, work, step):
     for n, run in enumerate(work.runs):
         if step < run.steps:
             rows += [((n, i), *task.train[i], True) for i in task.step(run.seed, step, batch)]
-            rows += [((n, i), task.input(i), teachers.told.get((n, i), [model.EOS]), False)
+            rows += [((n, i), task.inputs[i], teachers.told.get((n, i), [model.EOS]), False)
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    cut = cores.apart(work.t5, prompt.in_parts)
-    return [(distill.Rows.of(part, *shares, work.t5.device)
-             for part in cut(some, shop.tokens, work.bank.length, work.t5.overhead))
-            for some in cores.together(rows, work.t5, lambda row: row[0][0])]
+    return [(distill.Rows.of(part, *shares, work.t5.device) for part in cores.passes(
+        prompt.in_parts, work.t5, some, shop.tokens, work.bank.length))
+        for some in cores.together(rows, work.t5, lambda row: row[0][0])]
 
 
 def gradients(shop, work, step, scaler, explain=False):
@@ -189,10 +188,10 @@ def gradients(shop, work, step, scaler, explain=False):
 def dev_scores(shop, t5, bank, task, places):
     """The task's first metric of each prompt of the bank on these places of dev, in percent."""
     def ask(rows):
-        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens, cut=cut),
+        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens),
                              cores.together(rows, t5, lambda row: row[0])), [])
 
-    kinds, cut = {"all": task.kind(t5.device)}, cores.apart(t5, prompt.in_parts)
+    kinds = {"all": task.kind(t5.device)}
     texts = task.texts(ranks.shared([(n, task.dev_ids[i], "all") for n in range(len(bank))
                                      for i in places], ask, len(places)))
     return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
@@ -410,9 +409,8 @@ def transfer(shop, target, sources, wanted, seeds):
         for name, source in sources.items() for seed in seeds])
     # What weighs a student's teacher: the similarity of its own seed's plain target prompt.
     probes = [probe(shop, target, seed) for seed in seeds]
-    similar = {name: [transferability.all_measures(source, plain.best, probe)
-                      for plain, probe in zip(found["prompt"], probes)]
-               for name, source in sources.items()}
+    similar = {name: [transferability.all_measures(source, plain.best, asked) for plain, asked in
+                      zip(found["prompt"], probes)] for name, source in sources.items()}
     # Rounded: the last bits differ from machine to machine, and name the run.
     close = [{name: 1.0 if recipe.metric == "none" else round(similar[name][i][recipe.metric], 4)
               for name in sources} for i in range(len(seeds))]
@@ -445,7 +443,6 @@ def open_workshop(args):
         args.out, args.resume, args.quiet)
     if not args.dtype and where == "cpu":
         dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
-    cores.keep_memory()
     t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
     shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
                            "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,

@@ -32,6 +32,7 @@ Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
 
 import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -51,14 +52,9 @@ class Probe:
     sentinel: int  # the id of <extra_id_0>
     answers: torch.Tensor = None  # (B, T), labels or free text for these, eos at the end, padded
     source_ids: torch.Tensor = None  # (B', S'), training inputs of the source, padded
-    kept: dict = dataclasses.field(default_factory=dict)
 
-    def promptless(self, make, *of):
-        """make(T5, no prompt, …), once: it is the same for every pair. of: what is in here."""
-        key = make, *map(id, of)
-        if key not in self.kept:
-            self.kept[key] = make(self.t5, None, *of)
-        return self.kept[key]
+    def __post_init__(self):  # what T5 makes of them without a prompt, once for all pairs
+        self.promptless = functools.cache(lambda make, *of: make(self.t5, None, *of))
 
 
 def cosine(a, b):

@@ -14,6 +14,8 @@ import torch
 from plumbing import product
 
 LEAST = 256  # width of a T5 from which on products are what takes its time
+START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`
+FEW = 128  # rows from which on a pass of the toy T5 costs little but its rows
 CORES = torch.get_num_threads()  # OMP_NUM_THREADS, say, or as many as there are
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, as in glibc's malloc.h
 
@@ -30,41 +32,51 @@ def small(t5):
 def together(rows, t5, whose):
     """Lists of the rows, which come prompt by prompt, each to be answered or learned from at once.
 
-    On a GPU all of them. On a CPU each prompt's; of a small T5 as many prompts as there are for each
-    core, as long as a row's numbers do not depend on those beside it (product.py). whose: row ->
-    its prompt.
+    On a GPU all of them. On a CPU each prompt's; of a small T5 several prompts', FEW rows or what
+    there is for each core, where no row's numbers depend on those beside it (product.py) but by
+    how they are padded (`passes`). whose: row -> its prompt.
     """
     if t5.device.type != "cpu":
         return [rows]
     own = [list(group) for _, group in groupby(rows, whose)]
     if not small(t5) or t5.amp or not product.ONEDNN:
         return own
-    dealt = [own[len(own) * k // CORES:len(own) * (k + 1) // CORES] for k in range(CORES)]
-    return [sum(some, []) for some in dealt if some]
+    many = min(len(own), max(CORES, len(rows) // FEW))
+    return [sum(own[len(own) * k // many:len(own) * (k + 1) // many], []) for k in range(many)]
 
 
-def apart(t5, cut):
-    """How rows of several prompts are cut into passes: on a GPU by `cut`, which is prompt.in_parts.
+def overhead(t5):
+    """What a pass costs beside its positions, in positions: see prompt.in_parts.
 
-    On a CPU each prompt's are cut as if it were alone, and parts that come out alike share a pass:
-    so no prompt's numbers depend on the others, to the last bit. A row's key begins with its prompt.
+    Its small operations take START multiply-adds, its weights 16 positions (docs/fast.md). Not
+    measured at each start: another cut rounds otherwise, and no run would repeat.
     """
-    return functools.partial(alike, cut) if t5.device.type == "cpu" else cut
+    blocks = sum(w.numel() for w in t5.encoder.parameters())
+    return 16 + round(START.get(t5.device.type, START["cuda"]) / blocks)
 
 
-def alike(cut, rows, tokens, length, overhead):
-    """Passes of at most so many positions: a prompt's part, or one of several prompts' each."""
-    passes = {}  # shape -> of which each is a list of rows
+def passes(cut, t5, rows, tokens, length):
+    """Rows of several prompts, with which their keys begin, as lists that go through T5 at once.
+
+    On a GPU by `cut`, which is prompt.in_parts. On a CPU each prompt's rows are cut as if alone,
+    and parts that come out alike, of one prompt each, share a pass of at most so many positions: so
+    no prompt's numbers depend on the others, to the last bit.
+    """
+    more = overhead(t5)
+    if t5.device.type != "cpu":
+        yield from cut(rows, tokens, length, more)
+        return
+    shared = {}  # shape -> passes
     for prompt, own in groupby(rows, lambda row: row[0][0]):
-        for part in cut(own, tokens, length, overhead):
+        for part in cut(own, tokens, length, more):
             shape = [max(map(len, ids)) for ids in list(zip(*part))[1:3]]  # inputs; and targets
-            full = passes.setdefault(tuple(shape), [[]])
+            full = shared.setdefault(tuple(shape), [[]])
             if full[-1] and (full[-1][-1][0][0] == prompt or
                              (len(full[-1]) + len(part)) * (length + shape[0]) > tokens):
                 full.append([])
             full[-1] += part
-    for shape in sorted(passes):
-        yield from passes[shape]
+    for shape in sorted(shared):
+        yield from shared[shape]
 
 
 def sharing(t5):
@@ -74,6 +86,7 @@ def sharing(t5):
     core, as is all else from here on: then no number depends on how many cores there are. Not with
     dropout, which is drawn in one order.
     """
+    keep_memory()
     torch.set_num_threads(1 if t5.device.type == "cpu" and t5.config.d_model < LEAST else CORES)
 
     def each(do, groups):

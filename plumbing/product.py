@@ -1,4 +1,4 @@
-"""Products with frozen weights: on a CPU, in fp32, by the faster of the two libraries in torch.
+"""Products and norms with frozen weights, on a CPU, in fp32; products by the faster library.
 
 torch multiplies fp32 matrices on an x86 CPU by MKL, which on processors that are not Intel's goes
 without their widest instructions. oneDNN, which torch itself uses for bf16 and for what its
@@ -46,12 +46,15 @@ class Frozen(torch.autograd.Function):
         return onednn(grad, weight.t()), None
 
 
+def frozen(x, weight):
+    """Whether what x is multiplied by goes the ways of this file."""
+    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+            and not weight.requires_grad and not torch.is_autocast_enabled("cpu"))
+
+
 def product(x, weight):
     """x (…, D) times the transpose of weight (F, D): (…, F); of it a first gradient, no second."""
-    if (ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-            and not weight.requires_grad and not torch.is_autocast_enabled("cpu")):
-        return Frozen.apply(x, weight)
-    return F.linear(x, weight)
+    return Frozen.apply(x, weight) if ONEDNN and frozen(x, weight) else F.linear(x, weight)
 
 
 class Linear(nn.Linear):
@@ -62,3 +65,31 @@ class Linear(nn.Linear):
 
     def forward(self, x):
         return product(x, self.weight)
+
+
+class Table(nn.Embedding):
+    """torch.nn.Embedding without numbers: to draw some, only to load others, takes a second."""
+
+    def __init__(self, rows, columns):
+        super().__init__(rows, columns, _weight=torch.empty(rows, columns))
+
+
+class Norm(torch.autograd.Function):
+    """model.RMSNorm with its gradient by hand, for less traffic with memory.
+
+    With s = 1 / sqrt(mean(x^2) + eps) and g towards x s it is s g - x s^3 (x . g) / D.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, eps):
+        scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, scale = ctx.saved_tensors
+        grad = grad * weight
+        along = (grad * x).sum(-1, keepdim=True) * scale ** 3
+        return torch.addcmul(grad.mul_(scale), x, along, value=-1 / x.shape[-1]), None, None

@@ -102,6 +102,14 @@ print({MOST} - before, t5.fingerprint)"""], capture_output=True, text=True, chec
     assert fingerprint == model.load(tmp_path).fingerprint
 
 
+def test_loading_does_not_import_torchs_compiler():
+    """A second of each command's start: on the meta device nn.Embedding's own numbers would."""
+    told = subprocess.run([sys.executable, "-c", f"""import sys, model
+model.load({str(FIXTURES / 'v1_0')!r})
+print('torch._dynamo' in sys.modules)"""], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+
+
 def test_save_over_files_that_are_mapped(tmp_path):
     shutil.copytree(FIXTURES / "v1_0", tmp_path, dirs_exist_ok=True)
     case, first, second = read_expected("v1_0"), model.load(tmp_path), model.load(tmp_path)

@@ -1,17 +1,24 @@
-"""plumbing/cores.py: which core does what.
+"""plumbing/cores.py: which core does what, and in which company.
 
-    python -m pytest tests/test_cores.py    # a second
+    python -m pytest tests/test_cores.py    # some seconds
 
-Oracle: threads that wait for each other, and what each says of itself.
+Oracle: threads that wait for each other, what each says of itself, cuts by hand, a count of pages.
 """
 
+import functools
+import platform
+import subprocess
+import sys
 import threading
 import types
 
 import pytest
 import torch
 
-from plumbing import cores
+import model
+import prompt
+from plumbing import cores, product
+from toy import world
 
 
 @pytest.fixture
@@ -26,9 +33,9 @@ def two(monkeypatch):
     torch.set_num_threads(before)
 
 
-def t5(width, dropout=0.0, device="cpu"):
+def t5(width, dropout=0.0, device="cpu", amp=None):
     return types.SimpleNamespace(device=types.SimpleNamespace(type=device), dropout=dropout,
-                                 config=types.SimpleNamespace(d_model=width))
+                                 amp=amp, config=types.SimpleNamespace(d_model=width))
 
 
 def test_prompts_of_a_small_t5_go_side_by_side_each_by_one_core(two):
@@ -76,8 +83,114 @@ def test_answers_come_in_order_and_a_fault_comes_through(two):
         each(do, ["last", "odd"])
 
 
-def test_on_a_gpu_all_rows_share_their_passes():
+# --------------------------------------------------------- who shares a forward pass
+
+
+def test_on_a_gpu_all_rows_may_share_a_pass_on_a_cpu_those_of_a_prompt(two):
     rows, whose = [("a", 1), ("a", 2), ("b", 3)], lambda row: row[0]
-    gpu, cpu = (types.SimpleNamespace(device=torch.device(name)) for name in ("cuda", "cpu"))
-    assert cores.together(rows, gpu, whose) == [rows]
-    assert cores.together(rows, cpu, whose) == [rows[:2], rows[2:]]
+    assert cores.together(rows, t5(512, device="cuda"), whose) == [rows]
+    assert cores.together(rows, t5(512), whose) == [rows[:2], rows[2:]]
+
+
+def test_the_prompts_of_a_small_t5_are_dealt_to_the_cores_in_order(two, monkeypatch):
+    monkeypatch.setattr(product, "ONEDNN", "is there")
+    whose, own = lambda row: row[0], ["aaa", "bb", "c"]
+    assert [*map("".join, cores.together("aaabbc", t5(128), whose))] == ["aaa", "bbc"]
+    assert [*map("".join, cores.together("a", t5(128), whose))] == ["a"]
+    assert cores.together("", t5(128), whose) == []
+    # Many rows are not dealt out at once: whoever is free takes the next.
+    assert [*map("".join, cores.together("a" * 90 + "b" * 100 + "c" * 200, t5(128), whose))] == [
+        "a" * 90, "b" * 100, "c" * 200]
+    # But not where a row's numbers may depend on those beside it: not with dropout, not in bf16,
+    # and not by another library than oneDNN.
+    for dropout, amp, onednn in (0.1, None, "is there"), (0, torch.bfloat16, "is there"), (
+            0, None, None):
+        monkeypatch.setattr(product, "ONEDNN", onednn)
+        assert [*map("".join, cores.together("aaabbc", t5(128, dropout, amp=amp), whose))] == own
+
+
+def row(name, source, target):
+    """A row of prompt name[0], of so many tokens."""
+    return (tuple(name), [5] * source, [7] * target, True)
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Prompts of 10; a pass costs 20 positions beside its own."""
+    monkeypatch.setattr(cores, "overhead", lambda t5: 20)
+
+    def cut(rows, tokens=1000, device="cpu"):
+        parts = cores.passes(prompt.in_parts, t5(128, device=device), rows, tokens, 10)
+        return [" ".join("".join(key) for key, *_ in part) for part in parts]
+
+    return cut
+
+
+def test_parts_that_come_out_alike_share_a_pass(cut):
+    """a and b have rows of 5 and 50, c of 5 and 51."""
+    def of(name, long, target=2):
+        return [row(name + "1", 5, 2), row(name + "2", long, target)]
+
+    assert cut(of("a", 50)) == ["a1", "a2"]
+    assert cut(of("a", 50) + of("b", 50) + of("c", 51)) == ["a1 b1 c1", "a2 b2", "c2"]
+    assert cut(of("a", 50) + of("b", 50, target=3)) == ["a1 b1", "a2", "b2"]  # other targets
+    # Cut as if alone: of one length apart 5 and 6 go together, however many 5s there are.
+    near = [row("a1", 5, 2), row("a2", 6, 2), row("b1", 5, 2), row("c1", 5, 2)]
+    assert cut(near) == ["b1 c1", "a1 a2"]
+    many = [row(f"{n}", 5, 2) for n in range(90)] + near[1:2]
+    assert cut(many, 10 ** 6, device="cuda")[1:] == ["a2"]  # there as one batch: a cut pays
+
+
+def test_no_pass_is_larger_than_asked_and_none_has_two_parts_of_one_prompt(cut):
+    """Four rows of 10 + 5 positions at most; else a prompt's sums would depend on the others'."""
+    rows = [row(f"{name}{i}", 5, 2) for name in "ab" for i in range(6)]
+    assert cut(rows[:6], 60) == ["a0 a1 a2 a3", "a4 a5"]
+    assert cut(rows, 60) == ["a0 a1 a2 a3", "a4 a5", "b0 b1 b2 b3", "b4 b5"]
+    assert cut(rows[4:8] + [row("c0", 5, 2), row("c1", 5, 2)], 60) == ["a4 a5 b0 b1", "c0 c1"]
+
+
+@pytest.mark.skipif(not product.ONEDNN, reason="no oneDNN here: each prompt has its own passes")
+def test_what_is_answered_for_others_beside_it_changes_no_bit():
+    """Of the toy T5: the probabilities of labels, and free text."""
+    toy, generator = model.load(world.MODEL), torch.Generator().manual_seed(0)
+    bank = prompt.PromptBank(torch.randn(5, 10, 128, generator=generator))
+    kinds = {"label": (torch.tensor([[7, 1, 0], [8, 9, 1]]), None), "text": (None, 3)}
+    rows = [(n, torch.randint(3, 300, (length,), generator=generator).tolist(), kind)
+            for n in range(5) for length in (3, 9, 9 + n // 2, 30) for kind in kinds]
+    ask = functools.partial(prompt.ask, toy, bank, kinds=kinds)
+    alone = [answer for n in range(5) for answer in ask([row for row in rows if row[0] == n])]
+    [lone] = ask(rows[-1:])
+    for one, beside in zip([*alone, lone], [*ask(rows), alone[-1]]):
+        assert torch.equal(one, beside) if torch.is_tensor(one) else one == beside
+
+
+# ----------------------------------------------------------------------- its memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_step_gets_no_new_memory_from_the_system():
+    """Page faults of a step of the toy T5, as the system counts them: without, and with."""
+    told = subprocess.run([sys.executable, "-c", """if True:
+        import resource, torch, model
+        from plumbing import cores
+        torch.set_num_threads(1)
+        t5 = model.load("toy/t5")
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(5):
+                embedded = torch.zeros(16, 40, 128, requires_grad=True)
+                t5.encode(embedded, torch.ones(16, 40)).sum().backward()
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        faults(); first = faults()
+        cores.keep_memory()
+        faults(); print(first, faults())
+        """], capture_output=True, text=True, cwd=world.MODEL.parents[1], check=True).stdout
+    before, after = map(int, told.split())
+    assert after < before / 10, told
+
+
+def test_a_command_keeps_its_memory(two, monkeypatch):
+    called = []
+    monkeypatch.setattr(cores, "keep_memory", lambda: called.append(True))
+    cores.sharing(t5(128))
+    assert called

@@ -471,7 +471,7 @@ def test_the_rest_are_the_training_inputs_that_lost_their_labels(few, toy):
         walk = sum((task.free(seed, step, 9) for step in range(4)), [])  # 36: two epochs
         assert Counter(walk) == dict.fromkeys(task.rest(seed), 2) and walk[:18] != walk[18:]
     assert task.rest(0) != task.rest(1)
-    assert all(task.input(place) is task.train[place][0] for place in range(24))
+    assert all(task.inputs[place] is task.train[place][0] for place in range(24))
     assert task.free(0, 0, 4) == task.free(0, 0, 4) != task.free(0, 1, 4)
 
 
@@ -479,7 +479,7 @@ def test_a_generated_task_has_as_many_inputs_as_are_asked_for(few, toy):
     task, plain = encoded("toy-cb", toy, labelled=4, unlabelled="100"), encoded("toy-cb", toy)
     assert [*task.rest(0)] == [*task.rest(1)] == [*range(24, 124)]
     assert task.train == plain.train and task.dev_ids == plain.dev_ids
-    extra = {tuple(task.input(place)) for place in task.rest(0)}
+    extra = {tuple(task.inputs[place]) for place in task.rest(0)}
     assert len(extra) == 100
     assert not extra & {tuple(ids) for ids in task.dev_ids}
     assert not extra & {tuple(ids) for ids, _ in task.train}
@@ -499,16 +499,16 @@ def test_inputs_without_labels_may_come_from_a_file(few, toy, own, tmp_path, cap
     path = write(tmp_path / "more.txt", "the cats\n\ndogs sleep the cats\n")
     task = own(TRAIN, DEV, unlabelled=str(path))
     assert [*task.rest(0)] == [3, 4] == sorted(task.free(0, 0, 2))
-    assert [list(task.input(place)) for place in (3, 4)] == [[3, 4, 1], [6, 5, 3, 4, 1]]
+    assert [list(task.inputs[place]) for place in (3, 4)] == [[3, 4, 1], [6, 5, 3, 4, 1]]
     capsys.readouterr()
     # Cut at the end, as others are, and counted with the training inputs.
     task = own(TRAIN, DEV, unlabelled=str(path), max_input=3)
-    assert list(task.input(4)) == [6, 5, 1]
+    assert list(task.inputs[4]) == [6, 5, 1]
     assert "own: 2 of 5 training inputs and 0 of 4 dev inputs cut" in capsys.readouterr().out
     assert len(encoded("toy-ner", toy, unlabelled=str(path)).rest(0)) == 2
     # In the task's own format, here without the column of the label
     path = write(tmp_path / "more.tsv", "text\nthe cats\n")
-    assert list(own(TRAIN, DEV, unlabelled=str(path)).input(3)) == [3, 4, 1]
+    assert list(own(TRAIN, DEV, unlabelled=str(path)).inputs[3]) == [3, 4, 1]
 
 
 @pytest.mark.parametrize("numbers, message", [

@@ -328,6 +328,23 @@ def test_a_frozen_model_passes_gradients_to_its_prompts(t5, case):
     assert all(weight.grad is None for weight in t5.parameters())
 
 
+@pytest.mark.parametrize("keys", [1, model.SHORT, model.SHORT + 1])
+def test_attention_with_its_scores_in_memory_is_the_same(keys):
+    """For few keys and frozen weights by the formula, else by torch: answers and gradients."""
+    attention, found = model.Attention(Config(40, 24, 8, 64, 1, 1, 4)), []
+    generator = torch.Generator().manual_seed(0)
+    for weight in attention.parameters():
+        weight.data.normal_(generator=generator)
+    x, towards = torch.randn(2, 2, keys, 24, generator=generator)
+    bias = torch.randn(2, 4, keys, keys, generator=generator)
+    for trained in (False, True):
+        attention.requires_grad_(trained)
+        asked = x.clone().requires_grad_()
+        answer = attention(asked, *attention.keys_values(asked), bias)
+        found.append((answer, *torch.autograd.grad(answer, asked, towards)))
+    assert all(relative_error(ours, theirs) < 1e-5 for ours, theirs in zip(*found))
+
+
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_what_a_position_keeps_for_the_backward_pass(dtype, recompute):
@@ -336,7 +353,7 @@ def test_what_a_position_keeps_for_the_backward_pass(dtype, recompute):
     The stream twice, in fp32; queries, keys, values and answers (H * K each) and the feed-forward's
     F, in the type of the products. No input of a product: its weights are frozen.
     """
-    D, K, H, ff, kept = 24, 8, 4, 64, []
+    D, K, H, ff, S, kept = 24, 8, 4, 64, model.SHORT + 1, []
     for layers in (1, 3):
         t5 = model.initialise(Config(40, D, K, ff, layers, 1, H)).requires_grad_(False)
         if dtype == "bf16":
@@ -348,9 +365,9 @@ def test_what_a_position_keeps_for_the_backward_pass(dtype, recompute):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            t5.encode(torch.randn(2, 50, D, requires_grad=True), torch.ones(2, 50))
+            t5.encode(torch.randn(2, S, D, requires_grad=True), torch.ones(2, S))
         weights = {p.untyped_storage().data_ptr() for p in t5.parameters()}
-        kept.append(sum(n for at, n in found.items() if at not in weights) / (2 * 50))
+        kept.append(sum(n for at, n in found.items() if at not in weights) / (2 * S))
     size = 4 if dtype == "fp32" else 2
     wanted = 4 * D if recompute else 4 * 2 * D + size * (4 * H * K + ff)
     # Beside it the two norms' scales and the attention's sums, of a few numbers.

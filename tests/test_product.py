@@ -54,6 +54,19 @@ def test_any_shape_and_order_in_memory(x):
 
 
 @onednn
+@pytest.mark.parametrize("D, F", [(128, 512), (512, 128), (64, 384), (768, 768), (1024, 96)])
+def test_a_row_has_the_same_bits_beside_any_others(D, F):
+    """What plumbing/cores.py builds on; by plain products, on most processors, it fails."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, D, generator=generator) for n in (700, F))
+    towards = torch.randn(700, F, generator=generator)
+    whole = through(product.product, x, weight, towards)
+    for start, end in [(0, 1), (3, 4), (0, 2), (5, 8), (17, 33), (1, 65), (0, 129), (100, 613)]:
+        part = through(product.product, x[start:end], weight, towards[start:end])
+        assert all(torch.equal(one[start:end], few) for one, few in zip(whole, part)), (start, end)
+
+
+@onednn
 def test_a_frozen_t5_is_as_by_the_plain_products(monkeypatch):
     """Loss and gradient of a T5 with and without: relative errors below 1e-5."""
     t5, found = model.initialise(model.Config(60, 32, 8, 64, 3, 2, 4)).requires_grad_(False), []
@@ -91,6 +104,28 @@ def test_autocast_decides_the_type(monkeypatch):
     monkeypatch.setattr(product, "ONEDNN", lambda *_: pytest.fail("the fast way was taken"))
     with torch.autocast("cpu", torch.bfloat16):
         assert Linear(5, 7).requires_grad_(False)(torch.ones(2, 5)).dtype == torch.bfloat16
+
+
+def test_the_gradient_of_a_frozen_norm_by_hand():
+    """RMSNorm of [3, 4]: mean square 12.5. Towards its first number by the plain rules,
+
+    d/dx of x1 / sqrt((x1^2 + x2^2) / 2) = (x2^2, -x1 x2) / 2 / 12.5^1.5 = (16, -12) / 88.39
+    """
+    norm = model.RMSNorm(model.Config(60, 2, 2, 2, 1, 1, 1, layer_norm_epsilon=0.0))
+    norm.requires_grad_(False)
+    x = torch.tensor([[3.0, 4.0]], requires_grad=True)
+    norm(x)[0, 0].backward()
+    assert x.grad[0].tolist() == pytest.approx([16 / 88.388, -12 / 88.388], rel=1e-4)
+    x, weight = (torch.randn(*size, dtype=torch.float64) for size in ((2, 3, 5), (5,)))
+    assert torch.autograd.gradcheck(
+        lambda x: product.Norm.apply(x, weight, 0.1), x.requires_grad_())  # by differences
+
+
+def test_a_frozen_norm_is_the_plain_one():
+    norm, x = model.RMSNorm(model.Config(60, 64, 8, 64, 1, 1, 8)), torch.randn(3, 7, 64)
+    norm.weight.data.normal_()
+    plain = norm(x)  # its weight is trained
+    assert torch.equal(plain, norm.requires_grad_(False)(x))
 
 
 @onednn

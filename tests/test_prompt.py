@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 import model
 import prompt
+from plumbing import cores
 from plumbing.states import signed
 
 TINY = model.Config(vocab_size=40, d_model=8, d_kv=4, d_ff=16, num_layers=2,
@@ -177,7 +178,7 @@ def test_where_a_pass_costs_more_the_parts_are_larger():
     rows = [(None, [7] * length) for length in (10, 500)]
     assert [len(list(prompt.in_parts(rows, 8192, overhead=n))) for n in (100, 4000)] == [2, 1]
     small, large = (model.T5(model.Config(40, D, 4, 4 * D, 2, 2, D // 4)) for D in (8, 64))
-    assert 16 < large.overhead < small.overhead
+    assert 16 < cores.overhead(large) < cores.overhead(small)
 
 
 LABELS = torch.tensor([[7, 1, 0], [8, 9, 1]])
@@ -236,10 +237,10 @@ def test_each_input_is_encoded_once_in_as_few_parts_as_fit(asked, monkeypatch):
     monkeypatch.setattr(t5, "encode", lambda embedded, mask: shapes.append(tuple(
         embedded.shape[:2])) or encode(embedded, mask))
     kinds = {"pick": (LABELS, None), "tell": (None, 4)}
-    prompt.ask(t5, bank, rows, kinds)
+    prompt.ask(t5, bank, rows, kinds, apart=False)
     assert shapes == [(5, 3 + 5)]  # two prompts, two kinds, two labels: one pass
     shapes.clear()
-    prompt.ask(t5, bank, rows, kinds, tokens=15)
+    prompt.ask(t5, bank, rows, kinds, tokens=15, apart=False)
     assert shapes == [(3, 3 + 2), (1, 3 + 3), (1, 3 + 5)]
 
 

@@ -211,7 +211,7 @@ def test_inputs_without_labels_have_a_part_in_kd_and_none_in_ce(form, tmp_path):
     told = pass_of(shop, task, [run], form).teachers.told
     for i in (*task.step(0, 0, 4), *task.free(0, 0, 4)):
         target = task.train[i][1] if i in task.mine(0) else told.get((0, i), [model.EOS])
-        rows = [((0, i), task.input(i), target, True)]
+        rows = [((0, i), task.inputs[i], target, True)]
         part = distill.Rows.of(rows, [1.0], [1.0])
         bank = prompt.PromptBank([run.start])
         embedded, seen = bank.prepend(shop.t5.embed(part.ids), part.ids != 0, part.index)

@@ -28,7 +28,7 @@ import prompt
 import train
 import transferability
 from distill import FORMS, Run
-from plumbing import device, flags, states
+from plumbing import cores, device, flags, states
 from toy import world
 from workbench import (  # noqa: F401: few is a fixture
     FAST, encoded, few, in_turn, pass_of, same, shipped, shop_in, some_runs, step_of)
@@ -254,12 +254,15 @@ def test_a_run_that_has_ended_has_no_rows_and_no_gradient(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["kl", "states"])
-@pytest.mark.parametrize("each", [None, in_turn], ids=["side by side", "in turn"])
-def test_on_a_cpu_no_number_depends_on_what_is_trained_beside_it(form, each, tmp_path):
+@pytest.mark.parametrize("many, each", [(1, in_turn), (2, None), (8, None)], ids=[
+    "one core", "two cores", "more cores than prompts"])
+def test_on_a_cpu_no_number_depends_on_what_is_trained_beside_it(
+        form, many, each, tmp_path, monkeypatch):
     """To the last bit: prompts, scores, losses and cosines, of each run alone and of all together.
 
     Of different steps, seeds and teachers, of rows of different lengths.
     """
+    monkeypatch.setattr(cores, "CORES", many)
     shop = shop_in(tmp_path / "all", "--batch", "7")
     task, teacher = encoded(shop), ((shipped(shop), 0.5),)
     runs = [Run("student" if taught else "prompt", seed, steps,
@@ -275,21 +278,6 @@ def test_on_a_cpu_no_number_depends_on_what_is_trained_beside_it(form, each, tmp
     for one, beside in zip(alone, trained("all", runs)):
         assert same(one.best, beside.best) and one.folder.name == beside.folder.name
         assert (one.score, one.curve, one.terms) == (beside.score, beside.curve, beside.terms)
-
-
-def test_on_a_cpu_prompts_are_scored_apart_too(tmp_path, monkeypatch):
-    shop, asked, ask = dataclasses.replace(shop_in(tmp_path), each=in_turn), [], prompt.ask
-    task, starts = encoded(shop), prompt.PromptBank(torch.randn(3, 3, 128))
-
-    def told(t5, bank, rows, *rest):
-        asked.append({n for n, *_ in rows})
-        return ask(t5, bank, rows, *rest)
-
-    monkeypatch.setattr(prompt, "ask", told)
-    together = train.dev_scores(shop, shop.t5, starts, task, task.report)
-    assert asked == [{0}, {1}, {2}]
-    assert together == [train.dev_scores(shop, shop.t5, starts.part([n]), task, task.report)[0]
-                        for n in range(3)]
 
 
 def test_two_threads_give_the_same_bits_twice(tmp_path):

@@ -129,13 +129,13 @@ def test_panda_takes_away_what_the_model_makes_of_the_inputs_without_a_prompt(mo
 @pytest.mark.parametrize("inputs, behind_source, behind_target", [
     ("target", "ids", "ids"), ("source", "source_ids", "source_ids"), ("own", "source_ids", "ids")])
 def test_whose_inputs_panda_reads(monkeypatch, inputs, behind_source, behind_target):
-    # Each prompt, and the promptless model it is compared with, on the same inputs
+    # Each prompt, and the promptless model it is compared with, on the same inputs; that once
     asked, setting = [], probe(None)
     monkeypatch.setattr(tr, "task_embedding", lambda t5, prompt, ids, states:
                         asked.append((prompt, ids, states)) or torch.ones(2))
     tr.panda("source", "target", setting, inputs=inputs, states="encoder")
-    wanted = [("source", behind_source), (None, behind_source),
-              ("target", behind_target), (None, behind_target)]
+    wanted = [*dict.fromkeys([("source", behind_source), (None, behind_source),
+                              ("target", behind_target), (None, behind_target)])]
     assert [prompt for prompt, _, _ in asked] == [prompt for prompt, _ in wanted]
     assert all(ids is getattr(setting, name) for (_, ids, _), (_, name) in zip(asked, wanted))
     assert {states for _, _, states in asked} == {"encoder"}
@@ -200,7 +200,7 @@ def test_zero_shot_is_the_share_of_the_promptless_loss_that_is_gone(monkeypatch,
     assert tr.zero_shot("source", None, setting) == pytest.approx(number)
     assert all(ids is setting.ids and answers is setting.answers for ids, answers in asked)
     loss["source"] = loss[None] = 0.0  # nothing was left to explain
-    assert tr.zero_shot("source", None, setting) == 0
+    assert tr.zero_shot("source", None, probe(None)) == 0
 
 
 def test_zero_shot_has_a_direction_and_needs_answers():
@@ -219,6 +219,19 @@ def test_zero_shot_parts_the_related_from_the_unrelated():
     nli, sst2 = (prompt.load(world.PROMPTS / name)[0] for name in ("toy-nli-0", "toy-sst2-0"))
     assert tr.zero_shot(nli, None, setting) == pytest.approx(0.95, abs=0.03)
     assert tr.zero_shot(sst2, None, setting) == pytest.approx(-0.16, abs=0.05)
+
+
+def test_what_t5_makes_without_a_prompt_is_computed_once_for_all_pairs(monkeypatch):
+    t5, (a, b), asked, behind = small(), two_prompts(), [], tr.behind
+    monkeypatch.setattr(tr, "behind", lambda t5, prompt, ids: asked.append(
+        prompt is None) or behind(t5, prompt, ids))
+    setting = probe(t5)
+    first, second = tr.all_measures(a, b, setting), tr.all_measures(b, a, setting)
+    assert sum(asked) == 2  # `panda`'s and `zero_shot`'s, not twice as many for each pair
+    assert first == tr.all_measures(a, b, probe(t5)) and second == tr.all_measures(b, a, probe(t5))
+    # Other inputs, other states: not what was kept of the first.
+    other = [tr.panda(a, b, setting, "own", states) for states in ("encoder", "decoder")]
+    assert other == [tr.panda(a, b, probe(t5), "own", states) for states in ("encoder", "decoder")]
 
 
 # ----------------------------------------------------------------------------- the table
