@@ -1,7 +1,7 @@
 """A CPU: which core does what, and that it keeps the memory it is given.
 
-The products of a small T5 are too small to be shared: two threads take 0.9 of the time of one for a
-prompt's step of the toy T5, but two prompts side by side 0.6 of that of one after the other.
+The products of a small T5 are too small to be shared: two threads are hardly faster at one than
+one is, while two prompts side by side take little longer than one.
 """
 
 import ctypes
@@ -99,7 +99,7 @@ def keep_memory():
     """Have the C library keep freed memory for the next step, where it is glibc.
 
     Else what a step frees goes back to the system and comes back page by page: 2,500 page faults in
-    a step of the toy T5, and a sixth of its time.
+    a step of the toy T5.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
