@@ -20,7 +20,7 @@ For each target, with its sources, in this order:
 
 A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
 that do not wait for each other. A seed decides start and order of the examples, alike for every
-approach, so that differences are not its luck. A run is done again if what decides it changed.
+approach, so that none is luckier. A run is done again if what decides it changed.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """

@@ -203,9 +203,17 @@ def listened(t5, monkeypatch):
         teachers = distill.Teachers(t5, students, form)
         monkeypatch.setattr(distill, "ask", lambda t5, bank, rows, kinds, tokens: [
             [20 + k, 1] for k, _, _ in rows])
-        teachers.listen(Answers(), students, 1, 8192)
+        teachers.listen(Answers(), students, 1, 8192, lambda do, each: asked.append([*each]) or [
+            do(n) for n in asked[-1]])
         return teachers
+
+    asked = listen.asked = []  # which students' teachers were handed out to the cores
     return listen
+
+
+def test_each_students_teachers_can_be_asked_by_a_core_of_their_own(listened):
+    listened([1.0, (), 0.5])
+    assert listened.asked == [[0, 2]]  # the second has none
 
 
 @pytest.mark.parametrize("form", FORMS)
