@@ -39,7 +39,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
 from plumbing import checkpoint, command, show
-from plumbing.product import Linear, Norm, Table, frozen, product
+from plumbing.product import Linear, Norm, Rectified, Table, by_head, frozen, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
@@ -194,10 +194,10 @@ class Attention(nn.Module):
         are projected instead of S positions, in each block, there and back.
         """
         to_k, to_v = (one.weight.unflatten(0, (self.heads, -1)) for one in (self.k, self.v))
-        asked = self.to_heads(self.q(x)) @ to_k  # (B, H, T, K) @ (H, K, D) -> (B, H, T, D)
+        asked = by_head(self.to_heads(self.q(x)), to_k.transpose(1, 2))  # (B, H, T, K) to D
         scores = asked.flatten(1, 2) @ memory.transpose(1, 2)  # (B, H*T, S)
         shares = F.dropout((scores + bias[:, 0]).softmax(-1), dropout)  # bias (B, 1, 1, S)
-        out = (shares @ memory).view(asked.shape) @ to_v.transpose(1, 2)  # (B, H, T, K)
+        out = by_head((shares @ memory).view(asked.shape), to_v)  # (B, H, T, K)
         return self.o(out.transpose(1, 2).flatten(2))
 
 
@@ -212,6 +212,8 @@ class FeedForward(nn.Module):
         self.wo = Linear(config.d_ff, config.d_model)
 
     def forward(self, x, dropout=0.0):
+        if not self.gated and not dropout and frozen(x, self.wo.weight):
+            return Rectified.apply(x, self.wi.weight, self.wo.weight)  # the same, by hand
         if self.gated:
             hidden = F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x)  # (B, S, F)
         else:

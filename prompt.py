@@ -256,8 +256,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     how        "uniform": numbers from [-0.5, 0.5]
                "vocabulary": embeddings of pieces drawn without replacement from the
                5,000 commonest (the vocabulary lists them by falling frequency)
-               "labels": the embedding of each label, several pieces averaged; the
-               rest as in "vocabulary"
+               "labels": the embedding of each label, several pieces averaged; the rest as above
                "text": the embeddings of a text's pieces, over and over
     embedding  (V, D), the model's
     pieces     size of the vocabulary without sentinels and padding rows; V if None

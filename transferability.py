@@ -93,9 +93,9 @@ def active_neurons(t5, prompt, sentinel):
     The input is the prompt and <extra_id_0>, whose id is `sentinel`, without any text.
     """
     fired = []
-    first = "wi_0" if t5.config.feed_forward_proj == "gated-gelu" else "wi"
-    hooks = [getattr(block.ff, first).register_forward_hook(
-        lambda layer, inputs, out: fired.append(out[0, 0] > 0)) for block in t5.decoder.blocks]
+    wi = "wi_0" if t5.config.feed_forward_proj == "gated-gelu" else "wi"
+    hooks = [block.ff.register_forward_pre_hook(
+        lambda ff, x: fired.append(getattr(ff, wi)(x[0])[0, 0] > 0)) for block in t5.decoder.blocks]
     try:
         ids = torch.tensor([[sentinel]], device=t5.device)
         bank = PromptBank([prompt]).to(t5.device)
@@ -167,8 +167,7 @@ def panda(source, target, probe, inputs="target", states="decoder", centred=True
 def answer_loss(t5, prompt, ids, answers, rows=32):
     """-log p of the answers (B, T) to inputs (B, S) behind a prompt (P, D) or None, in nats.
 
-    Summed over all their tokens, eos counted: up to the division by their number this is the
-    loss of training, so labels and free text are one case.
+    Summed over all their tokens, eos counted: labels and free text are one case, as in training.
     """
     loss = 0.0
     for part, wanted in zip(ids.to(t5.device).split(rows), answers.to(t5.device).split(rows)):

@@ -1,4 +1,4 @@
-"""Products and norms with frozen weights, on a CPU, in fp32; products by the faster library.
+"""Products, norms and feed-forwards with frozen weights, on a CPU, in fp32, by the faster library.
 
 torch multiplies fp32 matrices on an x86 CPU by MKL, which on processors that are not Intel's goes
 without their widest instructions. oneDNN, which torch itself uses for bf16 and for what its
@@ -20,14 +20,15 @@ ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machin
     "x86_64", "AMD64") else None
 
 
-def onednn(x, weight):
+def onednn(x, weight, then="none"):
     """x (…, D) times the transpose of weight (F, D), each row to the same bits beside any others.
 
     So a single one goes twice: by itself it would take another way, which rounds otherwise.
+    then: "relu" if that is wanted of it.
     """
     if x.numel() != x.shape[-1]:
-        return ONEDNN(x, weight, None, "none", [], "")
-    return ONEDNN(x.reshape(1, -1).expand(2, -1), weight, None, "none", [], "")[0].view(
+        return ONEDNN(x, weight, None, then, [], "")
+    return ONEDNN(x.reshape(1, -1).expand(2, -1), weight, None, then, [], "")[0].view(
         *x.shape[:-1], -1)
 
 
@@ -48,13 +49,20 @@ class Frozen(torch.autograd.Function):
 
 def frozen(x, weight):
     """Whether what x is multiplied by goes the ways of this file."""
-    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-            and not weight.requires_grad and not torch.is_autocast_enabled("cpu"))
+    return (ONEDNN is not None and x.device.type == "cpu" and not weight.requires_grad
+            and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"))
 
 
 def product(x, weight):
     """x (…, D) times the transpose of weight (F, D): (…, F); of it a first gradient, no second."""
-    return Frozen.apply(x, weight) if ONEDNN and frozen(x, weight) else F.linear(x, weight)
+    return Frozen.apply(x, weight) if frozen(x, weight) else F.linear(x, weight)
+
+
+def by_head(x, weights):
+    """x (B, H, T, D) times the transpose of each head's weight (H, F, D): (B, H, T, F)."""
+    if frozen(x, weights):
+        return torch.stack([product(*pair) for pair in zip(x.unbind(1), weights)], 1)
+    return torch.einsum("bhtd,hfd->bhtf", x, weights)  # at once: no copy of the weights for each b
 
 
 class Linear(nn.Linear):
@@ -93,3 +101,21 @@ class Norm(torch.autograd.Function):
         grad = grad * weight
         along = (grad * x).sum(-1, keepdim=True) * scale ** 3
         return torch.addcmul(grad.mul_(scale), x, along, value=-1 / x.shape[-1]), None, None
+
+
+class Rectified(torch.autograd.Function):
+    """wo(relu(wi x)), model.FeedForward of v1.0, with its gradient by hand, for the same reason."""
+
+    @staticmethod
+    def forward(ctx, x, wi, wo):
+        hidden = onednn(x, wi, "relu")
+        ctx.save_for_backward(hidden, wi, wo)
+        return onednn(hidden, wo)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        hidden, wi, wo = ctx.saved_tensors
+        grad = onednn(grad, wo.t())
+        torch.ops.aten.threshold_backward(grad, hidden, 0, grad_input=grad)  # 0 where relu was
+        return onednn(grad, wi.t()), None, None

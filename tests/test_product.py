@@ -55,14 +55,20 @@ def test_any_shape_and_order_in_memory(x):
 
 @onednn
 @pytest.mark.parametrize("D, F", [(128, 512), (512, 128), (64, 384), (768, 768), (1024, 96)])
-def test_a_row_has_the_same_bits_beside_any_others(D, F):
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_row_has_the_same_bits_beside_any_others(D, F, rectified):
     """What plumbing/cores.py builds on; by plain products, on most processors, it fails."""
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(n, D, generator=generator) for n in (700, F))
+    x, weight, wo = (torch.randn(n, size, generator=generator)
+                     for n, size in ((700, D), (F, D), (F, F)))
     towards = torch.randn(700, F, generator=generator)
-    whole = through(product.product, x, weight, towards)
+
+    def call(x, weight):
+        return product.Rectified.apply(x, weight, wo) if rectified else product.product(x, weight)
+
+    whole = through(call, x, weight, towards)
     for start, end in [(0, 1), (3, 4), (0, 2), (5, 8), (17, 33), (1, 65), (0, 129), (100, 613)]:
-        part = through(product.product, x[start:end], weight, towards[start:end])
+        part = through(call, x[start:end], weight, towards[start:end])
         assert all(torch.equal(one[start:end], few) for one, few in zip(whole, part)), (start, end)
 
 
@@ -104,6 +110,52 @@ def test_autocast_decides_the_type(monkeypatch):
     monkeypatch.setattr(product, "ONEDNN", lambda *_: pytest.fail("the fast way was taken"))
     with torch.autocast("cpu", torch.bfloat16):
         assert Linear(5, 7).requires_grad_(False)(torch.ones(2, 5)).dtype == torch.bfloat16
+
+
+def test_each_head_by_its_own_weight():
+    """Two heads of two numbers, one row: [1 2] by (3 4), and [5 6] by (7 8)."""
+    x = torch.tensor([[[[1.0, 2.0]], [[5.0, 6.0]]]], requires_grad=True)  # (B, H, T, K)
+    weights = torch.tensor([[[3.0, 4.0]], [[7.0, 8.0]]])  # (H, 1, K)
+    made = product.by_head(x, weights)
+    assert made.tolist() == [[[[11.0]], [[83.0]]]]
+    (made * torch.tensor([1.0, 10.0])[:, None, None]).sum().backward()
+    assert x.grad.tolist() == [[[[3.0, 4.0]], [[70.0, 80.0]]]]
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_heads_in_any_order_in_memory(trained):
+    x, weights = torch.randn(3, 5, 4, 8).transpose(1, 2), torch.randn(4, 6, 8)  # (B, H, T, K)
+    made = product.by_head(x, weights.requires_grad_(trained))
+    plain = torch.stack([torch.stack([x[b, h] @ weights[h].T for h in range(4)]) for b in range(3)])
+    assert made.shape == (3, 4, 5, 6) and relative_error(made, plain) < 1e-5
+
+
+@onednn
+def test_the_gradient_of_a_frozen_feed_forward_by_hand():
+    """x = 2 to hidden (2, 0, 0) by (1, -1, 0), and to 2 * 3 = 6: only the first passes it on."""
+    ff = model.FeedForward(model.Config(60, 1, 1, 3, 1, 1, 1)).requires_grad_(False)
+    ff.wi.weight.data = torch.tensor([[1.0], [-1.0], [0.0]])
+    ff.wo.weight.data = torch.tensor([[3.0, 5.0, 7.0]])
+    x, towards = torch.tensor([[2.0]], requires_grad=True), torch.tensor([[10.0]])
+    made = ff(x)
+    made.backward(towards)
+    assert (made.item(), x.grad.item()) == (6.0, 30.0)
+
+
+@onednn
+def test_a_frozen_feed_forward_is_the_plain_one():
+    """The answer, the gradient, and that what the gradient came from is left as it was."""
+    ff, found = model.FeedForward(model.Config(60, 24, 8, 64, 1, 1, 4)), []
+    x, towards = torch.randn(2, 3, 7, 24)
+    for weight in ff.parameters():
+        weight.data.normal_()
+    for ff in (ff.requires_grad_(True), ff.requires_grad_(False)):
+        asked, given = x.clone().requires_grad_(), towards.clone()
+        answer = ff(asked)
+        found.append((answer, *torch.autograd.grad(answer, asked, given)))
+        assert torch.equal(given, towards)
+        assert ("Rectified" in answer.grad_fn.name()) == (not ff.wi.weight.requires_grad)
+    assert all(relative_error(ours, theirs) < 1e-5 for ours, theirs in zip(*found))
 
 
 def test_the_gradient_of_a_frozen_norm_by_hand():
