@@ -212,7 +212,7 @@ class FeedForward(nn.Module):
         self.wo = Linear(config.d_ff, config.d_model)
 
     def forward(self, x, dropout=0.0):
-        if not self.gated and not dropout and frozen(x, self.wo.weight):
+        if not self.gated and not dropout and frozen(x, self.wi.weight, self.wo.weight):
             return Rectified.apply(x, self.wi.weight, self.wo.weight)  # the same, by hand
         if self.gated:
             hidden = F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x)  # (B, S, F)

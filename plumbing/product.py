@@ -20,15 +20,17 @@ ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machin
     "x86_64", "AMD64") else None
 
 
-def onednn(x, weight, then="none"):
-    """x (…, D) times the transpose of weight (F, D), each row to the same bits beside any others.
+def times(x, weight):
+    """x (…, D) times the transpose of weight (F, D), by oneDNN where it is.
 
-    So a single one goes twice: by itself it would take another way, which rounds otherwise.
-    then: "relu" if that is wanted of it.
+    Then each row has the same bits beside any others. So a single one goes twice: by itself it
+    would take another way, which rounds otherwise.
     """
+    if not ONEDNN:
+        return F.linear(x, weight)
     if x.numel() != x.shape[-1]:
-        return ONEDNN(x, weight, None, then, [], "")
-    return ONEDNN(x.reshape(1, -1).expand(2, -1), weight, None, then, [], "")[0].view(
+        return ONEDNN(x, weight, None, "none", [], "")
+    return ONEDNN(x.reshape(1, -1).expand(2, -1), weight, None, "none", [], "")[0].view(
         *x.shape[:-1], -1)
 
 
@@ -38,19 +40,20 @@ class Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight):
         ctx.save_for_backward(weight)  # frozen: nothing of the input is kept
-        return onednn(x, weight)
+        return times(x, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         [weight] = ctx.saved_tensors
-        return onednn(grad, weight.t()), None
+        return times(grad, weight.t()), None
 
 
-def frozen(x, weight):
+def frozen(x, *weights):
     """Whether what x is multiplied by goes the ways of this file."""
-    return (ONEDNN is not None and x.device.type == "cpu" and not weight.requires_grad
-            and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"))
+    return (x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and all(
+        x.dtype == weight.dtype == torch.float32 and not weight.requires_grad
+        for weight in weights))
 
 
 def product(x, weight):
@@ -108,14 +111,14 @@ class Rectified(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, wi, wo):
-        hidden = onednn(x, wi, "relu")
+        hidden = times(x, wi).relu_()  # oneDNN's own would make 0 of what is no number
         ctx.save_for_backward(hidden, wi, wo)
-        return onednn(hidden, wo)
+        return times(hidden, wo)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         hidden, wi, wo = ctx.saved_tensors
-        grad = onednn(grad, wo.t())
+        grad = times(grad, wo.t())
         torch.ops.aten.threshold_backward(grad, hidden, 0, grad_input=grad)  # 0 where relu was
-        return onednn(grad, wi.t()), None, None
+        return times(grad, wi.t()), None, None

@@ -5,6 +5,7 @@
 Oracle: arithmetic in the comments, and torch.nn.functional.linear.
 """
 
+import math
 import platform
 
 import pytest
@@ -128,9 +129,19 @@ def test_heads_in_any_order_in_memory(trained):
     made = product.by_head(x, weights.requires_grad_(trained))
     plain = torch.stack([torch.stack([x[b, h] @ weights[h].T for h in range(4)]) for b in range(3)])
     assert made.shape == (3, 4, 5, 6) and relative_error(made, plain) < 1e-5
+    if trained:
+        ours, theirs = (torch.autograd.grad(one.square().sum(), weights) for one in (made, plain))
+        assert relative_error(*ours, *theirs) < 1e-5
 
 
 @onednn
+def test_a_row_of_a_head_has_the_same_bits_beside_any_others():
+    x, weights = torch.randn(40, 4, 2, 32), torch.randn(4, 128, 32)
+    whole = product.by_head(x, weights)
+    for start, end in [(0, 1), (3, 5), (0, 7), (11, 40)]:
+        assert torch.equal(whole[start:end], product.by_head(x[start:end], weights))
+
+
 def test_the_gradient_of_a_frozen_feed_forward_by_hand():
     """x = 2 to hidden (2, 0, 0) by (1, -1, 0), and to 2 * 3 = 6: only the first passes it on."""
     ff = model.FeedForward(model.Config(60, 1, 1, 3, 1, 1, 1)).requires_grad_(False)
@@ -142,20 +153,59 @@ def test_the_gradient_of_a_frozen_feed_forward_by_hand():
     assert (made.item(), x.grad.item()) == (6.0, 30.0)
 
 
-@onednn
-def test_a_frozen_feed_forward_is_the_plain_one():
-    """The answer, the gradient, and that what the gradient came from is left as it was."""
-    ff, found = model.FeedForward(model.Config(60, 24, 8, 64, 1, 1, 4)), []
-    x, towards = torch.randn(2, 3, 7, 24)
+def feed_forward(D=24, F=64):
+    ff = model.FeedForward(model.Config(60, D, 8, F, 1, 1, 4)).requires_grad_(False)
     for weight in ff.parameters():
         weight.data.normal_()
-    for ff in (ff.requires_grad_(True), ff.requires_grad_(False)):
+    return ff
+
+
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=onednn)])
+def test_a_frozen_feed_forward_is_the_plain_one(fast, monkeypatch):
+    """The answer, the gradient, asked for twice, and that what it came from is left as it was."""
+    if not fast:
+        monkeypatch.setattr(product, "ONEDNN", None)  # as on a processor that is not an x86
+    ff, found, (x, towards) = feed_forward(), [], torch.randn(2, 3, 7, 24)
+    for trained in (True, False):
         asked, given = x.clone().requires_grad_(), towards.clone()
-        answer = ff(asked)
-        found.append((answer, *torch.autograd.grad(answer, asked, given)))
-        assert torch.equal(given, towards)
-        assert ("Rectified" in answer.grad_fn.name()) == (not ff.wi.weight.requires_grad)
+        answer = ff.requires_grad_(trained)(asked)
+        assert ("Rectified" in answer.grad_fn.name()) == (not trained)
+        once, twice = (torch.autograd.grad(answer, asked, given, retain_graph=True)[0]
+                       for _ in range(2))
+        assert torch.equal(once, twice) and torch.equal(given, towards)
+        found.append((answer, once))
     assert all(relative_error(ours, theirs) < 1e-5 for ours, theirs in zip(*found))
+
+
+@pytest.mark.parametrize("name", ["wi", "wo"])
+def test_a_feed_forward_of_which_a_part_is_trained_gives_it_a_gradient(name):
+    ff = feed_forward()
+    getattr(ff, name).requires_grad_(True)
+    ff(torch.randn(3, 24)).sum().backward()
+    assert getattr(ff, name).weight.grad.norm() > 0
+
+
+def test_a_frozen_feed_forward_drops_out():
+    ff, x = feed_forward(), torch.randn(3, 24)
+    assert not torch.equal(ff(x, dropout=0.5), ff(x))
+    assert not ff(x, dropout=1.0).any()
+
+
+@pytest.mark.parametrize("what", ["x", "wi", "wo"])
+def test_what_is_no_number_is_not_hidden(what):
+    """A library's relu may make 0 of it, and a broken T5 would look sound."""
+    ff, x = feed_forward(), torch.ones(3, 24)
+    (x if what == "x" else getattr(ff, what).weight.data)[1] = math.nan
+    assert ff(x).isnan().any()
+
+
+@pytest.mark.parametrize("made", [
+    lambda x: product.product(x, torch.randn(7, 24)), feed_forward()], ids=["product", "wo(relu)"])
+def test_a_second_gradient_is_refused(made):
+    x = torch.randn(3, 24, requires_grad=True)
+    [grad] = torch.autograd.grad(made(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def test_the_gradient_of_a_frozen_norm_by_hand():

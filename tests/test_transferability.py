@@ -92,11 +92,18 @@ def test_the_neurons_are_asked_behind_the_prompt_and_a_sentinel_only(monkeypatch
     assert mask.all()
 
 
-def test_neurons_of_a_gated_model_are_those_of_its_gate():
-    t5 = small("gated-gelu", decoder_layers=3)
+@pytest.mark.parametrize("kind, wi", [("relu", "wi"), ("gated-gelu", "wi_0")])
+def test_the_neurons_are_those_of_each_block_of_a_gated_model_of_its_gate(kind, wi):
+    """By what goes into each feed-forward, seen where it comes from; 0 does not fire."""
+    t5, expected = small(kind, decoder_layers=3), []
     for block in t5.decoder.blocks:
-        torch.nn.init.zeros_(block.ff.wi_1.weight)
-    assert tr.active_neurons(t5, two_prompts()[0], SENTINEL).sum() > 0
+        weight = getattr(block.ff, wi).weight
+        weight[5] = 0
+        block.ff_norm.register_forward_hook(lambda norm, x, out, weight=weight: expected.append(
+            (weight @ out[0, 0] > 0).float()))
+    fired = tr.active_neurons(t5, two_prompts()[0], SENTINEL)
+    assert torch.equal(fired, torch.cat(expected)) and len({*map(tuple, fired.view(3, 16))}) == 3
+    assert not fired.view(3, 16)[:, 5].any() and fired.any()
 
 
 def test_hooks_are_gone_even_if_the_model_breaks(monkeypatch):
