@@ -25,7 +25,7 @@ are read by plumbing/checkpoint.py; the command, plumbing/show.py, asks what T5 
 Dimensions, the same letters in every file of this project:
     B batch        S source tokens   T target tokens   P prompt length
     D model        H heads           K head size       F feed-forward
-    V vocabulary   N prompts in a bank
+    V vocabulary   N prompts in a bank   L labels of a task
 """
 
 import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
@@ -257,7 +257,7 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """A T5 of the sizes in `config`. Weights are those of `load`, or of `initialise`.
 
-    How it runs is set on it, all off at first:
+    How it runs is set on it, and not by train() or eval(); all off at first:
     dropout   the share of numbers dropped (`t5.dropout = 0.1`); 0 gives one answer to one
               input, so that prompts trained together equal prompts trained alone
     amp       torch.bfloat16 or torch.float16: products in that type, what adds up in fp32
@@ -439,7 +439,7 @@ def load(folder, dtype=torch.float32, device="cpu"):
     shapes = {name: tuple(weight.shape) for name, weight in checkpoint.published(t5).items()}
     tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
                                  config.tie_word_embeddings)
-    fp32 = "wo.weight" if dtype == torch.float16 else ()  # what a name that stays ends in
+    fp32 = "wo.weight" if dtype == torch.float16 else ()  # the end of names that stay fp32
     weights = checkpoint.placed(tensors, {
         name: torch.float32 if name.endswith(fp32) else dtype for name in wanted}, device)
     t5.load_state_dict({wanted[name]: one for name, one in weights.items()}, assign=True)

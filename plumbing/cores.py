@@ -14,7 +14,7 @@ import torch
 from plumbing import product
 
 LEAST = 256  # width of a T5 from which on products are what takes its time
-START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`
+START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`; cuda's is a guess, not measured
 FEW = 128  # rows from which on a pass of the toy T5 costs little but its rows
 CORES = torch.get_num_threads()  # OMP_NUM_THREADS, say, or as many as there are
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, as in glibc's malloc.h
@@ -32,9 +32,9 @@ def small(t5):
 def together(rows, t5, whose):
     """Lists of the rows, which come prompt by prompt, each to be answered or learned from at once.
 
-    On a GPU all of them. On a CPU each prompt's; of a small T5 several prompts', FEW rows or what
-    there is for each core, where no row's numbers depend on those beside it (product.py) but by
-    how they are padded (`passes`). whose: row -> its prompt.
+    On a GPU all of them. On a CPU each prompt's; of a small T5 those of several prompts, about FEW
+    rows or more, but a list for each core: there no row's numbers depend on those beside it
+    (product.py) but by how they are padded (`passes`). whose: row -> its prompt.
     """
     if t5.device.type != "cpu":
         return [rows]
@@ -56,7 +56,7 @@ def overhead(t5):
 
 
 def passes(cut, t5, rows, tokens, length):
-    """Rows of several prompts, with which their keys begin, as lists that go through T5 at once.
+    """Rows ((prompt, …), input ids, …) of several prompts as lists that go through T5 at once.
 
     On a GPU by `cut`, which is prompt.in_parts. On a CPU each prompt's rows are cut as if alone,
     and parts that come out alike, of one prompt each, share a pass of at most so many positions: so
@@ -82,9 +82,9 @@ def passes(cut, t5, rows, tokens, length):
 def sharing(t5):
     """How the prompts of a pass share the cores: (do, groups) -> [do(group), for each group].
 
-    One after the other, each product by all cores. A small T5's on a CPU all at once, each by one
-    core, as is all else from here on: then no number depends on how many cores there are. Not with
-    dropout, which is drawn in one order.
+    A large T5's one after the other, each product by all cores. A small T5's on a CPU all at once,
+    each by one core, as is all else in this process from here on: then no number depends on how
+    many cores there are. With dropout, which is drawn in one order, one after the other by one.
     """
     keep_memory()
     torch.set_num_threads(1 if t5.device.type == "cpu" and t5.config.d_model < LEAST else CORES)

@@ -23,8 +23,8 @@ ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machin
 def times(x, weight):
     """x (…, D) times the transpose of weight (F, D), by oneDNN where it is.
 
-    Then each row has the same bits beside any others. So a single one goes twice: by itself it
-    would take another way, which rounds otherwise.
+    Then each row has the same bits beside any others. So a single one goes twice: oneDNN takes
+    another way for one row, which rounds otherwise.
     """
     if not ONEDNN:
         return F.linear(x, weight)
@@ -50,14 +50,14 @@ class Frozen(torch.autograd.Function):
 
 
 def frozen(x, *weights):
-    """Whether what x is multiplied by goes the ways of this file."""
+    """Whether x goes the ways of this file: fp32, on a CPU, and none of the weights is trained."""
     return (x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and all(
         x.dtype == weight.dtype == torch.float32 and not weight.requires_grad
         for weight in weights))
 
 
 def product(x, weight):
-    """x (…, D) times the transpose of weight (F, D): (…, F); of it a first gradient, no second."""
+    """x (…, D) times the transpose of weight (F, D): (…, F); if frozen, no second gradient."""
     return Frozen.apply(x, weight) if frozen(x, weight) else F.linear(x, weight)
 
 
@@ -79,7 +79,7 @@ class Linear(nn.Linear):
 
 
 class Table(nn.Embedding):
-    """torch.nn.Embedding without numbers: to draw some, only to load others, takes a second."""
+    """torch.nn.Embedding, its numbers not drawn: that takes a second, and others are loaded."""
 
     def __init__(self, rows, columns):
         super().__init__(rows, columns, _weight=torch.empty(rows, columns))
@@ -111,7 +111,7 @@ class Rectified(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, wi, wo):
-        hidden = times(x, wi).relu_()  # oneDNN's own would make 0 of what is no number
+        hidden = times(x, wi).relu_()  # oneDNN's own would turn NaN into 0
         ctx.save_for_backward(hidden, wi, wo)
         return times(hidden, wo)
 
@@ -120,5 +120,5 @@ class Rectified(torch.autograd.Function):
     def backward(ctx, grad):
         hidden, wi, wo = ctx.saved_tensors
         grad = times(grad, wo.t())
-        torch.ops.aten.threshold_backward(grad, hidden, 0, grad_input=grad)  # 0 where relu was
+        torch.ops.aten.threshold_backward(grad, hidden, 0, grad_input=grad)  # 0 where relu cut
         return times(grad, wi.t()), None, None
