@@ -12,8 +12,8 @@ from itertools import groupby
 import torch
 
 from plumbing import product
+from plumbing.product import LEAST
 
-LEAST = 256  # width of a T5 from which on products are what takes its time
 START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`; cuda's is a guess, not measured
 FEW = 128  # rows from which on a pass of the toy T5 costs little but its rows
 CORES = torch.get_num_threads()  # OMP_NUM_THREADS, say, or as many as there are

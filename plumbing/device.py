@@ -7,10 +7,9 @@ import time
 import torch
 
 from plumbing import ranks
-from plumbing.cores import LEAST
 from plumbing.files import write_json
 from plumbing.intact import read_json
-from plumbing.product import product
+from plumbing.product import LEAST, product
 
 GAIN = 1.3  # bf16 must be so many times as fast: it rounds to 3 digits, and that is a price
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

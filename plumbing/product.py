@@ -4,8 +4,8 @@ torch multiplies fp32 matrices on an x86 CPU by MKL, which on processors that ar
 without their widest instructions. oneDNN, which torch itself uses for bf16 and for what its
 compiler makes, has them: twice as fast on one EPYC (docs/fast.md). Both add up in fp32.
 
-Always oneDNN where it is, and not what a timing at the start likes better: another library rounds
-otherwise, and no run would repeat.
+Which one, the processor and the weight decide, and not what a timing at the start likes better:
+another library rounds otherwise, and no run would repeat.
 """
 
 import platform
@@ -18,15 +18,18 @@ from torch.autograd.function import once_differentiable
 # Of torch's own compiler, so not of its documented face; absent in a torch without oneDNN.
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if platform.machine() in (
     "x86_64", "AMD64") else None
+AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+LEAST = 256  # width of a T5 from which on products are what takes its time
 
 
 def times(x, weight):
     """x (…, D) times the transpose of weight (F, D), by oneDNN where it is.
 
     Then each row has the same bits beside any others. So a single one goes twice: oneDNN takes
-    another way for one row, which rounds otherwise.
+    another way for one row, which rounds otherwise. Not so with wide weights that lie transposed,
+    as gradients meet them, on a processor without AVX-512: there oneDNN is at half of MKL's speed.
     """
-    if not ONEDNN:
+    if not ONEDNN or not AVX512 and not weight.is_contiguous() and min(weight.shape) >= LEAST:
         return F.linear(x, weight)
     if x.numel() != x.shape[-1]:
         return ONEDNN(x, weight, None, "none", [], "")
