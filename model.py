@@ -316,16 +316,14 @@ class T5(nn.Module):
     def decode(self, decoder_ids, memory, mask, cache=None):
         """Logits for every next token, teacher-forced.
 
-        decoder_ids (R, T) already start with pad; memory (B, S, D) and mask (B, S) are those
-        of `encode`. R is B, or L times B: then each input has L rows one after the other (its
-        candidate labels, say), which share its memory. With a `cache` (an empty list at first)
-        decoder_ids are only the new tokens, and the keys and values of the earlier ones come
-        from it. Returns (R, T, V).
+        decoder_ids (B, T) already start with pad; memory (B, S, D) and mask (B, S) are those
+        of `encode`. With a `cache` (an empty list at first) decoder_ids are only the new tokens,
+        and the keys and values of the earlier ones come from it. Returns (B, T, V).
         """
         return self.output(self.decoder_states(decoder_ids, memory, mask, cache))
 
     def output(self, states):
-        """Decoder states (R, T, D) -> logits (R, T, V).
+        """Decoder states (B, T, D) -> logits (B, T, V).
 
         A tied output layer is the embedding E, whose numbers start with variance 1, because
         its rows must also serve as inputs of that size. A state has unit size after the last
@@ -337,18 +335,22 @@ class T5(nn.Module):
                 return product(states * self.config.d_model ** -0.5, self.shared.weight)
             return self.lm_head(states)
 
-    def decoder_states(self, decoder_ids, memory, mask, cache=None):
-        """What `decode` computes, before the output layer: (R, T, D)."""
-        (R, T), (B, S, D) = decoder_ids.shape, memory.shape
-        if R % B:
-            raise ValueError(f"{R} decoder rows cannot share the memory of {B} inputs evenly")
+    def decoder_states(self, decoder_ids, memory, mask, cache=None, tree=None):
+        """What `decode` computes, before the output layer: (B, T, D).
+
+        tree: for tokens that do not stand one after the other, the place of each (T,), and for
+        each (a row) the tokens that it sees (T, T).
+        """
+        if len(decoder_ids) != len(memory):
+            raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
+        (_, T), (B, S, _) = decoder_ids.shape, memory.shape
         cache, keep = ([], False) if cache is None else (cache, True)
         p = self.dropout
         past = cache[0]["keys"].shape[2] if cache else 0
         at = torch.arange(past + T, device=memory.device)
+        at, seen = tree or (at, at[None, :] <= at[past:, None])  # all but the future
         with self.autocast():
-            self_bias = self.decoder.positions(at[past:], at).masked_fill(
-                at[None, :] > at[past:, None], MASKED)  # the future, (T, past + T)
+            self_bias = self.decoder.positions(at[past:], at).masked_fill(~seen, MASKED)
             # Cross-attention has no positions at all, only the padding to avoid.
             cross_bias = torch.zeros(B, 1, 1, S, device=memory.device).masked_fill(
                 ~mask.bool()[:, None, None], MASKED)
@@ -360,37 +362,43 @@ class T5(nn.Module):
                     keys = torch.cat([cache[i]["keys"], keys], dim=2)
                     values = torch.cat([cache[i]["values"], values], dim=2)
                 x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
-                # No positions and no order among the queries: the rows that share a memory
-                # can ask it side by side, as one longer row.
-                asked = block.cross_norm(x).view(B, -1, D)  # (L*B, T, D) -> (B, L*T, D)
-                if keep or 2 * asked.shape[1] > self.config.d_kv:
+                normed = block.cross_norm(x)
+                if keep or 2 * T > self.config.d_kv:
                     cross = (cache[i]["cross"] if i < len(cache) else
                              block.cross_attention.keys_values(memory))
-                    answer = block.cross_attention(asked, *cross, cross_bias, p)
+                    answer = block.cross_attention(normed, *cross, cross_bias, p)
                 else:
-                    answer = block.cross_attention.absorbed(asked, memory, cross_bias, p)
+                    answer = block.cross_attention.absorbed(normed, memory, cross_bias, p)
                 if keep:
                     cache[i:i + 1] = [{"keys": keys, "values": values, "cross": cross}]
-                x = x + F.dropout(answer.view(R, T, D), p)
+                x = x + F.dropout(answer, p)
                 x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
             return F.dropout(self.decoder.norm(x), p)
 
     def score_labels(self, memory, mask, labels):
         """log p(label | input) of every label for every input, eos counted.
 
-        labels (L, T): token ids that end in eos, padded. Returns (B, L). The input
-        has been encoded once, however many labels there are.
+        labels (L, T): token ids that end in eos, padded. Returns (B, L). However many labels there
+        are, the input was encoded once, and one row of the decoder reads it: they share the pad in
+        front, and what follows sees that and its own label. For "a b </s>" and "c </s>":
+
+            token, its place      pad, 0    a, 1    b, 2    c, 1
+            sees                  pad       pad a   pad a b pad c
+            tells                 a, c      b       </s>    </s>
 
         The sum over a label's tokens is not divided by their number: it is the probability
         that T5 writes just this. Trained, a label of several pieces loses nothing by it: after
         the first the rest is nearly certain. Untrained, short labels win.
         """
-        B, L = len(memory), len(labels)
-        targets = labels.repeat(B, 1)  # (B*L, T), the labels of one input together
-        states, told = self.decoder_states(shift_right(targets), memory, mask), targets != PAD
-        scores = states.new_zeros(targets.shape, dtype=torch.float32)  # stays 0 at padding
-        scores[told] = target_log_probs(self.output(states[told])[None], targets[told][None])[0]
-        return scores.sum(-1).view(B, L)
+        label, place = (labels[:, 1:] != PAD).nonzero(as_tuple=True)  # of all tokens but the last
+        ids = F.pad(labels[label, place], (1, 0), value=PAD)
+        told_by = torch.zeros_like(labels)  # (L, T): which token of `ids` tells each, first the pad
+        told_by[label, place + 1] = torch.arange(1, len(ids), device=ids.device)
+        label, place = F.pad(label, (1, 0), value=-1), F.pad(place + 1, (1, 0))
+        sees = (label < 0) | (label == label[:, None]) & (place <= place[:, None])
+        states = self.decoder_states(ids.expand(len(memory), -1), memory, mask, tree=(place, sees))
+        log_probs = self.output(states).float().log_softmax(-1)[:, told_by, labels]  # (B, L, T)
+        return log_probs.masked_fill(labels == PAD, 0.0).sum(-1)
 
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens, use_cache=True):
