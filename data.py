@@ -239,9 +239,8 @@ class Encoded:
     inputs           the input ids at every place
     dev, dev_ids     Examples, and the ids of their inputs
     choose, report   places in dev: a checkpoint is chosen by the first, and the chosen one is
-                     scored on the second. With held_out 0 both are all of dev. That is the
-                     papers' habit, and flatters; it is the default, because published dev
-                     sets are small. Only toy/t5/recipe.json holds some out
+                     scored on the second. With held_out 0 both are all of dev: the papers'
+                     habit, which flatters; published dev sets are small. The toy's holds some out
     labels           the ids of each label, [] for free text; longest: of an answer, in tokens
     targets          how often each target stands in the whole training set
     majority         what the commonest would score on the reported part, in percent

@@ -325,10 +325,9 @@ class T5(nn.Module):
     def output(self, states):
         """Decoder states (B, T, D) -> logits (B, T, V).
 
-        A tied output layer is the embedding E, whose numbers start with variance 1, because
-        its rows must also serve as inputs of that size. A state has unit size after the last
-        norm, so var(state . E_v) = D * 1 * 1: times D^-0.5 the logits start at unit size. An
-        untied head serves nobody else: its weights learn their own scale.
+        A tied output layer is the embedding E, whose numbers start with variance 1, as its rows
+        must also serve as inputs of that size. A state has unit size after the last norm, so
+        var(state . E_v) = D * 1 * 1: times D^-0.5 the logits start at unit size.
         """
         with self.autocast():
             if self.config.tie_word_embeddings:
@@ -343,17 +342,15 @@ class T5(nn.Module):
         """
         if len(decoder_ids) != len(memory):
             raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
-        (_, T), (B, S, _) = decoder_ids.shape, memory.shape
+        T, p = decoder_ids.shape[1], self.dropout
         cache, keep = ([], False) if cache is None else (cache, True)
-        p = self.dropout
         past = cache[0]["keys"].shape[2] if cache else 0
         at = torch.arange(past + T, device=memory.device)
         at, seen = tree or (at, at[None, :] <= at[past:, None])  # all but the future
         with self.autocast():
             self_bias = self.decoder.positions(at[past:], at).masked_fill(~seen, MASKED)
             # Cross-attention has no positions at all, only the padding to avoid.
-            cross_bias = torch.zeros(B, 1, 1, S, device=memory.device).masked_fill(
-                ~mask.bool()[:, None, None], MASKED)
+            cross_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
             x = F.dropout(self.embed(decoder_ids).float(), p)
             for i, block in enumerate(self.decoder.blocks):
                 normed = block.self_norm(x)
@@ -378,17 +375,15 @@ class T5(nn.Module):
     def score_labels(self, memory, mask, labels):
         """log p(label | input) of every label for every input, eos counted.
 
-        labels (L, T): token ids that end in eos, padded. Returns (B, L). However many labels there
-        are, the input was encoded once, and one row of the decoder reads it: they share the pad in
-        front, and what follows sees that and its own label. For "a b </s>" and "c </s>":
+        labels (L, T): token ids that end in eos, padded. Returns (B, L). All labels share one row
+        of the decoder: what follows the pad sees it and its own label. "a b </s>" and "c </s>":
 
             token, its place      pad, 0    a, 1    b, 2    c, 1
             sees                  pad       pad a   pad a b pad c
             tells                 a, c      b       </s>    </s>
 
-        The sum over a label's tokens is not divided by their number: it is the probability
-        that T5 writes just this. Trained, a label of several pieces loses nothing by it: after
-        the first the rest is nearly certain. Untrained, short labels win.
+        The sum is not divided by a label's length: it is the probability of just this text.
+        Trained, T5 is nearly certain of all tokens but the first; untrained, it likes short labels.
         """
         label, place = (labels[:, 1:] != PAD).nonzero(as_tuple=True)  # of all tokens but the last
         ids = F.pad(labels[label, place], (1, 0), value=PAD)

@@ -262,8 +262,6 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     pieces     size of the vocabulary without sentinels and padding rows; V if None
     labels     for "labels": the token ids of each label, without eos
     text       for "text": its token ids, without eos
-
-    One more way, from a trained prompt, is `from_file`.
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
     V, D = embedding.shape
