@@ -26,8 +26,9 @@ def times(x, weight):
     """x (…, D) times the transpose of weight (F, D), by oneDNN where it is.
 
     Then each row has the same bits beside any others. So a single one goes twice: oneDNN takes
-    another way for one row, which rounds otherwise. Not so with wide weights that lie transposed,
-    as gradients meet them, on a processor without AVX-512: there oneDNN is at half of MKL's speed.
+    another way for one row, which rounds otherwise. Without AVX-512 it is at half of MKL's speed at
+    some wide weights that lie transposed, as gradients meet them (docs/fast.md): all such go by MKL
+    there, and a row's last bits may depend on others. Small T5s, which share passes, have none.
     """
     if not ONEDNN or not AVX512 and not weight.is_contiguous() and min(weight.shape) >= LEAST:
         return F.linear(x, weight)
