@@ -145,16 +145,11 @@ TASKS = {
     "conll05": Task(("conll05/train", "conll05/devel"), *SRL, read=readers.read_conll05),
     "conll12": Task(("conll12/train", "conll12/development"), *SRL, read=readers.read_conll12),
     # --- the toy world
-    "toy-nli": toy(NLI),
-    "toy-cb": toy(NLI),
-    "toy-rte": toy(RTE),
-    "toy-qqp": toy(("duplicate", "not_duplicate")),
-    "toy-boolq": toy(("yes", "no")),
-    "toy-qnli": toy(RTE),
-    "toy-sst2": toy(("positive", "negative")),
+    "toy-nli": toy(NLI), "toy-cb": toy(NLI), "toy-rte": toy(RTE),
+    "toy-qqp": toy(("duplicate", "not_duplicate")), "toy-boolq": toy(("yes", "no")),
+    "toy-qnli": toy(RTE), "toy-sst2": toy(("positive", "negative")),
     "toy-reviews": toy(("positive", "negative")),
-    "toy-cola": toy(("acceptable", "unacceptable")),
-    "toy-ner": toy((), "entity_f1"),
+    "toy-cola": toy(("acceptable", "unacceptable")), "toy-ner": toy((), "entity_f1"),
 }
 
 

@@ -49,6 +49,7 @@ import torch
 import torch.nn.functional as F
 
 from model import PAD, pad, shift_right, target_log_probs
+from plumbing import gpu
 from prompt import PromptBank, ask
 
 # ----------------------------------------------------------------- what is compared
@@ -238,12 +239,12 @@ class Rows:
     unit: torch.Tensor  # (B,), and of what its form compares
 
     @classmethod
-    def of(cls, rows, tokens, units, device="cpu"):
-        """Of such rows, and their `shares`."""
+    def of(cls, rows, tokens, units, device="cpu", length=0):
+        """Of such rows behind prompts of a length, and their `shares`."""
         keys, ids, targets, labelled = zip(*rows)
         students = [n for n, _ in keys]
-        return cls(keys, pad(ids, device), pad(targets, device), *(
-            torch.tensor(numbers, device=device) for numbers in (
+        return cls(keys, pad(ids, device, gpu.WIDTH, length), pad(targets, device, gpu.TARGETS), *(
+            gpu.placed(numbers, device) for numbers in (
                 students, [tokens[n] * has for n, has in zip(students, labelled)],
                 [units[n] for n in students])))
 
@@ -275,7 +276,7 @@ def loss(made, rows, teaching=None, form=FORMS["kl"], temperature=1.0):
     ce = -target_log_probs(made.logits, rows.targets).sum(1) * rows.share  # (B, T) -> (B,)
     if teaching is None:
         return Terms(ce, torch.zeros_like(ce), ce)
-    mine = made.at(form.at)[teaching.rows]
+    mine = made.at(form.at).index_select(0, teaching.rows)
     numbers = form.distance(mine, teaching.made, temperature)  # (R, U)
     taught = (numbers * teaching.valid).sum(1) * rows.unit[teaching.rows]  # (R,)
     kd = torch.zeros_like(ce).index_add(0, teaching.rows, taught)
@@ -289,7 +290,7 @@ class Teachers:
     """The frozen teacher prompts of a pass, and a memory of what they make of examples.
 
     A teacher does not change, nor do the T5 and the examples, so what it makes of an example is
-    computed once and not once an epoch. It is kept in main memory, up to `limit` bytes; beyond that
+    computed once and not once an epoch. It is kept where T5 is, up to `limit` bytes; beyond that
     it is computed again, which is said. For a form of logits these are the decoder's states (T, D):
     the logits (T, V) come from them by one product, and would be forty times as large at T5-base's
     sizes. For a form of states they are the encoder's, (S, D) or (P+S, D).
@@ -345,7 +346,7 @@ class Teachers:
         if not pairs:
             return None
         device = rows.ids.device
-        taught, index = (torch.tensor(both, device=device) for both in zip(*pairs))
+        taught, index = (gpu.placed(both, device) for both in zip(*pairs))
         keys = [(k, rows.keys[b][1]) for b, k in pairs]
         ids, targets = rows.ids[taught], rows.targets[taught]
         valid = (targets if self.form.at == "targets" else ids) != PAD
@@ -354,7 +355,7 @@ class Teachers:
         made = self.remembered(keys, ids, targets, index, valid)
         if self.form.at == "targets":
             made = self.t5.output(made)  # (R, T, D) -> (R, T, V)
-        weights = torch.tensor([self.weights[k] for _, k in pairs], device=device)
+        weights = gpu.placed([self.weights[k] for _, k in pairs], device)
         return Teaching(taught, made, valid, weights)
 
     def remembered(self, keys, ids, targets, index, valid):
@@ -366,23 +367,21 @@ class Teachers:
         with self.lock:  # several students may learn at once
             for r, states in computed.items():
                 if self.bytes < self.limit and keys[r] not in self.kept:
-                    self.kept[keys[r]] = states.cpu().clone()  # not a view of the batch
+                    self.kept[keys[r]] = states.clone()  # not a view of the batch
                     self.bytes += states.numel() * states.element_size()
                     if self.bytes >= self.limit:
                         print(f"the teachers' memory is full ({self.limit / 2**30:.1f} GiB, "
                               f"{len(self.kept)} answers); the rest is computed again", flush=True)
-        rows = (computed[r] if r in computed else self.kept[key].to(ids.device)
-                for r, key in enumerate(keys))
+        rows = (computed[r] if r in computed else self.kept[key] for r, key in enumerate(keys))
         return torch.stack([F.pad(states, (0, 0, 0, width - len(states))) for states in rows])
 
     def compute(self, ids, targets, index):
         """The decoder's states (R, T, D), or those of the encoder that the form compares."""
         dropout, self.t5.dropout = self.t5.dropout, 0.0  # the student's, not the teacher's
         embedded, seen = self.bank.prepend(self.t5.embed(ids), ids != PAD, index)
-        memory = self.t5.encode(embedded, seen)
         if self.form.at == "targets":
-            made = self.t5.decoder_states(shift_right(targets), memory, seen)
+            _, made = self.t5(embedded, seen, shift_right(targets))
         else:
-            made = Made(memory, self.bank.length).at(self.form.at)
+            made = Made(self.t5.encode(embedded, seen), self.bank.length).at(self.form.at)
         self.t5.dropout = dropout
         return made

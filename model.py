@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
-from plumbing import checkpoint, command, show
+from plumbing import checkpoint, command, gpu, show
 from plumbing.product import Linear, Norm, Rectified, Table, by_head, frozen, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
@@ -88,6 +88,8 @@ class RMSNorm(nn.Module):
     def forward(self, x):
         if frozen(x, self.weight):  # the same, with its gradient by hand
             return Norm.apply(x, self.weight, self.eps)
+        if gpu.is_one(x.device):  # the same, in one operation
+            return gpu.rms_norm(x, self.weight, self.eps)
         # Always in fp32: squares of bf16 numbers lose too much in the mean.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return (x * scale).to(self.weight.dtype) * self.weight
@@ -312,6 +314,11 @@ class T5(nn.Module):
         keys, values = block.self_attention.keys_values(normed)
         x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
         return x + F.dropout(block.ff(block.ff_norm(x), p), p)
+
+    def forward(self, embedded, mask, decoder_ids):
+        """The memory (B, S, D) and the decoder's states (B, T, D)."""
+        memory = self.encode(embedded, mask)
+        return memory, self.decoder_states(decoder_ids, memory, mask)
 
     def decode(self, decoder_ids, memory, mask, cache=None):
         """Logits for every next token, teacher-forced.

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
-from plumbing import cores
+from plumbing import cores, gpu
 from plumbing.adapter import from_file, load, load_peft, save  # noqa: F401: a prompt on disk
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
@@ -120,7 +120,7 @@ class Promptless(nn.Module):
 # --------------------------------------------------------------- batches of rows
 
 
-def in_parts(rows, tokens, length=0, overhead=100):
+def in_parts(rows, tokens, length=0, overhead=100, every=1):
     """Cut rows, (key, input ids, …), where their length changes, into parts, the cheapest way.
 
     A part is one forward pass, as wide as its longest row, of at most so many positions, the
@@ -141,7 +141,7 @@ def in_parts(rows, tokens, length=0, overhead=100):
 
     cheapest, before = {0: 0}, {}  # of the rows up to an end; where their last part begins
     for end in range(1, len(rows) + 1):
-        if end == len(rows) or widths[end] > widths[end - 1]:
+        if end == len(rows) or end % every == 0 and widths[end] > widths[end - 1]:
             before[end] = min(cheapest, key=lambda start: price(start, end))
             cheapest[end] = price(before[end], end)
     ends = [len(rows)] if rows else []
@@ -171,8 +171,8 @@ def ask(t5, bank, rows, kinds, tokens=8192, sure=False, apart=True):
     for part in (cores.passes(in_parts, t5, keyed, *given) if apart else
                  in_parts(keyed, *given, cores.overhead(t5))):
         places = [i for (_, i), _ in part]
-        ids = pad([row for _, row in part], t5.device)
-        index = torch.tensor([rows[i][0] for i in places], device=t5.device)
+        ids = pad([row for _, row in part], t5.device, gpu.WIDTH, bank.length)
+        index = gpu.placed([rows[i][0] for i in places], t5.device)
         embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, index)
         memory = t5.encode(embedded, mask)
         for kind in dict.fromkeys(rows[i][2] for i in places):

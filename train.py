@@ -41,7 +41,7 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import command, cores, device, files, flags, grid, hub, ranks, report, states
+from plumbing import command, cores, device, files, flags, gpu, grid, hub, ranks, report, states
 from plumbing.flags import option
 from toy import world
 
@@ -136,7 +136,7 @@ def parts(shop, work, step):
     A student reads as many inputs without a label as with one, if the task has any. For a form
     that compares answers their target is the teacher's own.
     """
-    rows, task, teachers, batch = [], work.task, work.teachers, shop.recipe.batch
+    rows, t5, task, teachers, batch = [], work.t5, work.task, work.teachers, shop.recipe.batch
     for n, run in enumerate(work.runs):
         if step < run.steps:
             rows += [((n, i), *task.train[i], True) for i in task.step(run.seed, step, batch)]
@@ -144,9 +144,9 @@ def parts(shop, work, step):
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    return [(distill.Rows.of(part, *shares, work.t5.device) for part in cores.passes(
-        prompt.in_parts, work.t5, some, shop.tokens, work.bank.length))
-        for some in cores.together(rows, work.t5, lambda row: row[0][0])]
+    return [(distill.Rows.of(part, *shares, t5.device, work.bank.length) for part in cores.passes(
+        prompt.in_parts, t5, some, shop.tokens, work.bank.length))
+        for some in cores.together(rows, t5, lambda row: row[0][0])]
 
 
 def gradients(shop, work, step, scaler, explain=False):
@@ -163,9 +163,9 @@ def gradients(shop, work, step, scaler, explain=False):
         told = scaler.scale(torch.zeros(3, len(runs), device=t5.device))  # CE, KD, positions
         for part in some:
             embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
-            memory = t5.encode(embedded, seen)  # (B, P+S, D)
-            logits = t5.decode(model.shift_right(part.targets), memory, seen)  # (B, T, V)
-            terms = distill.loss(distill.Made(memory, bank.length, logits), part,
+            memory, said = shop.through(  # t5, of which a GPU plays a recording: plumbing/gpu.py
+                t5, embedded, seen, model.shift_right(part.targets), again=explain)  # (B, P+S, D)
+            terms = distill.loss(distill.Made(memory, bank.length, t5.output(said)), part,
                                  work.teachers.teach(part), work.teachers.form,
                                  shop.recipe.temperature)
             for k, term in enumerate((terms.ce, terms.total - terms.ce) if explain else ()):
@@ -444,10 +444,10 @@ def open_workshop(args):
     if not args.dtype and where == "cpu":
         dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
     t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
+    t5.recompute = args.recompute  # which gpu.room counts with
     shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
                            "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
-                           args.tokens, home, cores.sharing(t5))
-    t5.recompute = args.recompute
+                           args.tokens or gpu.room(t5), home, cores.sharing(t5))
     report.device(shop, f"{where} ({why})", args.said)
     return shop
 

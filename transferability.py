@@ -98,9 +98,7 @@ def active_neurons(t5, prompt, sentinel):
         lambda ff, x: fired.append(getattr(ff, wi)(x[0])[0, 0] > 0)) for block in t5.decoder.blocks]
     try:
         ids = torch.tensor([[sentinel]], device=t5.device)
-        bank = PromptBank([prompt]).to(t5.device)
-        embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, torch.zeros_like(ids[0]))
-        t5.decode(torch.full_like(ids, PAD), t5.encode(embedded, mask), mask)
+        t5.decode(torch.full_like(ids, PAD), *behind(t5, prompt, ids))
     finally:
         for hook in hooks:
             hook.remove()

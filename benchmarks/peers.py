@@ -21,6 +21,7 @@ CB's lengths; the vocabulary is that of --vocabulary, a published T5's folder, e
 
 import argparse
 import copy
+import dataclasses
 import importlib
 import json
 import random
@@ -43,7 +44,7 @@ import distill
 import model
 import prompt
 import train
-from plumbing import checkpoint, command, cores, device, flags, product
+from plumbing import checkpoint, command, cores, device, flags, gpu, product
 from plumbing.order import walk
 
 SHAPES = {  # D, K, F, layers, heads
@@ -98,13 +99,13 @@ class Ours:
         return train.Pass("", self.task, runs, [], self.t5, bank, torch.optim.AdamW(
             bank.parameters(), lr=0.3), None, 0.0, distill.Teachers(self.t5, runs, form))
 
-    def step(self, step, work=None):
+    def step(self, step, work=None, shop=None):
         """One step: the loss. The gradient stays where it is until the next."""
         work = work or self.plain
         work.optimizer.zero_grad()
-        loss, *_ = train.gradients(self.shop, work, step, self.scaler)
+        loss, *_ = train.gradients(shop or self.shop, work, step, self.scaler)
         work.optimizer.step()
-        return loss[0].item()
+        return loss[0]
 
     def evaluate(self):
         places = range(len(self.task.dev))
@@ -151,7 +152,7 @@ class Peft:
             loss = loss + 0.01 * torch.nn.functional.mse_loss(out.logits, right) / self.batch
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     @torch.no_grad()
     def evaluate(self):
@@ -171,13 +172,22 @@ def clock():
 
 
 def in_turn(cases, rounds):
-    """name -> seconds of each round, of name -> what to do in round k; the first is not counted."""
+    """name -> seconds of each round, of name -> what to do in round k; the first is not counted.
+
+    On a GPU a round is two steps, sent without a wait between, as in a training; and all have been
+    done before, as often as our side needs to record their shapes.
+    """
+    steps = 2 if torch.cuda.is_available() else 1
     seconds = {name: [] for name in cases}
+    for k in range((rounds + 1) * steps * (gpu.MET + 1) if steps > 1 else 0):
+        for do in cases.values():
+            do(k % ((rounds + 1) * steps))
     for k in range(rounds + 1):
         for name, do in cases.items():
             began = clock()
-            do(k)
-            seconds[name] += [clock() - began] * (k > 0)
+            for step in range(k * steps, (k + 1) * steps):
+                do(step)
+            seconds[name] += [(clock() - began) / steps] * (k > 0)
     return seconds
 
 
@@ -192,7 +202,7 @@ def compared(title, seconds, ours, theirs):
 def agree(ours, peft):
     """The relative difference of both sides' loss and prompt gradient, without dropout."""
     peft.model.eval()
-    losses = ours.step(0), peft.step(0)
+    losses = ours.step(0).item(), peft.step(0).item()
     ours_grad, peft_grad = ours.plain.bank.prompts[0].grad, peft.prompt.grad[:peft.length].float()
     peft.model.train()
     return (abs(losses[0] - losses[1]) / losses[1],
@@ -202,15 +212,17 @@ def agree(ours, peft):
 def ceiling(args, ours):
     """A line: what a step of several prompts multiplies a second, beside large square matrices."""
     work, n = ours.work(prompts=args.prompts), 4096
-    fast, product.ONEDNN = product.ONEDNN, None  # the counter knows torch's own products alone
+    fast, product.ONEDNN = product.ONEDNN, None  # the counter knows torch's own products alone,
+    plain = dataclasses.replace(ours.shop, through=lambda t5, *given: t5(*given))  # not recorded
     with flop_counter.FlopCounterMode(display=False) as counter:
-        ours.step(0, work)
+        ours.step(0, work, plain)
     product.ONEDNN = fast
-    square = torch.ones(n, n, dtype=device.DTYPES[ours.shop.dtype], device=ours.t5.device)
-    seconds = in_turn({"step": lambda k: ours.step(0, work),
-                       "square": lambda k: product.product(square, square)}, args.rounds)
+    square = torch.randn(n, n, device=ours.t5.device).to(device.DTYPES[ours.shop.dtype])
+    many = 20 if torch.cuda.is_available() else 1  # one takes a GPU less than the wait for it
+    seconds = in_turn({"step": lambda k: ours.step(0, work), "square": lambda k: [
+        product.product(square, square) for _ in range(many)]}, args.rounds)
     step, most = (flops / statistics.median(seconds[name]) / 1e12 for name, flops in (
-        ("step", counter.get_total_flops()), ("square", 2 * n ** 3)))
+        ("step", counter.get_total_flops()), ("square", many * 2 * n ** 3)))
     print(f"| a step of {args.prompts} prompts | {step:.3f} TFLOP/s | ({n}, {n}) by itself "
           f"{most:.3f} | {100 * step / most:.0f} % |", flush=True)
 
@@ -310,7 +322,8 @@ def main():
                         for form in ("kl", "states")}
             # The same step twice: then the teacher's part is remembered, as in a later epoch.
             seconds = in_turn({"ours, plain": ours.step, "released": peft.step} | {
-                f"{form}, {when}": lambda k, work=work: ours.step(k, work)
+                f"{form}, {when}": lambda k, work=work, forget=when != "later": (
+                    forget and work.teachers.kept.clear(), ours.step(k, work))
                 for form, work in students.items() for when in ("first epoch", "later")},
                 args.rounds)
             for form in students:

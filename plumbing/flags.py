@@ -127,8 +127,9 @@ def train_parser(description, recipe, approaches):
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
         "(default: bf16 on a GPU that has it, and on a CPU that is measured to be faster in it)")
-    add("--tokens", type=int, default=8192, help="positions, prompt and padding counted, in one "
-        "forward pass, for memory; changes rounding, with dropout or fp16 more (default: 8192)")
+    add("--tokens", type=int, help="positions, prompt and padding counted, in one forward pass, "
+        "for memory; changes rounding, with dropout or fp16 more (default: 8192; on a GPU as many "
+        "as half of its memory holds)")
     add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
         "share: each step's rows, or whole sources and targets (default: rows)")
     add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "
@@ -149,7 +150,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
     args = train_parser(description.split("\n")[0], recipe, approaches).parse_args(argv)
     check("seeds", args.seeds, at_least=1, at_most=10_000)
     check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
-    check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
+    check("tokens", 1 if args.tokens is None else args.tokens, at_least=1, at_most=10 ** 9)
     for flag in ("source", "target", "approach", "model", "out", "data", "cache"):
         if getattr(args, flag) is not None and not names(getattr(args, flag)):
             raise ValueError(f"--{flag} {getattr(args, flag)!r} names nothing")

@@ -28,7 +28,7 @@ def start(split):
         # at once if one of them dies.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                                 timeout=datetime.timedelta(days=30))
-        if torch.cuda.is_available():  # nccl sends from the current one
+        if int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count():  # nccl sends from this one
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if dist.get_rank():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")
@@ -58,8 +58,13 @@ def apart():
 
 
 def device(where):
-    """The device of this process: on a machine with several GPUs one each."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if where == "cuda" and size() > 1 else where
+    """The device of this process: of a machine's GPUs one each. ValueError if they are too few."""
+    if where != "cuda" or size() == 1:
+        return where
+    if int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
+        raise ValueError(f"--nproc_per_node: a process takes a GPU, and this machine has "
+                         f"{torch.cuda.device_count()}; give as many, or --device cpu")
+    return f"cuda:{os.environ['LOCAL_RANK']}"
 
 
 def wait(split):

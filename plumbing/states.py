@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from plumbing import files, ranks
+from plumbing import files, gpu, ranks
 from plumbing.files import lock, set_aside, whole_folder, write_whole
 
 
@@ -185,6 +185,7 @@ class Workshop:
     home: Home
     # (do, groups of rows) -> [do(group), …], by whichever cores: see plumbing/cores.py
     each: object = lambda do, groups: list(map(do, groups))
+    through: object = dataclasses.field(default_factory=gpu.Recorder)  # T5, by recordings
     smaller: bool = False  # whether that was more than the memory holds, and was halved
 
     @property

@@ -16,20 +16,21 @@ from pathlib import Path
 import sentencepiece
 import torch
 
+from plumbing import gpu
 from plumbing.intact import check, read_json, reading, whole
 
 PAD, EOS, UNK = 0, 1, 2  # pad is also the token that the decoder starts from
 EXTRA_IDS = 100  # T5's sentinels <extra_id_0> to <extra_id_99>, above the vocabulary
 
 
-def pad(rows, device="cpu"):
-    """Lists of token ids -> ids (B, S), filled up with pad on the right.
+def pad(rows, device="cpu", step=1, before=0):
+    """Lists of token ids -> ids (B, S), filled up with pad on the right: see gpu.columns.
 
     >>> pad([[5, 6, 1], [7, 1]]).tolist()
     [[5, 6, 1], [7, 1, 0]]
     """
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows], device=device)
+    width = gpu.columns(max(map(len, rows)), device, step, before)
+    return gpu.placed([[*row, *[PAD] * (width - len(row))] for row in rows], device)
 
 
 def records(content):

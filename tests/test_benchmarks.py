@@ -23,7 +23,7 @@ from workbench import few, shop_in  # noqa: F401: few is a fixture
 
 @pytest.fixture
 def bench(tmp_path):
-    options = "--prompts 3 --length 2 --batch 4 --steps 2 --examples 6"
+    options = "--prompts 3 --length 2 --batch 4 --steps 2 --examples 6 --device cpu"
     return cost.Bench(cost.parse_arguments(options.split()), str(tmp_path))
 
 

@@ -35,8 +35,9 @@ def two(monkeypatch):
 
 
 def t5(width, dropout=0.0, device="cpu", amp=None):
-    return types.SimpleNamespace(device=types.SimpleNamespace(type=device), dropout=dropout,
-                                 amp=amp, config=types.SimpleNamespace(d_model=width))
+    sizes = types.SimpleNamespace(d_model=width, d_kv=8, num_heads=2, d_ff=16, vocab_size=40)
+    return types.SimpleNamespace(device=torch.device(device), dropout=dropout, amp=amp,
+                                 config=sizes)
 
 
 def test_prompts_of_a_small_t5_go_side_by_side_each_by_one_core(two):
@@ -94,7 +95,7 @@ def test_on_a_gpu_all_rows_may_share_a_pass_on_a_cpu_those_of_a_prompt(two):
 
 
 def test_the_prompts_of_a_small_t5_are_dealt_to_the_cores_in_order(two, monkeypatch):
-    monkeypatch.setattr(product, "ONEDNN", "is there")
+    monkeypatch.setattr(cores, "apart", lambda config: True)
     whose, own = lambda row: row[0], ["aaa", "bb", "c"]
     assert [*map("".join, cores.together("aaabbc", t5(128), whose))] == ["aaa", "bbc"]
     assert [*map("".join, cores.together("a", t5(128), whose))] == ["a"]
@@ -103,11 +104,23 @@ def test_the_prompts_of_a_small_t5_are_dealt_to_the_cores_in_order(two, monkeypa
     assert [*map("".join, cores.together("a" * 90 + "b" * 100 + "c" * 200, t5(128), whose))] == [
         "a" * 90, "b" * 100, "c" * 200]
     # But not where a row's numbers may depend on those beside it: not with dropout, not in bf16,
-    # and not by another library than oneDNN.
-    for dropout, amp, onednn in (0.1, None, "is there"), (0, torch.bfloat16, "is there"), (
-            0, None, None):
-        monkeypatch.setattr(product, "ONEDNN", onednn)
+    # and not where the products' do.
+    for dropout, amp, apart in (0.1, None, True), (0, torch.bfloat16, True), (0, None, False):
+        monkeypatch.setattr(cores, "apart", lambda config: apart)
         assert [*map("".join, cores.together("aaabbc", t5(128, dropout, amp=amp), whose))] == own
+
+
+def test_every_product_of_a_t5_is_tried(monkeypatch):
+    """Of width 128: two heads of 8, a feed-forward of 16, 40 words. There and back."""
+    monkeypatch.setattr(product, "ONEDNN", "is there")
+    sizes = {(128, 16), (16, 128), (128, 8), (8, 128), (128, 40), (40, 128)}
+    for bad in [None, *sizes]:
+        tried = set()
+        monkeypatch.setattr(product, "alike", lambda *pair: tried.add(pair) or pair != bad)
+        assert cores.apart(t5(128).config) == (bad is None)
+        assert tried == sizes or bad in tried
+    monkeypatch.setattr(product, "ONEDNN", None)
+    assert not cores.apart(t5(128).config)
 
 
 def row(name, source, target):
@@ -138,8 +151,10 @@ def test_parts_that_come_out_alike_share_a_pass(cut):
     # Cut as if alone: of one length apart 5 and 6 go together, however many 5s there are.
     near = [row("a1", 5, 2), row("a2", 6, 2), row("b1", 5, 2), row("c1", 5, 2)]
     assert cut(near) == ["b1 c1", "a1 a2"]
-    many = [row(f"{n}", 5, 2) for n in range(90)] + near[1:2]
-    assert cut(many, 10 ** 6, device="cuda")[1:] == ["a2"]  # there as one batch: a cut pays
+    # There as one batch, where a cut pays, but only at quarters of it.
+    many = [row("b1", 5, 2)] * 72 + near[1:2] * 24
+    assert cut(many, 10 ** 6, device="cuda") == [" ".join(["b1"] * 72), " ".join(["a2"] * 24)]
+    assert len(cut(many + near[1:2] * 4, 10 ** 6, device="cuda")) == 1  # 72 is none of 100's
 
 
 def test_no_pass_is_larger_than_asked_and_none_has_two_parts_of_one_prompt(cut):
@@ -150,7 +165,8 @@ def test_no_pass_is_larger_than_asked_and_none_has_two_parts_of_one_prompt(cut):
     assert cut(rows[4:8] + [row("c0", 5, 2), row("c1", 5, 2)], 60) == ["a4 a5 b0 b1", "c0 c1"]
 
 
-@pytest.mark.skipif(not product.ONEDNN, reason="no oneDNN here: each prompt has its own passes")
+@pytest.mark.skipif(not cores.apart(model.Config.read(world.MODEL)),
+                    reason="on this processor a row's bits depend on the rows beside it")
 def test_what_is_answered_for_others_beside_it_changes_no_bit():
     """Of the toy T5: the probabilities of labels, and free text."""
     toy, generator = model.load(world.MODEL), torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ from plumbing import ranks, states
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 "
-         "--source toy-nli --target toy-cb --source-steps 2").split()
+         "--source toy-nli --target toy-cb --source-steps 2 --device cpu").split()
 
 
 DIES = """

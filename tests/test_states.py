@@ -253,7 +253,7 @@ def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp
 @pytest.fixture(scope="module")
 def undamaged(few, tmp_path_factory):
     """(a task, the Results of a pass on it that nothing happened to)."""
-    shop = shop_in(tmp_path_factory.mktemp("undamaged"), "--evals", "4")
+    shop = shop_in(tmp_path_factory.mktemp("undamaged"), "--evals", "4", "--device", "cpu")
     task = encoded(shop)
     return task, train.train_prompts(shop, task, some_runs(shop, task), "pass")
 
@@ -272,7 +272,7 @@ def flipped(path):
 def test_what_is_damaged_is_set_aside_and_made_again(what, damage, undamaged, tmp_path, capsys):
     """A state, or a trained prompt, cut or flipped: the run ends as if it had not been there."""
     task, wanted = undamaged
-    shop = shop_in(tmp_path / "out", "--evals", "4")
+    shop = shop_in(tmp_path / "out", "--evals", "4", "--device", "cpu")
     if what == "state":
         with killed_at(2):
             train.train_prompts(shop, task, some_runs(shop, task), "pass")

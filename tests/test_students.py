@@ -31,9 +31,9 @@ def cosine(a, b):
 
 def both_terms(shop, task, run, form, step=0):
     """[(CE, KD)] of a run's first step, and the gradient of each, taken one after the other."""
-    bank = prompt.PromptBank([run.start])
+    bank, device = prompt.PromptBank([run.start]).to(shop.t5.device), shop.t5.device
     rows = [((0, i), *task.train[i], True) for i in task.step(run.seed, step, shop.recipe.batch)]
-    part = distill.Rows.of(rows, *distill.shares(rows, 1, FORMS[form], bank.length))
+    part = distill.Rows.of(rows, *distill.shares(rows, 1, FORMS[form], bank.length), device)
     embedded, seen = bank.prepend(shop.t5.embed(part.ids), part.ids != 0, part.index)
     memory = shop.t5.encode(embedded, seen)
     logits = shop.t5.decode(model.shift_right(part.targets), memory, seen)
@@ -63,7 +63,7 @@ def test_the_gradient_is_that_of_ce_and_weight_times_kd(form, tmp_path):
 def test_a_step_in_parts_is_averaged_over_valid_tokens_at_its_temperature(tmp_path):
     # Targets of two and of four tokens in one batch: what stands at the padding of the short
     # ones must not count, and a mean over 12 tokens is no mean of means over rows or parts.
-    shop = shop_in(tmp_path)
+    shop = shop_in(tmp_path, "--device", "cpu")
     task = encoded(shop)
     task.train = [(ids, [20 + i, 1] if i % 2 else [20 + i, 30, 40, 1])
                   for i, (ids, _) in enumerate(task.train)]
@@ -111,7 +111,7 @@ def test_a_teacher_that_is_sure_of_the_labels_says_nothing_new(tmp_path, monkeyp
                                 torch.full((len(rows.ids),), 0.5))
 
     monkeypatch.setattr(distill.Teachers, "teach", sure)
-    shop = shop_in(tmp_path)
+    shop = shop_in(tmp_path, "--device", "cpu")
     task = encoded(shop)
     [run] = some_runs(shop, task, count=1)
     [ce], [kd], [alike], _, _ = step_of(shop, task, [run], explain=True)
@@ -212,8 +212,8 @@ def test_inputs_without_labels_have_a_part_in_kd_and_none_in_ce(form, tmp_path):
     for i in (*task.step(0, 0, 4), *task.free(0, 0, 4)):
         target = task.train[i][1] if i in task.mine(0) else told.get((0, i), [model.EOS])
         rows = [((0, i), task.inputs[i], target, True)]
-        part = distill.Rows.of(rows, [1.0], [1.0])
-        bank = prompt.PromptBank([run.start])
+        part = distill.Rows.of(rows, [1.0], [1.0], shop.t5.device)
+        bank = prompt.PromptBank([run.start]).to(shop.t5.device)
         embedded, seen = bank.prepend(shop.t5.embed(part.ids), part.ids != 0, part.index)
         memory = shop.t5.encode(embedded, seen)
         logits = shop.t5.decode(model.shift_right(part.targets), memory, seen)

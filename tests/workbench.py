@@ -5,6 +5,7 @@ No test of its own: test_train.py, test_students.py, test_states.py and test_pre
 
 import contextlib
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -19,8 +20,9 @@ from distill import Run
 from plumbing import files
 from toy import world
 
+DEVICE = os.environ.get("T5_DEVICE", "cpu")  # T5_DEVICE=cuda: the trainings here, on a GPU
 FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2",
-        "--device", "cpu"]
+        "--device", DEVICE, "--dtype", "fp32"]
 WHOLE = torch.amp.GradScaler("cpu", enabled=False)  # scales nothing
 
 
@@ -49,8 +51,8 @@ def encoded(shop, name="toy-cb"):
 
 def pass_of(shop, task, runs, form="kl"):
     """A Pass of these runs that is not trained, with a bank of their starts."""
-    bank, teachers = prompt.PromptBank([run.start for run in runs]), distill.Teachers(
-        shop.t5, runs, form)
+    bank = prompt.PromptBank([run.start for run in runs]).to(shop.t5.device)
+    teachers = distill.Teachers(shop.t5, runs, form)
     teachers.listen(task, runs, shop.recipe.batch, shop.tokens)
     return train.Pass("pass", task, runs, [], shop.t5, bank, None, None, 0.0, teachers)
 
@@ -80,9 +82,8 @@ def some_runs(shop, task, count=2, weight=0.5):
 def same(first, second):
     """Whether two prompts, or all weights by name, are equal bit for bit."""
     if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    return first.keys() == second.keys() and all(
-        torch.equal(first[name], second[name]) for name in first)
+        return torch.equal(first.cpu(), second.cpu())
+    return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,132 @@
+"""A GPU, kept busy: numbers travel to it without a wait, and a whole pass is asked for at once.
+
+T5-base's forward and backward pass are 2,400 operations. For a batch of 16 an H200 needs 15 ms for
+them, and Python 93 to ask for them one by one (docs/fast.md). A CUDA graph is a recording of them,
+asked for as one. It is of one shape, so shapes are made to come again: rows are padded to rounded
+widths, and a step is cut at quarters of its rows.
+"""
+
+import functools
+import warnings
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+
+WIDTH = 32  # a multiple of it: the columns of inputs behind their prompt
+TARGETS = 8  # and those of targets
+MET = 3  # times that a shape comes before it is recorded: that takes as long as some ten passes
+MOST = 32  # recordings; they share the memory of the largest pass, but for its two ends
+LARGE = 16_384  # positions from which on a pass is worth a quarter of a minute of torch.compile
+
+
+def is_one(device):
+    return getattr(device, "type", str(device).partition(":")[0]) == "cuda"
+
+
+def columns(longest, device, step=1, before=0):
+    """Columns for rows of up to so many tokens: on a GPU, with `before`, a multiple of step.
+
+    >>> columns(70, "cuda", 32, before=100), columns(70, "cpu", 32, before=100)
+    (92, 70)
+    """
+    return -(-(before + longest) // step) * step - before if is_one(device) else longest
+
+
+def every(rows, device):
+    """At multiples of how many of its rows a step may be cut: on a GPU at its quarters.
+
+    >>> every(16, "cuda"), every(30, "cuda"), every(16, "cpu")
+    (4, 8, 1)
+    """
+    return -(-rows // 4) if is_one(device) else 1
+
+
+def placed(numbers, device):
+    """A tensor of these numbers, on the device; the host does not wait until they are there."""
+    made = torch.tensor(numbers)
+    return made.pin_memory().to(device, non_blocking=True) if is_one(device) else made.to(device)
+
+
+def kept(config, size, recompute=False):
+    """Bytes that the encoder keeps of a position for the backward pass: as in docs/fast.md.
+
+    size: of a number in the products' type, 2 or 4; the stream is in fp32.
+    """
+    inner = config.num_heads * config.d_kv
+    ff = config.d_ff * (3 if config.feed_forward_proj == "gated-gelu" else 1)
+    block = 8 * config.d_model + size * (4 * inner + ff)
+    return config.num_layers * 4 * config.d_model + block if recompute else (
+        config.num_layers * block)
+
+
+def room(t5):
+    """Positions of one pass: 8,192; on a GPU what half of its memory holds, beside T5's weights.
+
+    Of all its memory and not of what is free: another cut rounds otherwise.
+    """
+    if not is_one(t5.device):
+        return 8192
+    free = torch.cuda.get_device_properties(t5.device).total_memory - sum(
+        w.numel() * w.element_size() for w in t5.parameters())
+    return max(1, free // 2 // kept(t5.config, 2 if t5.amp else 4, t5.recompute))
+
+
+def rms_norm(x, weight, eps):
+    """model.RMSNorm in one operation; in fp32, as there."""
+    return F.rms_norm(x.float(), x.shape[-1:], weight.float(), eps).to(weight.dtype)
+
+
+class Recorder:
+    """T5's forward pass, and the backward pass that belongs to it, recorded for each shape."""
+
+    def __init__(self):
+        self.met, self.made, self.pool, self.compiles = Counter(), {}, None, True
+
+    def __call__(self, t5, embedded, mask, decoder_ids, again=False):
+        """t5(embedded, mask, decoder_ids), by its recording where there is one.
+
+        That is on a GPU, where nothing is drawn, and prompts alone are trained. A recording has one
+        backward pass, which writes over what it read; again: whether there will be another.
+        """
+        given = embedded, mask, decoder_ids
+        if again or not is_one(embedded.device) or not embedded.requires_grad or (
+                t5.dropout or t5.recompute or any(w.requires_grad for w in t5.parameters())):
+            return t5(*given)
+        key = t5, embedded.shape, decoder_ids.shape[1]
+        self.met[key] += 1
+        if key not in self.made and self.met[key] > MET and len(self.made) < MOST:
+            self.made[key] = self.record(t5, *given)
+        return self.made.get(key, t5)(*given)
+
+    def record(self, t5, embedded, mask, decoder_ids):
+        """The recording of one shape, of a large one with its blocks compiled.
+
+        Compiled, what stands between two products is one operation: that saves an eighth.
+        """
+        self.pool = self.pool or torch.cuda.graph_pool_handle()  # shared: passes do not overlap
+        places = embedded.detach().clone().requires_grad_(), mask.clone(), decoder_ids.clone()
+        compiled = self.compiles and embedded.shape[:2].numel() >= LARGE
+        if compiled:
+            t5.encoder_block = functools.partial(compiled_block(type(t5)), t5)
+        try:
+            with warnings.catch_warnings():  # no gradients are added up in there
+                warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")
+                return torch.cuda.make_graphed_callables(t5.forward, places, pool=self.pool)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not compiled:
+                raise
+            self.compiles = False
+            print(f"not compiled ({str(error).strip().splitlines()[0]}): large passes take an "
+                  "eighth longer", flush=True)
+        finally:
+            if compiled:
+                del t5.encoder_block  # the class's own again
+        return self.record(t5, embedded, mask, decoder_ids)
+
+
+@functools.cache
+def compiled_block(kind):
+    return torch.compile(kind.encoder_block, dynamic=True)
