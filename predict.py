@@ -53,6 +53,7 @@ def open_model(name, args):
     """(T5, tokenizer, folder) of a model on the command line."""
     where, dtype, _ = device.choose(args.device, args.dtype)
     folder = checkpoint(name, cache=args.cache)
+    dtype = args.dtype or device.default(model.Config.read(folder), dtype)
     t5 = model.load(folder, device.DTYPES[dtype], where)
     return t5, data.Tokenizer(folder / "spiece.model"), folder
 

@@ -123,10 +123,11 @@ class Promptless(nn.Module):
 def in_parts(rows, tokens, length=0, overhead=100, every=1):
     """Cut rows, (key, input ids, …), where their length changes, into parts, the cheapest way.
 
-    A part is one forward pass, as wide as its longest row, of at most so many positions, the
-    prompt's and the padding counted. Its price is its positions and `overhead` more. A loss that is
-    summed row by row does not mind where a row stands: the parts of a step give the gradient of
-    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text.
+    A part is one forward pass, as wide as its longest row, of at most `tokens` positions, `length`
+    of a prompt and the padding counted. Its price is its positions and `overhead` more. A loss that
+    is summed row by row does not mind where a row stands: the parts of a step give the gradient of
+    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text; it comes
+    after a multiple of `every` rows, so that shapes come again, but where `tokens` asks for it.
 
     >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + 100
     >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]

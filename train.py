@@ -253,7 +253,7 @@ def train(shop, work):
         explain = any(runs[n].teachers for n in (due if step else live))  # costs a backward pass
         shop, (ce, kd, cosine, some) = device.fitting(gradients, shop, work, step, scaler, explain)
         work.t5.dropout, read = 0.0, read + some
-        if due or not step:  # the one place of the loop that waits for a GPU
+        if due or not step:  # this waits for a GPU, as scores and states on disk do
             ce, kd, speed = ce.tolist(), kd.tolist(), read.item() / (time.time() - kept)
             states.check_finite(work, ce + kd, step, path)
         scaler.step(work.optimizer)  # every prompt is a parameter, and moves by itself
@@ -441,8 +441,8 @@ def open_workshop(args):
     where, dtype, why = device.choose(args.device, args.dtype, "finetune" in args.approach)
     folder, home = hub.checkpoint(args.model, cache=args.cache), states.Home(
         args.out, args.resume, args.quiet)
-    if not args.dtype and where == "cpu":
-        dtype, why = device.measured(model.Config.read(folder), home.out / "dtype.json", why)
+    if not args.dtype:
+        dtype, why = device.measured(model.Config.read(folder), where, dtype, home.out, why)
     t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
     t5.recompute = args.recompute  # which gpu.room counts with
     shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,

@@ -33,14 +33,19 @@ def bf16_speed(D, ff, rounds=5):
     return fastest[torch.float32] / fastest[torch.bfloat16]
 
 
-def measured(config, kept, why):
-    """(dtype, why) for a T5 of these sizes on this CPU; why: so far.
+def default(config, dtype):
+    """dtype, but fp32 for a T5 that is too small to be faster in another: the toy's, say."""
+    return "fp32" if config.d_model < LEAST else dtype
 
-    What was found is kept in a file, so that the same command goes on with it.
+
+def measured(config, where, dtype, out, why):
+    """(dtype, why) for a T5 of these sizes: on a CPU as measured. dtype, why: what `choose` says.
+
+    What was found is kept in a file in `out`, so that the same command goes on with it.
     """
-    D, ff = config.d_model, config.d_ff
-    if D < LEAST:
-        return "fp32", why
+    if where != "cpu" or default(config, "") == "fp32":
+        return default(config, dtype), why
+    D, ff, kept = config.d_model, config.d_ff, out / "dtype.json"
     name = f"{D} x {ff}"
     speeds = read_json(kept) if kept.exists() else {}
     if type(speeds.get(name)) is not float:

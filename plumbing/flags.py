@@ -126,14 +126,16 @@ def train_parser(description, recipe, approaches):
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
-        "(default: bf16 on a GPU that has it, and on a CPU that is measured to be faster in it)")
+        "(default: fp32; bf16 on a GPU that has it, and on a CPU that is measured to be faster in "
+        "it, but for a T5 as small as the toy's)")
     add("--tokens", type=int, help="positions, prompt and padding counted, in one forward pass, "
         "for memory; changes rounding, with dropout or fp16 more (default: 8192; on a GPU as many "
-        "as half of its memory holds)")
+        "as a third of its memory holds)")
     add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
         "share: each step's rows, or whole sources and targets (default: rows)")
     add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "
-        "and compute it again: about 1.4 times as slow, in a part of the memory")
+        "and compute it again, in a part of the memory: 1.4 times as slow on a CPU; on a GPU more, "
+        "as nothing is recorded then, so try fewer --tokens first")
     add("--quiet", action="store_true", help="say nothing of a training on its way")
     add("--resume", action=BooleanOptionalAction, default=True, help="go on where the "
         "same command stopped, and read what it has trained (default: yes)")

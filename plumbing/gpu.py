@@ -15,8 +15,8 @@ import torch.nn.functional as F
 
 WIDTH = 32  # a multiple of it: the columns of inputs behind their prompt
 TARGETS = 8  # and those of targets
-MET = 3  # times that a shape comes before it is recorded: that takes as long as some ten passes
-MOST = 32  # recordings; they share the memory of the largest pass, but for its two ends
+MET = 3  # times that a shape comes before it is recorded, which takes 0.3 s
+MOST = 32  # recordings: they share their memory, but each has its own inputs and outputs
 LARGE = 16_384  # positions from which on a pass is worth a quarter of a minute of torch.compile
 
 
@@ -25,7 +25,8 @@ def is_one(device):
 
 
 def columns(longest, device, step=1, before=0):
-    """Columns for rows of up to so many tokens: on a GPU, with `before`, a multiple of step.
+    """Columns for rows of up to `longest` tokens: just these; on a GPU so many more that
+    `before` and they are a multiple of step.
 
     >>> columns(70, "cuda", 32, before=100), columns(70, "cpu", 32, before=100)
     (92, 70)
@@ -34,7 +35,7 @@ def columns(longest, device, step=1, before=0):
 
 
 def every(rows, device):
-    """At multiples of how many of its rows a step may be cut: on a GPU at its quarters.
+    """A step of so many rows may be cut after every so many: a quarter on a GPU, one elsewhere.
 
     >>> every(16, "cuda"), every(30, "cuda"), every(16, "cpu")
     (4, 8, 1)
@@ -61,15 +62,16 @@ def kept(config, size, recompute=False):
 
 
 def room(t5):
-    """Positions of one pass: 8,192; on a GPU what half of its memory holds, beside T5's weights.
+    """Positions of one pass: 8,192; on a GPU what a third of its memory holds, beside T5's weights.
 
-    Of all its memory and not of what is free: another cut rounds otherwise.
+    Another third is for what is recorded. Of all its memory and not of what is free, as another
+    cut rounds otherwise.
     """
     if not is_one(t5.device):
         return 8192
     free = torch.cuda.get_device_properties(t5.device).total_memory - sum(
         w.numel() * w.element_size() for w in t5.parameters())
-    return max(1, free // 2 // kept(t5.config, 2 if t5.amp else 4, t5.recompute))
+    return max(1, free // 3 // kept(t5.config, 2 if t5.amp else 4, t5.recompute))
 
 
 def rms_norm(x, weight, eps):
@@ -86,8 +88,8 @@ class Recorder:
     def __call__(self, t5, embedded, mask, decoder_ids, again=False):
         """t5(embedded, mask, decoder_ids), by its recording where there is one.
 
-        That is on a GPU, where nothing is drawn, and prompts alone are trained. A recording has one
-        backward pass, which writes over what it read; again: whether there will be another.
+        That is on a GPU, without dropout or recompute, with T5 frozen. again: whether more than one
+        backward pass will follow, which a recording cannot: the first writes over what it reads.
         """
         given = embedded, mask, decoder_ids
         if again or not is_one(embedded.device) or not embedded.requires_grad or (

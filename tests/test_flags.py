@@ -356,13 +356,16 @@ def test_a_cpu_takes_the_type_that_it_is_faster_in_and_stays_with_it(monkeypatch
     monkeypatch.setattr(device, "bf16_speed", lambda D, ff: next(speeds))
     said = f"found; bf16 measured 2.5 times as fast as fp32 at 768 x 3072, {kept}"
 
-    def measured(D, ff, kept=kept):
-        return device.measured(types.SimpleNamespace(d_model=D, d_ff=ff), kept, "found")
+    def measured(D, ff, out=tmp_path, where="cpu", dtype="fp32"):
+        config = types.SimpleNamespace(d_model=D, d_ff=ff)
+        return device.measured(config, where, dtype, out, "found")
 
     assert measured(768, 3072) == measured(768, 3072) == ("bf16", said)  # not measured again
     assert measured(512, 1024)[0] == "fp32"
     assert json.loads(kept.read_text()) == {"768 x 3072": 2.5, "512 x 1024": 0.3}
     assert measured(128, 256, tmp_path / "none") == ("fp32", "found")  # the toy world's
+    assert measured(768, 3072, where="cuda", dtype="bf16") == ("bf16", "found")
+    assert measured(128, 256, where="cuda", dtype="bf16") == ("fp32", "found")
     assert not (tmp_path / "none").exists()
 
 
