@@ -243,7 +243,7 @@ class Rows:
         """Of such rows behind prompts of a length, and their `shares`."""
         keys, ids, targets, labelled = zip(*rows)
         students = [n for n, _ in keys]
-        return cls(keys, pad(ids, device, gpu.WIDTH, length), pad(targets, device, gpu.TARGETS), *(
+        return cls(keys, pad(ids, device, gpu.WIDTH, length), pad(targets, device, gpu.EIGHT), *(
             gpu.placed(numbers, device) for numbers in (
                 students, [tokens[n] * has for n, has in zip(students, labelled)],
                 [units[n] for n in students])))

@@ -120,21 +120,21 @@ class Promptless(nn.Module):
 # --------------------------------------------------------------- batches of rows
 
 
-def in_parts(rows, tokens, length=0, overhead=100, every=1):
+def in_parts(rows, tokens, length=0, overhead=100, every=1, step=1):
     """Cut rows, (key, input ids, …), where their length changes, into parts, the cheapest way.
 
     A part is one forward pass, as wide as its longest row, of at most `tokens` positions, `length`
     of a prompt and the padding counted. Its price is its positions and `overhead` more. A loss that
     is summed row by row does not mind where a row stands: the parts of a step give the gradient of
-    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text; it comes
-    after a multiple of `every` rows, so that shapes come again, but where `tokens` asks for it.
+    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text. That
+    shapes come again: cuts after a multiple of `every` rows alone, widths a multiple of `step`.
 
     >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + 100
     >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]
     [['a', 'c'], ['b']]
     """
     rows = sorted(rows, key=lambda row: len(row[1]))
-    widths = [length + len(row[1]) for row in rows]
+    widths = [-(-(length + len(row[1])) // step) * step for row in rows]
 
     def price(start, end):
         passes = -(-(end - start) // max(1, tokens // widths[end - 1]))
@@ -142,7 +142,7 @@ def in_parts(rows, tokens, length=0, overhead=100, every=1):
 
     cheapest, before = {0: 0}, {}  # of the rows up to an end; where their last part begins
     for end in range(1, len(rows) + 1):
-        if end == len(rows) or end % every == 0 and widths[end] > widths[end - 1]:
+        if end == len(rows) or end % every == 0 and (every > 1 or widths[end] > widths[end - 1]):
             before[end] = min(cheapest, key=lambda start: price(start, end))
             cheapest[end] = price(before[end], end)
     ends = [len(rows)] if rows else []
@@ -172,7 +172,7 @@ def ask(t5, bank, rows, kinds, tokens=8192, sure=False, apart=True):
     for part in (cores.passes(in_parts, t5, keyed, *given) if apart else
                  in_parts(keyed, *given, cores.overhead(t5))):
         places = [i for (_, i), _ in part]
-        ids = pad([row for _, row in part], t5.device, gpu.WIDTH, bank.length)
+        ids = pad([row for _, row in part], t5.device, gpu.EIGHT, bank.length)
         index = gpu.placed([rows[i][0] for i in places], t5.device)
         embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, index)
         memory = t5.encode(embedded, mask)

@@ -145,7 +145,7 @@ def parts(shop, work, step):
     shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
     rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
     return [(distill.Rows.of(part, *shares, t5.device, work.bank.length) for part in cores.passes(
-        prompt.in_parts, t5, some, shop.tokens, work.bank.length))
+        prompt.in_parts, t5, some, shop.tokens, work.bank.length, again=True))
         for some in cores.together(rows, t5, lambda row: row[0][0])]
 
 
@@ -447,7 +447,7 @@ def open_workshop(args):
     t5.recompute = args.recompute  # which gpu.room counts with
     shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
                            "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
-                           args.tokens or gpu.room(t5), home, cores.sharing(t5))
+                           args.tokens or gpu.room(t5, args.recipe), home, cores.sharing(t5))
     report.device(shop, f"{where} ({why})", args.said)
     return shop
 

@@ -177,8 +177,7 @@ def in_turn(cases, rounds):
     On a GPU a round is two steps, sent without a wait between, as in a training; and all have been
     done before, as often as our side needs to record their shapes.
     """
-    steps = 2 if torch.cuda.is_available() else 1
-    seconds = {name: [] for name in cases}
+    seconds, steps = {name: [] for name in cases}, steps_a_round()
     for k in range((rounds + 1) * steps * (gpu.MET + 1) if steps > 1 else 0):
         for do in cases.values():
             do(k % ((rounds + 1) * steps))
@@ -189,6 +188,21 @@ def in_turn(cases, rounds):
                 do(step)
             seconds[name] += [(clock() - began) / steps] * (k > 0)
     return seconds
+
+
+def steps_a_round():
+    return 2 if torch.cuda.is_available() else 1
+
+
+def taught(ours, work, k, first):
+    """A student's step in the first epoch, where teachers are asked, or in a later one.
+
+    A round of the first epoch comes first, and then what its steps have remembered is there.
+    """
+    if first and k % steps_a_round() == 0:
+        work.teachers.kept.clear()
+        work.teachers.bytes = 0
+    ours.step(k, work)
 
 
 def compared(title, seconds, ours, theirs):
@@ -212,8 +226,8 @@ def agree(ours, peft):
 def ceiling(args, ours):
     """A line: what a step of several prompts multiplies a second, beside large square matrices."""
     work, n = ours.work(prompts=args.prompts), 4096
-    fast, product.ONEDNN = product.ONEDNN, None  # the counter knows torch's own products alone,
-    plain = dataclasses.replace(ours.shop, through=lambda t5, *given: t5(*given))  # not recorded
+    fast, product.ONEDNN = product.ONEDNN, None  # the counter knows torch's own, not recorded
+    plain = dataclasses.replace(ours.shop, through=lambda t5, *given, again: t5(*given))
     with flop_counter.FlopCounterMode(display=False) as counter:
         ours.step(0, work, plain)
     product.ONEDNN = fast
@@ -320,10 +334,9 @@ def main():
             peft.teacher = copy.deepcopy(peft.model)
             students = {form: ours.work(form, ((ours.start * 1.1, 1.0),))
                         for form in ("kl", "states")}
-            # The same step twice: then the teacher's part is remembered, as in a later epoch.
             seconds = in_turn({"ours, plain": ours.step, "released": peft.step} | {
-                f"{form}, {when}": lambda k, work=work, forget=when != "later": (
-                    forget and work.teachers.kept.clear(), ours.step(k, work))
+                f"{form}, {when}": lambda k, work=work, first=when != "later": taught(
+                    ours, work, k, first)
                 for form, work in students.items() for when in ("first epoch", "later")},
                 args.rounds)
             for form in students:

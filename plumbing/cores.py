@@ -63,16 +63,16 @@ def overhead(t5):
     return 16 + round(START.get(t5.device.type, START["cuda"]) / blocks)
 
 
-def passes(cut, t5, rows, tokens, length):
+def passes(cut, t5, rows, tokens, length, again=False):
     """Rows ((prompt, …), input ids, …) of several prompts as lists that go through T5 at once.
 
-    On a GPU by `cut`, which is prompt.in_parts. On a CPU each prompt's rows are cut as if alone,
-    and parts that come out alike, of one prompt each, share a pass of at most so many positions: so
-    no prompt's numbers depend on the others, to the last bit.
+    On a GPU by `cut`, which is prompt.in_parts; again: whether such rows come again. On a CPU each
+    prompt's rows are cut as if alone, and parts that come out alike, of one prompt each, share a
+    pass of at most so many positions: so no prompt's numbers depend on the others, to the last bit.
     """
     more = overhead(t5)
     if t5.device.type != "cpu":
-        yield from cut(rows, tokens, length, more, gpu.every(len(rows), t5.device))
+        yield from cut(rows, tokens, length, more, *gpu.shape(len(rows), t5.device, again))
         return
     shared = {}  # shape -> passes
     for prompt, own in groupby(rows, lambda row: row[0][0]):

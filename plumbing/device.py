@@ -69,6 +69,7 @@ def fitting(gradients, shop, work, *rest):
                 raise ValueError(f"{full}; give fewer, or --recompute "
                                  f"({str(error).splitlines()[0]})") from None
         work.optimizer.zero_grad()  # of the parts that had room
+        shop.through.forget()
         torch.cuda.empty_cache()
         shop = dataclasses.replace(shop, tokens=max(1, shop.tokens // 2), smaller=True)
         print(f"{full}; this pass goes on with {shop.tokens}", flush=True)
@@ -91,6 +92,8 @@ def choose(device=None, dtype=None, tuning=False):
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)  # what is recorded is of the current one
     if dtype is None:
         bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
         dtype = "bf16" if bf16 else "fp32"

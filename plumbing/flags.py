@@ -130,7 +130,7 @@ def train_parser(description, recipe, approaches):
         "it, but for a T5 as small as the toy's)")
     add("--tokens", type=int, help="positions, prompt and padding counted, in one forward pass, "
         "for memory; changes rounding, with dropout or fp16 more (default: 8192; on a GPU as many "
-        "as a third of its memory holds)")
+        "as a third of its memory holds, at most 65536)")
     add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
         "share: each step's rows, or whole sources and targets (default: rows)")
     add("--recompute", action="store_true", help="keep less of the encoder for the backward pass "

@@ -2,8 +2,8 @@
 
 T5-base's forward and backward pass are 2,400 operations. For a batch of 16 an H200 needs 15 ms for
 them, and Python 93 to ask for them one by one (docs/fast.md). A CUDA graph is a recording of them,
-asked for as one. It is of one shape, so shapes are made to come again: rows are padded to rounded
-widths, and a step is cut at quarters of its rows.
+asked for as one. It is of one shape, so a training's shapes are made to come again: rows are padded
+to rounded widths, and a step is cut at quarters of its rows.
 """
 
 import functools
@@ -13,11 +13,12 @@ from collections import Counter
 import torch
 import torch.nn.functional as F
 
-WIDTH = 32  # a multiple of it: the columns of inputs behind their prompt
-TARGETS = 8  # and those of targets
+WIDTH = 32  # columns of a training's inputs, prompt counted, are a multiple of it
+EIGHT = 8  # and all others of this, which suits attention there
 MET = 3  # times that a shape comes before it is recorded, which takes 0.3 s
 MOST = 32  # recordings: they share their memory, but each has its own inputs and outputs
 LARGE = 16_384  # positions from which on a pass is worth a quarter of a minute of torch.compile
+ROOM = 65_536  # positions of a pass: larger ones are no faster, by the position
 
 
 def is_one(device):
@@ -34,13 +35,19 @@ def columns(longest, device, step=1, before=0):
     return -(-(before + longest) // step) * step - before if is_one(device) else longest
 
 
-def every(rows, device):
-    """A step of so many rows may be cut after every so many: a quarter on a GPU, one elsewhere.
+def shape(rows, device, again):
+    """How prompt.in_parts is to cut so many rows: after multiples of how many, to which widths.
 
-    >>> every(16, "cuda"), every(30, "cuda"), every(16, "cpu")
-    (4, 8, 1)
+    On a GPU at quarters, if such a step comes again; what is only asked once at any row.
+
+    >>> shape(16, "cuda", True), shape(30, "cuda", True), shape(30, "cuda", False)
+    ((4, 32), (8, 32), (1, 8))
+    >>> shape(30, "cpu", True)
+    (1, 1)
     """
-    return -(-rows // 4) if is_one(device) else 1
+    if not is_one(device):
+        return 1, 1
+    return (-(-rows // 4), WIDTH) if again else (1, EIGHT)
 
 
 def placed(numbers, device):
@@ -61,21 +68,21 @@ def kept(config, size, recompute=False):
         config.num_layers * block)
 
 
-def room(t5):
+def room(t5, recipe):
     """Positions of one pass: 8,192; on a GPU what a third of its memory holds, beside T5's weights.
 
-    Another third is for what is recorded. Of all its memory and not of what is free, as another
-    cut rounds otherwise.
+    At most ROOM. Another third is for what is recorded. Of all its memory and not of what is free,
+    as another cut rounds otherwise. With dropout and in fp16, where a cut decides results, 8,192.
     """
-    if not is_one(t5.device):
+    if not is_one(t5.device) or recipe.dropout or t5.amp == torch.float16:
         return 8192
     free = torch.cuda.get_device_properties(t5.device).total_memory - sum(
         w.numel() * w.element_size() for w in t5.parameters())
-    return max(1, free // 3 // kept(t5.config, 2 if t5.amp else 4, t5.recompute))
+    return max(1, min(ROOM, free // 3 // kept(t5.config, 2 if t5.amp else 4, t5.recompute)))
 
 
 def rms_norm(x, weight, eps):
-    """model.RMSNorm in one operation; in fp32, as there."""
+    """model.RMSNorm in one operation; in fp32, and rounded once where it rounds twice."""
     return F.rms_norm(x.float(), x.shape[-1:], weight.float(), eps).to(weight.dtype)
 
 
@@ -83,7 +90,12 @@ class Recorder:
     """T5's forward pass, and the backward pass that belongs to it, recorded for each shape."""
 
     def __init__(self):
-        self.met, self.made, self.pool, self.compiles = Counter(), {}, None, True
+        self.compiles = True
+        self.forget()
+
+    def forget(self):
+        """Give all memory back, when it is wanted for something else."""
+        self.met, self.made, self.pool = Counter(), {}, None
 
     def __call__(self, t5, embedded, mask, decoder_ids, again=False):
         """t5(embedded, mask, decoder_ids), by its recording where there is one.
@@ -97,14 +109,20 @@ class Recorder:
             return t5(*given)
         key = t5, embedded.shape, decoder_ids.shape[1]
         self.met[key] += 1
-        if key not in self.made and self.met[key] > MET and len(self.made) < MOST:
+        if key in self.made:
+            self.made[key] = self.made.pop(key)  # the last of them: the first was not used longest
+        elif self.met[key] > MET:
+            if len(self.made) == MOST:
+                oldest = next(iter(self.made))
+                del self.made[oldest], self.met[oldest]
             self.made[key] = self.record(t5, *given)
         return self.made.get(key, t5)(*given)
 
     def record(self, t5, embedded, mask, decoder_ids):
         """The recording of one shape, of a large one with its blocks compiled.
 
-        Compiled, what stands between two products is one operation: that saves an eighth.
+        Compiled, what stands between two products is one operation: that saves an eighth. Where
+        memory is too small for it, t5 itself.
         """
         self.pool = self.pool or torch.cuda.graph_pool_handle()  # shared: passes do not overlap
         places = embedded.detach().clone().requires_grad_(), mask.clone(), decoder_ids.clone()
@@ -114,9 +132,13 @@ class Recorder:
         try:
             with warnings.catch_warnings():  # no gradients are added up in there
                 warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")
+                warnings.filterwarnings("error", "The CUDA Graph is empty")  # of another device
                 return torch.cuda.make_graphed_callables(t5.forward, places, pool=self.pool)
         except torch.OutOfMemoryError:
-            raise
+            torch.cuda.empty_cache()
+            print(f"no memory to record a pass of {tuple(embedded.shape[:2])} positions: it goes "
+                  "on, slower", flush=True)
+            return t5
         except Exception as error:
             if not compiled:
                 raise

@@ -343,10 +343,14 @@ def test_the_device_and_its_numbers(monkeypatch):
     # With one: bf16, where it is not merely emulated.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    made = []
     for has_bf16, dtype in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
         assert device.choose() == ("cuda", dtype, "found")
     assert device.choose(dtype="fp16")[1] == "fp16"
+    monkeypatch.setattr(torch.cuda, "set_device", made.append)
+    assert device.choose("cuda:1")[0] == "cuda:1" and device.choose("cuda")[0] == "cuda"
+    assert made == ["cuda:1"]  # else a recording there would be of nothing
     with pytest.raises(ValueError, match="finetune needs --dtype bf16 or fp32"):
         device.choose(dtype="fp16", tuning=True)
 

@@ -7,6 +7,7 @@ Oracle: the same T5 asked plainly; arithmetic in the comments.
 """
 
 import dataclasses
+import doctest
 import functools
 import types
 
@@ -40,12 +41,35 @@ def test_what_is_a_gpu_of_this_kind(where, one):
     assert gpu.is_one(where) == one
 
 
-def test_a_step_on_a_gpu_comes_in_few_shapes(monkeypatch):
+def test_examples_in_the_docstrings():
+    assert doctest.testmod(gpu).failed == 0 < doctest.testmod(gpu).attempted
+
+
+def parts_of(lengths, tokens, again, device="cuda"):
+    """How many rows of such lengths, behind 10 vectors, are in each part; a pass costs 40."""
+    rows = [((0, i), [5] * length, [7], True) for i, length in enumerate(lengths)]
+    parts = prompt.in_parts(rows, tokens, 10, 40, *gpu.shape(len(rows), device, again))
+    return [len(part) for part in parts]
+
+
+def test_a_step_on_a_gpu_comes_in_few_shapes():
     """16 rows of 10 to 160 tokens: cut after 4, 8 or 12 of them, if at all."""
-    rows = [((0, i), [5] * 10 * (i + 1), [7], True) for i in range(16)]
-    parts = list(prompt.in_parts(rows, 10 ** 6, 10, 40, gpu.every(len(rows), "cuda")))
-    assert [len(part) for part in parts] == [4, 4, 4, 4]
-    assert [len(part) for part in prompt.in_parts(rows, 10 ** 6, 10, 40)] != [4, 4, 4, 4]
+    rising = range(10, 170, 10)
+    assert parts_of(rising, 10 ** 6, again=True) == [4, 4, 4, 4]
+    assert parts_of(rising, 10 ** 6, again=True, device="cpu") != [4, 4, 4, 4]
+    assert len(parts_of(rising, 10 ** 6, again=False)) > 4  # asked once: at any of them
+    # Of one length from the 3rd to the 12th: cut inside of them, as 12 rows of 32 wait for none.
+    assert parts_of([10, 10, *[20] * 10, *[90] * 4], 10 ** 6, again=True) == [12, 4]
+    assert [gpu.shape(rows, "cuda", True) for rows in (1, 3, 5)] == [(1, 32), (1, 32), (2, 32)]
+
+
+def test_the_padding_to_rounded_widths_counts():
+    """Behind 10, 13 tokens are 32 wide: 320 positions hold ten rows; and nothing is won by a cut
+    between 13 and 20 tokens, which are as wide."""
+    assert parts_of([13] * 20, 320, again=True) == [10, 10]
+    assert parts_of([13] * 8 + [20] * 8, 10 ** 6, again=True) == [16]
+    part, = prompt.in_parts([((0, 0), [5] * 13, [7], True)], 320, 10, 40, 1, 32)
+    assert gpu.columns(13, "cuda", gpu.WIDTH, 10) + 10 == 32
 
 
 def test_the_room_of_a_gpu(monkeypatch):
@@ -58,16 +82,37 @@ def test_the_room_of_a_gpu(monkeypatch):
     assert gpu.kept(base, 4) == 12 * (8 * 768 + 4 * (4 * 768 + 3072))
     gated = dataclasses.replace(base, feed_forward_proj="gated-gelu")
     assert gpu.kept(gated, 2) - gpu.kept(base, 2) == 12 * 2 * 2 * 3072
-    weights = [torch.zeros(50, 1000), torch.zeros(25_000, dtype=torch.float64)]  # 400,000 bytes
+    weights = [torch.zeros(50, 1000), torch.zeros(1_000_000, dtype=torch.float64)]  # 8,200,000
     t5 = types.SimpleNamespace(device=torch.device("cuda"), config=base, amp=torch.bfloat16,
                                recompute=False, parameters=lambda: weights)
+    plain = types.SimpleNamespace(dropout=0.0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: types.SimpleNamespace(
-        total_memory=400_000 + 3 * 221_184 * 300 + 5))
-    assert gpu.room(t5) == 300
-    t5.amp = None
-    assert gpu.room(t5) == 221_184 * 300 // gpu.kept(base, 4)
-    t5.device = torch.device("cpu")
-    assert gpu.room(t5) == 8192
+        total_memory=8_200_000 + 3 * 221_184 * 300 + 5))
+    assert gpu.room(t5, plain) == 300
+    t5.recompute = True
+    assert gpu.room(t5, plain) == 1200
+    t5.recompute, t5.amp = False, None
+    assert gpu.room(t5, plain) == 221_184 * 300 // gpu.kept(base, 4)
+    assert gpu.room(t5, types.SimpleNamespace(dropout=0.1)) == 8192  # there a cut decides results
+    t5.amp = torch.float16
+    assert gpu.room(t5, plain) == 8192
+    t5.amp, t5.device = torch.bfloat16, torch.device("cpu")
+    assert gpu.room(t5, plain) == 8192
+    t5.device, t5.config = torch.device("cuda"), dataclasses.replace(base, num_layers=0)
+    weights.clear()
+    monkeypatch.setattr(gpu, "kept", lambda *_: 1)
+    assert gpu.room(t5, plain) == gpu.ROOM  # of a small T5 on a large card
+
+
+@pytest.mark.parametrize("dtype, within", [("fp32", 1e-6), ("bf16", 0.01)])
+def test_the_norm_in_one_operation_is_the_plain_one(dtype, within):
+    norm = model.RMSNorm(model.Config(40, 24, 8, 64, 1, 1, 4)).to(device.DTYPES[dtype])
+    norm.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    x = 1e4 * torch.randn(3, 5, 24)
+    made, plain = gpu.rms_norm(x, norm.weight, norm.eps), norm(x)
+    assert made.dtype == plain.dtype and relative_error(made, plain) < within
+    doubled = gpu.rms_norm(x.bfloat16() * 2, norm.weight, norm.eps)  # computed in fp32
+    assert relative_error(doubled, norm((x.bfloat16() * 2).float())) < within
 
 
 # -------------------------------------------------------------------- recordings
@@ -77,13 +122,15 @@ def test_the_room_of_a_gpu(monkeypatch):
 def recorder(monkeypatch):
     """A Recorder that takes this machine for a GPU; its recordings say what was recorded."""
     def make(call, places, pool):
-        assert pool == "pool" and places[0].is_leaf and places[0].requires_grad
+        assert pool == "pool 1" and places[0].is_leaf and places[0].requires_grad
+        recorder.places = places
         recorder.made_of.append((tuple(places[0].shape), call(*places)))
         return lambda *given: ("recorded", tuple(given[0].shape))
 
     monkeypatch.setattr(gpu, "is_one", lambda where: True)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", make)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    pools = iter(("pool 1", "pool 2"))  # one serves all
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
     recorder = gpu.Recorder()
     recorder.made_of = []
     return recorder
@@ -109,6 +156,18 @@ def test_a_shape_is_recorded_when_it_came_often(recorder):
     plain = t5(*given())
     assert torch.equal(memory, plain[0]) and torch.equal(states, plain[1])
     assert not asked(recorder, model.load(world.MODEL))  # another T5
+    assert not torch.is_tensor(recorder(t5, *given())[0])
+    assert torch.is_tensor(recorder(t5, *given(), again=True)[0])  # several backward passes
+
+
+def test_a_recording_has_places_of_its_own(recorder):
+    """What it is recorded with is written over by whatever it is asked later."""
+    t5, first = model.load(world.MODEL), given()
+    for _ in range(gpu.MET + 1):
+        recorder(t5, *first)
+    for mine, place in zip(first, recorder.places):
+        place.data.fill_(7)
+        assert not (mine == 7).any()
 
 
 @pytest.mark.parametrize("what", ["dropout", "recompute", "a trained T5", "no gradient"])
@@ -119,12 +178,23 @@ def test_what_is_never_recorded(what, recorder):
     assert not any(asked(recorder, t5, grad=what != "no gradient") for _ in range(6))
 
 
-def test_there_are_so_many_recordings_and_no_more(recorder, monkeypatch):
+def test_of_many_recordings_the_longest_unused_goes(recorder, monkeypatch):
     monkeypatch.setattr(gpu, "MOST", 2)
-    t5, shapes = model.load(world.MODEL), (1, 2, 3)
-    for _ in range(gpu.MET + 1):
-        answered = [asked(recorder, t5, rows) for rows in shapes]
-    assert answered == [True, True, False]
+    t5 = model.load(world.MODEL)
+    for rows in (1, 2):
+        assert [asked(recorder, t5, rows) for _ in range(gpu.MET + 1)][-1]
+    assert asked(recorder, t5, 1)
+    assert [asked(recorder, t5, 3) for _ in range(gpu.MET + 1)][-1]  # in the place of 2
+    assert asked(recorder, t5, 1)
+    assert [asked(recorder, t5, 2) for _ in range(gpu.MET + 1)] == [False] * gpu.MET + [True]
+    assert len(recorder.made) == 2
+
+
+def test_what_is_forgotten_is_recorded_anew(recorder):
+    t5 = model.load(world.MODEL)
+    assert [asked(recorder, t5) for _ in range(gpu.MET + 1)][-1]
+    recorder.forget()
+    assert not recorder.made and recorder.pool is None and not asked(recorder, t5)
 
 
 def test_a_large_shape_is_compiled_and_the_t5_left_as_it_was(recorder, monkeypatch, capsys):
@@ -147,17 +217,49 @@ def test_a_large_shape_is_compiled_and_the_t5_left_as_it_was(recorder, monkeypat
         seen.clear()
 
 
-def test_no_memory_for_a_recording_is_no_fault_of_the_compiler(recorder, monkeypatch):
+def test_where_memory_is_too_small_for_a_recording_the_plain_pass_goes_on(
+        recorder, monkeypatch, capsys):
+    tried = []
+
     def full(*_, **__):
+        tried.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(gpu, "LARGE", 12)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", full)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     t5 = model.load(world.MODEL)
-    with pytest.raises(torch.OutOfMemoryError):
+    assert not any(asked(recorder, t5) for _ in range(gpu.MET + 5))
+    assert len(tried) == 1 and recorder.compiles and "encoder_block" not in vars(t5)
+    assert capsys.readouterr().out.count("no memory to record a pass of (2, 6)") == 1
+
+
+def test_a_fault_that_is_not_the_compilers_comes_through(recorder, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("not for this device")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fails)
+    t5 = model.load(world.MODEL)
+    with pytest.raises(RuntimeError, match="not for this device"):
         for _ in range(gpu.MET + 1):
             asked(recorder, t5)
-    assert recorder.compiles and "encoder_block" not in vars(t5)
+
+
+def test_a_step_says_whether_it_takes_several_backward_passes(tmp_path):
+    shop, told = shop_in(tmp_path, "--device", "cpu"), []
+    assert shop.tokens == 8192 and shop_in(tmp_path, "--tokens", "77").tokens == 77
+
+    def through(t5, *given, again):
+        told.append(again)
+        return t5(*given)
+
+    shop = dataclasses.replace(shop, through=through)
+    task = encoded(shop)
+    work = pass_of(shop, task, some_runs(shop, task))
+    for explain in (False, True):
+        train.gradients(shop, work, 0, torch.amp.GradScaler("cpu", enabled=False), explain)
+        assert {*told} == {explain}
+        told.clear()
 
 
 # ----------------------------------------------------------------------- on a GPU
@@ -167,7 +269,7 @@ def steps_of(shop, task, runs, scaler, form="kl", count=6, record=True):
     """(CE, gradients) of each of some steps, all with the same rows."""
     work, found = pass_of(shop, task, runs, form), []
     if not record:
-        shop = dataclasses.replace(shop, through=lambda t5, *given: t5(*given))
+        shop = dataclasses.replace(shop, through=lambda t5, *given, again: t5(*given))
     for _ in range(count):
         work.bank.zero_grad()
         ce, kd, *_ = train.gradients(shop, work, 0, scaler)

@@ -126,6 +126,18 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
     assert len([path for path in (tmp_path / "trained").iterdir()]) == 2 + 2 * 3
 
 
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank, wanted in (("0", "cuda:0"), ("1", "cuda:1")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert (ranks.device("cuda"), ranks.device("cpu")) == (wanted, "cpu")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert ranks.device("cpu") == "cpu"
+    with pytest.raises(ValueError, match="a process takes a GPU, and this machine has 2"):
+        ranks.device("cuda")
+
+
 def test_one_process_alone_does_nothing_of_it():
     rows = [((0, place), "ids") for place in range(5)]
     assert ranks.mine(rows, lambda row: row[0][1]) is rows
