@@ -155,6 +155,8 @@ def test_parts_that_come_out_alike_share_a_pass(cut):
     many = [row("b1", 5, 2)] * 72 + [row("a2", 40, 2)] * 24
     assert cut(many, 10 ** 6, device="cuda") == [" ".join(["b1"] * 72), " ".join(["a2"] * 24)]
     assert [len(part.split()) for part in cut(many + many[-4:], 10 ** 6, device="cuda")] == [50, 50]
+    once = cores.passes(prompt.in_parts, t5(128, device="cuda"), many + many[-4:], 10 ** 6, 10)
+    assert [len(part) for part in once] == [72, 28]  # asked once: at any row
 
 
 def test_no_pass_is_larger_than_asked_and_none_has_two_parts_of_one_prompt(cut):

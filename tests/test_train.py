@@ -210,6 +210,7 @@ def test_where_memory_is_too_small_half_the_tokens_are_tried_once(
 
     monkeypatch.setattr(train, "gradients", gradients)
     shop = shop_in(tmp_path, "--tokens", "1000")
+    shop.through.made["a shape"] = "its recording"
     task = encoded(shop)
     if room < 500:
         with pytest.raises(ValueError, match=f"pass: no memory for --tokens 500; {said}"):
@@ -217,6 +218,7 @@ def test_where_memory_is_too_small_half_the_tokens_are_tried_once(
     else:
         train.train_prompts(shop, task, some_runs(shop, task), "pass")
         assert set(used) == {500} and capsys.readouterr().out.count(said) == 1
+    assert not shop.through.made  # what was recorded has given its memory back
 
 
 def test_fp16_trains_a_t5_whose_feed_forward_leaves_its_range(tmp_path):
