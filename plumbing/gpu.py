@@ -26,8 +26,9 @@ def is_one(device):
 
 
 def columns(longest, device, step=1, before=0):
-    """Columns for rows of up to `longest` tokens: just these; on a GPU so many more that
-    `before` and they are a multiple of step.
+    """How many columns rows of up to `longest` tokens get, behind `before` others.
+
+    As many; on a GPU so many that with those others they are a multiple of step.
 
     >>> columns(70, "cuda", 32, before=100), columns(70, "cpu", 32, before=100)
     (92, 70)
