@@ -8,7 +8,6 @@ Oracle: the same T5 asked plainly; arithmetic in the comments.
 
 import dataclasses
 import doctest
-import functools
 import types
 
 import pytest
@@ -64,12 +63,10 @@ def test_a_step_on_a_gpu_comes_in_few_shapes():
 
 
 def test_the_padding_to_rounded_widths_counts():
-    """Behind 10, 13 tokens are 32 wide: 320 positions hold ten rows; and nothing is won by a cut
-    between 13 and 20 tokens, which are as wide."""
+    """13 tokens behind 10 are 32 wide, so ten rows fill 320; 20 are as wide: no cut between."""
+    assert gpu.columns(13, "cuda", gpu.WIDTH, 10) + 10 == 32
     assert parts_of([13] * 20, 320, again=True) == [10, 10]
     assert parts_of([13] * 8 + [20] * 8, 10 ** 6, again=True) == [16]
-    part, = prompt.in_parts([((0, 0), [5] * 13, [7], True)], 320, 10, 40, 1, 32)
-    assert gpu.columns(13, "cuda", gpu.WIDTH, 10) + 10 == 32
 
 
 def test_the_room_of_a_gpu(monkeypatch):
@@ -343,15 +340,15 @@ def test_a_large_pass_is_compiled(tmp_path, monkeypatch, capsys):
 
 @on_a_gpu
 def test_the_command_on_a_gpu_is_stopped_and_goes_on(tmp_path, monkeypatch):
-    """All approaches, from the same steps: killed in the middle, and not."""
-    def run(out, *more):
-        args = train.parse_arguments([
+    """All approaches: stopped in the middle and gone on, the same prompts are there at the end."""
+    def run(out):
+        train.main([
             "--target", "toy-cb", "--source", "toy-nli,toy-sst2", "--approach",
             "prompt,pot,panda,controls,fusion,finetune", "--steps", "8", "--source-steps", "4",
             "--batch", "4", "--length", "3", "--evals", "2", "--seeds", "2", "--device", "cuda",
-            "--out", str(tmp_path / out), "--quiet", *more])
-        monkeypatch.setattr(train, "parse_arguments", lambda argv=None: args)
-        train.main()
+            "--out", str(tmp_path / out), "--quiet"])
+        return sorted((path.name.rpartition("-")[0], (path / "prompt.json").exists())
+                      for path in (tmp_path / out / "trained").iterdir())
 
     whole, steps = train.gradients, iter(range(10 ** 6))
 
@@ -360,16 +357,11 @@ def test_the_command_on_a_gpu_is_stopped_and_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return whole(*args)
 
-    run("whole")
+    wanted = run("whole")
     monkeypatch.setattr(train, "gradients", dies)
     with pytest.raises(KeyboardInterrupt):
         run("again")
     monkeypatch.setattr(train, "gradients", whole)
-    run("again")
-    names = [sorted(path.name.rpartition("-")[0] for path in (tmp_path / out / "trained").iterdir())
-             for out in ("whole", "again")]
-    assert names[0] == names[1] and len(names[0]) > 10
-    finite = functools.reduce(lambda ok, path: ok and prompt.load(path)[0].isfinite().all(), (
-        path for path in (tmp_path / "again" / "trained").iterdir()
-        if (path / "prompt.json").exists()), True)
-    assert finite and device.choose()[0] == "cuda"
+    assert run("again") == wanted and len(wanted) > 10
+    for path in (tmp_path / "again" / "trained").glob("*/prompt.json"):
+        assert prompt.load(path.parent)[0].isfinite().all()

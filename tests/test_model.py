@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 import model
 from model import EOS, PAD, Config
-from plumbing import show
+from plumbing import gpu, show
 from reference import FIXTURES, TOLERANCE, read_expected, relative_error, run
 
 
@@ -368,6 +368,8 @@ def test_what_a_position_keeps_for_the_backward_pass(dtype, recompute):
         kept.append(sum(n for at, n in found.items() if at not in weights) / (2 * S))
     size = 4 if dtype == "fp32" else 2
     wanted = 4 * D if recompute else 4 * 2 * D + size * (4 * H * K + ff)
+    counted = [gpu.kept(Config(40, D, K, ff, n, 1, H), size, recompute) for n in (1, 2)]
+    assert counted[1] - counted[0] == wanted  # by what decides how large a pass may be on a GPU
     # Beside it the two norms' scales and the attention's sums, of a few numbers.
     assert (kept[1] - kept[0]) / 2 == pytest.approx(wanted, abs=4 * (H + 8))
 
