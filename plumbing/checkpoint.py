@@ -62,6 +62,7 @@ def published(t5):
 
 
 LARGE = 10 ** 9  # bytes of weights whose fingerprint is worth keeping
+FEW = 2 ** 24  # bytes of tensors that are read by one mapping, which stay in memory as long
 # What a setting may be, by name or else by type: a larger number takes all memory before it fails.
 WANTED = {
     int: whole(1, 10 ** 6), "num_layers": whole(1, 256), "num_decoder_layers": whole(1, 256),
@@ -168,25 +169,34 @@ def read_tensors(folder):
     return tensors
 
 
-def alone(tensors, name):
-    """One of Tensors, mapped by itself: what is read of it leaves memory when it is let go.
+def again(tensors, names):
+    """(name, tensor) of some Tensors, mapped again, a few at a time: those let go leave memory.
 
-    Raises ValueError if its file is not the one any more that the others are mapped from.
+    Raises ValueError if their file is not the one any more that the others are mapped from.
     """
-    file, state = getattr(tensors, "where", {}).get(name, (None, None))
-    if file is None:  # not from a safetensors file
-        return tensors[name]
-    with reading(file, "cannot be read:"), safe_open(file, framework="pt") as opened:
-        if state_of(file) != state:
-            raise ValueError("it was written to while it was read")
-        return opened.get_tensor(name)
+    file, left = None, 0  # of a mapping, and the bytes to be read by it
+    for name in names:
+        where, state = getattr(tensors, "where", {}).get(name, (None, None))
+        if where is None:  # not from a safetensors file
+            yield name, tensors[name]
+            continue
+        with reading(where, "cannot be read:"):
+            if where != file or left < 0:
+                file, opened, left = where, safe_open(where, framework="pt"), FEW
+            if state_of(where) != state:
+                raise ValueError("it was written to while it was read")
+            tensor = opened.get_tensor(name)
+        left -= tensor.nbytes
+        yield name, tensor
 
 
 def placed(tensors, dtypes, device):
     """The Tensors in these types (name -> dtype) on a device; what is so already stays mapped."""
     here = torch.device(device).type == "cpu"
-    return {name: tensors[name] if here and tensors[name].dtype == dtype
-            else alone(tensors, name).to(device, dtype) for name, dtype in dtypes.items()}
+    other = [name for name, dtype in dtypes.items()
+             if not (here and tensors[name].dtype == dtype)]
+    return {name: tensors[name] for name in dtypes} | {
+        name: tensor.to(device, dtypes[name]) for name, tensor in again(tensors, other)}
 
 
 def fitting(folder, tensors, shapes, tied):
@@ -248,8 +258,8 @@ def fingerprint(config, tensors, folder=None):
 
 def digest_of(config, tensors, folder):
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name in sorted(set(tensors) - UNUSED):
-        tensor = alone(tensors, name).detach().cpu().contiguous()
+    for name, tensor in again(tensors, sorted(set(tensors) - UNUSED)):
+        tensor = tensor.detach().cpu().contiguous()
         if not finite(tensor):
             raise ValueError(f"{folder}: {name} holds numbers that are not finite")
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

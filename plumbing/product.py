@@ -94,6 +94,10 @@ class Linear(nn.Linear):
     def __init__(self, inputs, outputs):
         super().__init__(inputs, outputs, bias=False)
 
+    def reset_parameters(self):
+        if not self.weight.is_meta:  # where nothing is to be drawn, and trying takes its time
+            super().reset_parameters()
+
     def forward(self, x):
         return product(x, self.weight)
 
