@@ -21,8 +21,6 @@ Left out: prompts in every layer ("deep" ones), and reparametrised by a network.
 Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary, N prompts, L labels.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -195,57 +193,6 @@ def write(t5, memory, mask, most, sure):
         return [(ids, None) for ids in written.tolist()]
     log_probs = target_log_probs(t5.decode(shift_right(written), memory, mask), written)
     return zip(written.tolist(), (log_probs.sum(1) / (written != PAD).sum(1)).tolist())
-
-
-# ---------------------------------------------------------------- the optimiser
-
-
-class Adafactor(torch.optim.Optimizer):
-    """Adafactor as Lester et al. 2021 use it for prompts: not factored, no parameter scaling.
-
-        v  <- d v + (1 - d) (g^2 + 1e-30)        d = 1 - t^-0.8
-        u  =  g / sqrt(v),  scaled down to a root mean square of at most 1
-        p  <- p - lr u - lr * weight_decay * p
-
-    There are two Adafactors, and they are not the same:
-
-                     this one, for prompts       torch.optim.Adafactor, for model tuning
-        v            a number for each number    a row times a column for each matrix
-        a step       lr                          lr times the tensor's root mean square
-        why          a prompt is small, and      the state of 11 billion weights must be small,
-                     has to grow                 and small weights should take small steps
-
-    Each prompt of a bank is a parameter of its own, and so is clipped on its own: with that,
-    and with a loss that is averaged over its own rows, it is trained as if it were alone.
-    Source: Shazeer and Stern 2018, algorithm 4, with section 7.2's decay.
-    """
-
-    def __init__(self, params, lr=0.3, weight_decay=1e-5, decay=0.8):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "decay": decay})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in (p for p in group["params"] if p.grad is not None):
-                state = self.state[p]
-                state.setdefault("step", torch.tensor(0.0))
-                state.setdefault("v", torch.zeros_like(p))
-                state["step"] += 1
-                d = 1 - state["step"].item() ** -group["decay"]
-                state["v"].mul_(d).add_(p.grad ** 2 + 1e-30, alpha=1 - d)
-                update = p.grad / state["v"].sqrt()
-                update /= (update.pow(2).mean().sqrt()).clamp(min=1.0)
-                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
-
-
-def learning_rate(recipe, step, steps):
-    """Of step 0, 1, …: constant, or half a cosine from lr to 0.
-
-    0 after a run's last step: it has no rows any more, but Adam's momentum would go on.
-    """
-    constant = recipe.schedule == "constant"
-    share = 1.0 if constant else 0.5 * (1 + math.cos(math.pi * step / steps))
-    return recipe.lr * share if step < steps else 0.0
 
 
 # ------------------------------------------------------------ initialisation

@@ -20,7 +20,8 @@ For each target, with its sources, in this order:
 
 A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
 that do not wait for each other. A seed decides start and order of the examples, alike for every
-approach, so that none is luckier. A run is done again if what decides it changed.
+approach, so that none is luckier. A run is done again if what decides it changed. At a constant
+rate prompt, prompt_2x and prompt_3x are one training that ends three times: states.leads.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
@@ -41,7 +42,8 @@ import model
 import prompt
 import transferability
 from distill import Run
-from plumbing import command, cores, device, files, flags, gpu, grid, hub, ranks, report, states
+from plumbing import (
+    command, cores, device, files, flags, gpu, grid, hub, optimizer, ranks, report, states)
 from plumbing.flags import option
 from toy import world
 
@@ -138,7 +140,7 @@ def parts(shop, work, step):
     """
     rows, t5, task, teachers, batch = [], work.t5, work.task, work.teachers, shop.recipe.batch
     for n, run in enumerate(work.runs):
-        if step < run.steps:
+        if n == work.lead[n] and step < run.steps:
             rows += [((n, i), *task.train[i], True) for i in task.step(run.seed, step, batch)]
             rows += [((n, i), task.inputs[i], teachers.told.get((n, i), [model.EOS]), False)
                      for i in (task.free(run.seed, step, batch) if run.teachers else ())]
@@ -211,12 +213,15 @@ class Pass:
     decided: list  # of each run, what decides it: states.decided_by
     t5: model.T5
     bank: object  # a PromptBank with a prompt for each run, or Promptless around the T5
-    optimizer: torch.optim.Optimizer
+    optimizer: object  # of plumbing/optimizer.py, or one of torch.optim's
     rates: object  # step -> learning rate of each of the optimiser's groups
     dropout: float
     teachers: distill.Teachers
     keep_every: float = 60  # seconds between two states on disk, beside those of evaluations
     path: Path = None  # of these states
+
+    def __post_init__(self):  # of each run, which one's prompt it shares: mostly its own
+        self.lead = states.leads(self.decided)
 
 
 def train(shop, work):
@@ -236,7 +241,7 @@ def train(shop, work):
     speed, read, kept = 0.0, 0, time.time()  # positions a second, positions since the last state
     if home.resume and path.exists():
         state = states.go_on(path, things, work.title, steps) or state
-        home.done += sum(min(state["step"], run.steps) for run in runs) * recipe.batch
+        home.done += states.steps_of(work.decided, state["step"]) * recipe.batch
         epoch = -(-len(work.task.inputs) // recipe.batch) if work.teachers.bank else 0
         for step in range(min(state["step"], epoch)):  # they remember the same, to the last bit
             shop.each(lambda some: [*map(work.teachers.teach, some)], parts(shop, work, step))
@@ -247,6 +252,7 @@ def train(shop, work):
         torch.manual_seed(step + ranks.apart())  # of dropout: a resume draws the same
         work.t5.dropout = work.dropout
         live = [n for n, run in enumerate(runs) if step < run.steps]
+        trained = {work.lead[n] for n in live}
         # Each run is scored `evals` times, at even distances, the last time at its end.
         due = [n for n in live if (step + 1) * recipe.evals // runs[n].steps
                > step * recipe.evals // runs[n].steps]
@@ -260,13 +266,13 @@ def train(shop, work):
         scaler.update()
         work.optimizer.zero_grad()
         state["step"] = step = step + 1
-        home.done += len(live) * recipe.batch
+        home.done += len(trained) * recipe.batch
         for n in due if step > 1 else live:
-            state["terms"][n].append([step, ce[n], kd[n], cosine[n]])
+            state["terms"][n].append([step, *(one[work.lead[n]] for one in (ce, kd, cosine))])
         if due:  # on the examples to choose by, not on the reported ones
             evaluate(shop, work, state, due)
         for n in live:
-            state["seconds"][n] += (time.time() - began) / len(live)
+            state["seconds"][n] += (time.time() - began) / len(trained)
         report.progress(home, work, state, steps, live, due, speed)
         if due or time.time() - kept > work.keep_every:
             states.check_finite(work, [p.sum().item() for p in bank.parameters()], step, path)
@@ -279,10 +285,12 @@ def train(shop, work):
 
 def evaluate(shop, work, state, due):
     """Score the runs that are due on the examples to choose by; keep those that got better."""
-    some, places = work.bank.part(due), work.task.choose
-    for n, score in zip(due, dev_scores(shop, work.t5, some, work.task, places)):
+    leads = sorted({work.lead[n] for n in due})
+    found = dev_scores(shop, work.t5, work.bank.part(leads), work.task, work.task.choose)
+    for n in due:
+        score = found[leads.index(work.lead[n])]
         if score > max([earlier for _, earlier in state["curves"][n]], default=-math.inf):
-            state["best"][n] = work.bank.trained(n)
+            state["best"][n] = work.bank.trained(work.lead[n])
         state["curves"][n].append([state["step"], score])
 
 
@@ -327,17 +335,16 @@ def train_prompts(shop, task, runs, title, form="kl"):
     if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
         results = [None] * len(runs)
     todo, results = home.todo(decided, results)
-    home.read_instead(title, [r for n, r in enumerate(runs) if n not in todo], recipe.batch)
+    mine, left = [runs[n] for n in todo], [decided[n] for n in todo]
+    home.read_instead(title, [run for n, run in enumerate(runs) if n not in todo],
+                      (states.steps_of(decided) - states.steps_of(left)) * recipe.batch)
     if todo:
-        mine = [runs[n] for n in todo]
         bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
-        kind = {"adafactor": prompt.Adafactor, "adamw": torch.optim.AdamW}[recipe.optimizer]
         teachers = distill.Teachers(shop.t5, mine, form)
         teachers.listen(task, mine, recipe.batch, shop.tokens, shop.each)
-        work = Pass(title, task, mine, [decided[n] for n in todo], shop.t5, bank,
-                    kind([{"params": [p]} for p in bank.prompts], recipe.lr,
-                         weight_decay=recipe.weight_decay),
-                    lambda step: [prompt.learning_rate(recipe, step, run.steps) for run in mine],
+        work = Pass(title, task, mine, left, shop.t5, bank,
+                    optimizer.of(recipe, bank.prompts),
+                    lambda step: [optimizer.rate(recipe, step, run.steps) for run in mine],
                     recipe.dropout, teachers, path=home.unfinished(decided, todo))
         for n, result in zip(todo, train(shop, work)):
             results[n] = result
@@ -357,7 +364,7 @@ def tune_model(shop, task, seed):
     folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
     todo, [result] = home.todo([by], [folder and states.Result(**said["result"], folder=folder)])
     if not todo:
-        home.read_instead(title, [run], recipe.batch)
+        home.read_instead(title, [run], run.steps * recipe.batch)
         return result
     # Not the frozen weights, which may be rounded to a short type; a copy, as `load` maps its file.
     t5 = copy.deepcopy(model.load(shop.folder, torch.float32, shop.t5.device)).requires_grad_(True)
@@ -381,13 +388,6 @@ def source_prompt(shop, task):
     return result.best
 
 
-def probe(shop, target, seed):
-    """What the measures of transfer may ask: 100 of the examples whose labels this seed has."""
-    examples = [target.train[i] for i in target.mine(seed)[:100]]
-    ids, answers = (model.pad(rows, shop.t5.device) for rows in zip(*examples))
-    return transferability.Probe(shop.t5, ids, shop.tokenizer.sentinel(0), answers)
-
-
 def transfer(shop, target, sources, wanted, seeds):
     """All approaches on one target.
 
@@ -408,7 +408,7 @@ def transfer(shop, target, sources, wanted, seeds):
         Run(f"pot {name}", seed, recipe.steps, source)
         for name, source in sources.items() for seed in seeds])
     # What weighs a student's teacher: the similarity of its own seed's plain target prompt.
-    probes = [probe(shop, target, seed) for seed in seeds]
+    probes = [transferability.Probe.of(shop.t5, shop.tokenizer, target, seed) for seed in seeds]
     similar = {name: [transferability.all_measures(source, plain.best, asked) for plain, asked in
                       zip(found["prompt"], probes)] for name, source in sources.items()}
     # Rounded: the last bits differ from machine to machine, and name the run.

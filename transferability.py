@@ -37,7 +37,7 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from model import PAD, shift_right, target_log_probs
+from model import PAD, pad, shift_right, target_log_probs
 from plumbing import command, matrix
 from plumbing.stats import spearman  # noqa: F401: judges a measure, predicted against found
 from prompt import PromptBank, from_file
@@ -52,6 +52,13 @@ class Probe:
     sentinel: int  # the id of <extra_id_0>
     answers: torch.Tensor = None  # (B, T), labels or free text for these, eos at the end, padded
     source_ids: torch.Tensor = None  # (B', S'), training inputs of the source, padded
+
+    @classmethod
+    def of(cls, t5, tokenizer, target, seed):
+        """100 of the target's examples, those whose labels this seed has."""
+        examples = [target.train[i] for i in target.mine(seed)[:100]]
+        ids, answers = (pad(rows, t5.device) for rows in zip(*examples))
+        return cls(t5, ids, tokenizer.sentinel(0), answers)
 
     def __post_init__(self):  # what T5 makes of them without a prompt, once for all pairs
         self.promptless = functools.cache(lambda make, *of: make(self.t5, None, *of))

@@ -39,7 +39,7 @@ import model
 import predict
 import prompt
 import train
-from plumbing import command, flags
+from plumbing import command, flags, optimizer
 
 CASES = {"one": "one prompt", "together": "{n} prompts together",
          "apart": "{n} prompts, one after the other", "tuning": "model tuning"}
@@ -71,20 +71,20 @@ class Bench:
         if tuning:
             t5 = copy.deepcopy(self.t5).float().requires_grad_(True)
             bank, runs = prompt.Promptless(t5), [train.Run("finetune", 0, steps)]
-            optimizer = torch.optim.Adafactor(t5.parameters(), lr=recipe.finetune_lr)
+            steps_by = torch.optim.Adafactor(t5.parameters(), lr=recipe.finetune_lr)
         else:
             t5, starts = self.t5, [self.starts[seed] for seed in seeds]
             bank = prompt.PromptBank(starts).to(t5.device)
             runs = [train.Run("prompt", seed, steps) for seed in seeds]
-            optimizer = torch.optim.AdamW(bank.prompts, lr=recipe.lr)
-        work = train.Pass("cost", self.task, runs, [], t5, bank, optimizer, None, 0.0,
-                          distill.Teachers(t5, runs))
+            steps_by = optimizer.of(recipe, bank.prompts)
+        work = train.Pass("cost", self.task, runs, [{}] * len(runs), t5, bank, steps_by, None,
+                          0.0, distill.Teachers(t5, runs))
         began = self.clock()
         for step in range(steps):
             train.gradients(self.shop, work, step, self.scaler)
-            self.scaler.step(optimizer)
+            self.scaler.step(steps_by)
             self.scaler.update()
-            optimizer.zero_grad()
+            steps_by.zero_grad()
         return self.clock() - began
 
     def answer(self, seeds):

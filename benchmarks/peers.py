@@ -44,7 +44,7 @@ import distill
 import model
 import prompt
 import train
-from plumbing import checkpoint, command, cores, device, flags, gpu, product
+from plumbing import checkpoint, command, cores, device, flags, gpu, optimizer, product
 from plumbing.order import walk
 
 SHAPES = {  # D, K, F, layers, heads
@@ -96,8 +96,8 @@ class Ours:
     def work(self, form="kl", teachers=(), prompts=1):
         runs = [train.Run("prompt", seed, 10 ** 6, self.start, teachers) for seed in range(prompts)]
         bank = prompt.PromptBank([run.start for run in runs]).to(self.t5.device)
-        return train.Pass("", self.task, runs, [], self.t5, bank, torch.optim.AdamW(
-            bank.parameters(), lr=0.3), None, 0.0, distill.Teachers(self.t5, runs, form))
+        return train.Pass("", self.task, runs, [{}] * prompts, self.t5, bank, optimizer.AdamW(
+            bank.prompts, 0.3), None, 0.0, distill.Teachers(self.t5, runs, form))
 
     def step(self, step, work=None, shop=None):
         """One step: the loss. The gradient stays where it is until the next."""
@@ -259,13 +259,13 @@ def start(args, folder, rows, scratch):
     for side in SIDES:
         found = []
         for _ in range(min(args.rounds, 3)):
-            began = time.perf_counter()
+            began = time.time()
             said = subprocess.run([sys.executable, *sys.argv, "--side", side, "--files",
                                    f"{folder},{rows}"], capture_output=True, text=True, check=True)
-            before, after, waited = json.loads(said.stdout.splitlines()[-1])
-            found.append((time.perf_counter() - began, before, after, waited))
-        wall, before, after, waited = map(statistics.median, zip(*found))
-        print(f"| {side} | {wall:.1f} | {wall - waited:.1f} | {before / 1e6:,.0f} | "
+            ready, done, *memory = json.loads(said.stdout.splitlines()[-1])
+            found.append((ready - began, done - began, *memory))
+        ready, done, before, after = map(statistics.median, zip(*found))
+        print(f"| {side} | {done:.1f} | {ready:.1f} | {before / 1e6:,.0f} | "
               f"{after / 1e6:,.0f} |", flush=True)
     size = (Path(folder) / "model.safetensors").stat().st_size
     print(f"\nthe checkpoint has {size / 1e6:,.0f} MB, torch alone {torch_alone() / 1e6:,.0f}")
@@ -285,9 +285,9 @@ def one_side(args, scratch):
         side = Peft(args, folder, task, torch.randn(args.length, SHAPES[args.shape][0]))
         if "student" in args.side:
             side.teacher = copy.deepcopy(side.model)
-    before, began = peak(), time.perf_counter()
+    ready, before = time.time(), peak()
     side.step(0)
-    print(json.dumps([before, peak(), time.perf_counter() - began]))
+    print(json.dumps([ready, time.time(), before, peak()]))
 
 
 def parse_arguments(argv=None):

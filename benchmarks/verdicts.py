@@ -96,7 +96,8 @@ class Study:
         read = [self.best("prompt", s) for s in SEEDS] + list(self.sources.values())
         path = self.shop.home.out / f"similar-{states.key_of([*map(states.checksum, read)])}.json"
         if not path.exists():
-            probes = {s: train.probe(self.shop, self.task, s) for s in SEEDS}
+            probes = {s: transferability.Probe.of(self.shop.t5, self.shop.tokenizer, self.task, s)
+                      for s in SEEDS}
             files.write_json(path, {name: [transferability.all_measures(
                 vectors, self.best("prompt", s), probes[s]) for s in SEEDS]
                 for name, vectors in self.sources.items()})
@@ -328,7 +329,7 @@ def same_labels(studies):
             runs = [train.Run("prompt", s, 100, study.fresh[s]) for s in SEEDS]
             bank = prompt.PromptBank([run.start for run in runs])
             train.gradients(study.shop, train.Pass(
-                "", task, runs, [], study.shop.t5, bank, None, None, 0.0, distill.Teachers(
+                "", task, runs, [{}] * 3, study.shop.t5, bank, None, None, 0.0, distill.Teachers(
                     study.shop.t5, runs)), 0, torch.amp.GradScaler("cpu", enabled=False))
             grads.append([p.grad for p in bank.parameters()])
         alike = [transferability.cosine(*pair) for pair in zip(*grads)]
@@ -367,7 +368,8 @@ def switches(studies, seeds=SEEDS[:3]):
             ("target", "source", "own"), ("decoder", "encoder"), (True, False)):
         pairs = []
         for study in studies:
-            probe = train.probe(study.shop, study.task, SEEDS[0])
+            probe = transferability.Probe.of(
+                study.shop.t5, study.shop.tokenizer, study.task, SEEDS[0])
             said = [statistics.mean(transferability.panda(
                 study.sources[name], study.best("prompt", seed),
                 dataclasses.replace(probe, source_ids=inputs[name]), whose, where, centred)

@@ -211,7 +211,9 @@ def planned_rows(args):
     controls, fusion, forms = "controls" in wanted, "fusion" in wanted, len(names(recipe.kd))
     for target in args.target:
         sources = len(set(args.source) - {target})
-        plain = 1 + 5 * controls + sources + fusion + ("finetune" in wanted)  # prompt_2x, _3x: 5
+        # prompt_2x and _3x: at a constant rate they go on from `prompt`, see states.leads.
+        more = 2 if recipe.schedule == "constant" else 2 + 3
+        plain = 1 + more * controls + sources + fusion + ("finetune" in wanted)
         runs += args.seeds * (plain + forms * (
             sources * ("panda" in wanted) + 2 * fusion + controls))
     return (runs * recipe.steps + len(args.source) * recipe.source_steps) * recipe.batch

@@ -139,13 +139,13 @@ class Home:
                       flush=True)
         return None, None
 
-    def read_instead(self, title, runs, batch):
-        """Say that these runs were trained before, and count their rows as done."""
+    def read_instead(self, title, runs, rows):
+        """Say that these runs were trained before, and count so many rows as done."""
         if runs:
             which = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:4])
             more = ", …" if len(runs) > 4 else ""
             print(f"{title}: {len(runs)} trained before, read ({which}{more})", flush=True)
-            self.done += sum(run.steps for run in runs) * batch
+            self.done += rows
 
     def forget(self, path):
         """The state of a pass that is finished."""
@@ -239,6 +239,24 @@ def decided_by(kind, shop, task, runs, dropout, form):
     return made
 
 
+def leads(decided):
+    """Of each run of a pass the place of the one that trains for it; decided: of `decided_by`.
+
+    Of runs that differ in their number of steps alone it is the longest: at a constant rate
+    `prompt`, `prompt_2x` and `prompt_3x` of a seed are one training, to the last bit, that ends
+    three times. So it is done once, and each run has its scores, and the best of them, from there.
+    """
+    alike = [key_of(by | {"steps": "any" if by.get("schedule") == "constant" else n})
+             for n, by in enumerate(decided)]
+    return [max((m for m, other in enumerate(alike) if other == one),
+                key=lambda m: (decided[m].get("steps", 0), m == n)) for n, one in enumerate(alike)]
+
+
+def steps_of(decided, most=math.inf):
+    """How many steps such runs take together, each at most so many."""
+    return sum(min(decided[n]["steps"], most) for n in {*leads(decided)})
+
+
 def digest_of(value):
     """A checksum of a state: of its tensors' bytes, and of what else stands in it, by name."""
     if isinstance(value, torch.Tensor):
@@ -284,7 +302,7 @@ def memory_of(trained, optimizer):
 def norm_of(work, n):
     """Of what run n of a pass trains."""
     return math.sqrt(sum(p.detach().double().pow(2).sum().item()
-                         for p in work.bank.part([n]).parameters()))
+                         for p in work.bank.part([work.lead[n]]).parameters()))
 
 
 def check_finite(work, numbers, step, path):

@@ -21,7 +21,7 @@ EXERCISES = re.findall(r"^## (\d+)\. [^\n]*`([\w.]+)`\n.*?"
                        r"^Grade it: `python -m (pytest [^\n]*)`$", PAGE, re.M | re.S)
 
 GRADER = """
-import importlib, json, sys
+import json, pydoc, sys
 sys.path[:0] = [".", "tests"]
 import pytest
 
@@ -30,10 +30,7 @@ def empty(*args, **kwargs):
 
 grades = []
 for name, command in json.loads(sys.argv[1]):
-    module, *path = name.split(".")
-    function = importlib.import_module(module)
-    for part in path:
-        function = getattr(function, part)
+    function = pydoc.locate(name)
     function = getattr(function, "__wrapped__", function)
     options = [*command, "-q", "-p", "no:cacheprovider", "-x"]
     ours, code = pytest.main(options), function.__code__

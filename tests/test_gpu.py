@@ -16,7 +16,7 @@ import torch
 import model
 import prompt
 import train
-from plumbing import device, gpu
+from plumbing import device, gpu, optimizer
 from reference import relative_error
 from toy import world
 from workbench import encoded, few, pass_of, shop_in, some_runs  # noqa: F401: few is a fixture
@@ -299,7 +299,7 @@ def test_a_step_waits_for_nothing(tmp_path):
     task = encoded(shop)
     work, scaler = pass_of(shop, task, some_runs(shop, task)), torch.amp.GradScaler(
         "cuda", enabled=False)
-    work.optimizer = prompt.Adafactor([{"params": [p]} for p in work.bank.prompts])
+    work.optimizer = optimizer.Adafactor(work.bank.prompts, 0.3)
     for _ in range(gpu.MET + 2):  # then the shape is recorded
         train.gradients(shop, work, 0, scaler)
     torch.cuda.set_sync_debug_mode("error")

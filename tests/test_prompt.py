@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import pickle
-import types
 from pathlib import Path
 
 import numpy
@@ -242,61 +241,6 @@ def test_each_input_is_encoded_once_in_as_few_parts_as_fit(asked, monkeypatch):
     shapes.clear()
     prompt.ask(t5, bank, rows, kinds, tokens=15, apart=False)
     assert shapes == [(3, 3 + 2), (1, 3 + 3), (1, 3 + 5)]
-
-
-# ---------------------------------------------------------------- the optimiser
-
-
-def test_adafactors_first_steps():
-    # One prompt of four numbers, lr 0.5, no decay.
-    p = torch.nn.Parameter(torch.zeros(1, 4))
-    optimizer = prompt.Adafactor([p], lr=0.5, weight_decay=0.0)
-    # Step 1: d = 1 - 1^-0.8 = 0, v = g^2, u = g / |g| = (1, -1, 1, 1), of size 1: not clipped.
-    p.grad = torch.tensor([[2.0, -3.0, 4.0, 0.5]])
-    optimizer.step()
-    torch.testing.assert_close(p.data, torch.tensor([[-0.5, 0.5, -0.5, -0.5]]))
-    # Step 2 with the same gradient, three times as large: d = 1 - 2^-0.8 = 0.4257,
-    # v = (0.4257 + 0.5743 * 9) g^2 = 5.5946 g^2, u = 3 g / sqrt(v) = 1.2683 * sign,
-    # whose root mean square is over 1 and is brought back to 1.
-    p.grad = 3 * torch.tensor([[2.0, -3.0, 4.0, 0.5]])
-    optimizer.step()
-    torch.testing.assert_close(p.data, torch.tensor([[-1.0, 1.0, -1.0, -1.0]]))
-    # Step 3 with a third of the first: d = 1 - 3^-0.8 = 0.5848, v = (0.5848 * 5.5946 + 0.4152 / 9)
-    # g^2 = 3.3179 g^2, u = 1/3 / sqrt(3.3179) = 0.1830 * sign, below 1 and left as it is.
-    p.grad = torch.tensor([[2.0, -3.0, 4.0, 0.5]]) / 3
-    optimizer.step()
-    torch.testing.assert_close(p.data, torch.tensor([[-1.0915, 1.0915, -1.0915, -1.0915]]),
-                               rtol=1e-4, atol=0)
-
-
-def test_adafactor_clips_every_prompt_on_its_own_and_decays():
-    calm, wild = (torch.nn.Parameter(torch.ones(1, 2)) for _ in range(2))
-    optimizer = prompt.Adafactor([calm, wild], lr=0.1, weight_decay=0.5)
-    for scale in (1.0, 10.0):  # the second step's gradient is ten times the first for one
-        calm.grad, wild.grad = torch.ones(1, 2), torch.full((1, 2), scale)
-        optimizer.step()
-    # calm: u = 1 in both steps; p <- p (1 - 0.1 * 0.5) - 0.1 * u, twice
-    expected = (1 * 0.95 - 0.1) * 0.95 - 0.1
-    assert calm.data.tolist() == [[pytest.approx(expected)] * 2]
-    # wild: u = 10 / sqrt(0.4257 + 0.5743 * 100) = 1.31 in the second, clipped to 1
-    assert wild.data.tolist() == [[pytest.approx(expected)] * 2]
-
-
-def test_adafactor_leaves_alone_what_has_no_gradient():
-    p, other = (torch.nn.Parameter(torch.ones(1, 2)) for _ in range(2))
-    optimizer = prompt.Adafactor([p, other], lr=0.1, weight_decay=0.5)
-    p.grad = torch.ones(1, 2)
-    optimizer.step()
-    assert other.tolist() == [[1.0, 1.0]] and other not in optimizer.state
-
-
-def test_schedules():
-    def rates(schedule, steps):
-        recipe = types.SimpleNamespace(schedule=schedule, lr=0.4)
-        return [round(prompt.learning_rate(recipe, step, 4), 4) for step in range(steps)]
-
-    assert rates("cosine", 6) == [0.4, 0.3414, 0.2, 0.0586, 0.0, 0.0]
-    assert rates("constant", 6) == [0.4, 0.4, 0.4, 0.4, 0.0, 0.0]
 
 
 # ------------------------------------------------------------ initialisation

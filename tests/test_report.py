@@ -294,7 +294,7 @@ def test_a_line_for_each_approach_at_the_first_step_and_at_each_evaluation(
     runs = [types.SimpleNamespace(name=name, seed=seed) for name, seed in (
         ("prompt", 0), ("prompt", 1), ("panda toy-nli", 0), ("panda toy-nli", 1))]
     work = types.SimpleNamespace(
-        runs=runs, title="toy-cb prompts", decided=[{"seed": 0}, {"seed": 1}],
+        runs=runs, title="toy-cb prompts", decided=[{"seed": 0}, {"seed": 1}], lead=range(4),
         bank=prompt.PromptBank(torch.ones(4, 3, 3)),
         rates=lambda step: [0.3 / (step + 1)] * 4,
         t5=types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=384)))
@@ -436,7 +436,7 @@ def pass_of_two(done=1):
     """(work, state) of a pass of two seeds of prompt at a step of four."""
     runs = [types.SimpleNamespace(name="prompt", seed=seed) for seed in (0, 1)]
     t5 = types.SimpleNamespace(config=types.SimpleNamespace(vocab_size=100))
-    work = types.SimpleNamespace(title="toy-cb prompts", runs=runs, t5=t5, decided=[],
+    work = types.SimpleNamespace(title="toy-cb prompts", runs=runs, t5=t5, decided=[], lead=[0, 1],
                                  bank=prompt.PromptBank(torch.ones(2, 3, 3)),
                                  rates=lambda step: [0.3, 0.3])
     return work, {"step": done, "terms": [[[done, 0.5, 0.0, None]]] * 2,

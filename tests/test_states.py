@@ -171,12 +171,31 @@ def test_time_to_go_is_told_from_the_rows_that_are_done(tmp_path, monkeypatch):
 def test_numbers_that_are_not_finite_stop_a_run(tmp_path):
     runs, path = [Run("prompt", seed, 9) for seed in (0, 1)], tmp_path / "last.pt"
     bank = prompt.PromptBank([torch.full((1, 4), 1.5), torch.full((1, 4), 5e8)])
-    work = types.SimpleNamespace(title="pass", runs=runs, bank=bank)
+    work = types.SimpleNamespace(title="pass", runs=runs, bank=bank, lead=[0, 1])
     states.check_finite(work, [1.0, -2.0], 5, path)  # CE of both, say
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"pass: .* not finite at step 5 \(prompt seed 1, its "
                            r"norm now 1e\+09\); no state was written"):
             states.check_finite(work, [1.0, 2.0, 0.0, bad], 5, path)  # CE of both, KD of both
+
+
+def test_which_runs_are_one_training():
+    def run(seed, steps, schedule="constant", **more):
+        return {"seed": seed, "steps": steps, "schedule": schedule} | more
+
+    # Of each seed prompt, prompt_2x and prompt_3x, and a student of as many steps as prompt.
+    runs = [run(seed, steps, **more) for seed in (0, 1) for steps, more in (
+        (10, {}), (20, {}), (30, {}), (10, {"teachers": ["a prompt", 1.0]}))]
+    assert states.leads(runs) == [2, 2, 2, 3, 6, 6, 6, 7]
+    assert states.steps_of(runs) == 2 * (30 + 10)
+    assert states.steps_of(runs, 15) == 2 * (15 + 10)
+    assert states.leads(runs[::-1]) == [0, 1, 1, 1, 4, 5, 5, 5]
+    assert states.leads(runs[:2]) == [1, 1]  # where the longest was trained before
+    # A cosine falls to 0 at a run's end: none of its steps is another run's.
+    other = [by | {"schedule": "cosine"} for by in runs]
+    assert states.leads(other) == [*range(8)] and states.steps_of(other) == 2 * 70
+    assert states.leads([{}, {}]) == [0, 1] and states.leads([]) == []
+    assert states.leads([runs[0]] * 2) == [0, 1]  # equally long: each for itself
 
 
 # --------------------------------------------------------------- stopping, going on

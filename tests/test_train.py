@@ -352,6 +352,39 @@ def test_each_run_is_scored_when_it_is_due_with_its_own_prompt(tmp_path, monkeyp
     assert [result.score for result in found] == [0, 1, 2]
 
 
+def test_runs_of_a_constant_rate_that_end_at_different_steps_are_one_training(
+        tmp_path, monkeypatch):
+    """To the last bit what each is alone: its prompt, scores and losses; and its rows once."""
+    rows, whole, each = [], train.gradients, ["--schedule", "constant", "--evals", "2"]
+
+    def told(shop, work, step, *rest):
+        rows.append([key for some in train.parts(shop, work, step) for part in some
+                     for key in part.keys])
+        return whole(shop, work, step, *rest)
+
+    def trained(out, runs):
+        return train.train_prompts(shop_in(tmp_path / out, *each, "--device", "cpu"), task, runs,
+                                   out)
+
+    shop = shop_in(tmp_path, *each, "--device", "cpu")
+    task, start = encoded(shop), {}
+    runs = [Run(name, seed, steps, start.setdefault(seed, train.fresh_prompt(shop, task, seed)))
+            for name, steps in (("prompt", 2), ("prompt_2x", 4), ("prompt_3x", 6))
+            for seed in (0, 1)]
+    alone = [trained(f"{n}", [run])[0] for n, run in enumerate(runs)]
+    monkeypatch.setattr(train, "gradients", told)
+    beside = trained("all", runs)
+    for one, other in zip(alone, beside):
+        assert same(one.best, other.best) and one.folder.name == other.folder.name
+        assert (one.score, one.curve, one.terms) == (other.score, other.curve, other.terms)
+    # Each step's rows are the two seeds' of prompt_3x, places 4 and 5; batches of 4.
+    assert [[n for n, _ in step] for step in rows] == [[4] * 4 + [5] * 4] * 6
+    assert [[at for at, _ in result.curve] for result in beside[::2]] == [[1, 2], [2, 4], [3, 6]]
+    # What a run costs is what it would cost beside the other seed: not a share of its shares.
+    seconds = [result.seconds for result in beside]
+    assert seconds[0] < seconds[2] < seconds[4] and seconds[1] < seconds[3] < seconds[5]
+
+
 def test_finetuning_learns(tmp_path):
     shop = shop_in(tmp_path, "--steps", "6", "--evals", "1", "--finetune-lr", "0.01")
     before = {name: p.clone() for name, p in shop.t5.state_dict().items()}
@@ -406,8 +439,8 @@ def test_what_a_run_costs(tmp_path):
     weights = sum(p.numel() for p in shop.t5.parameters())
     prompts, tuned = found["prompt"][0], found["finetune"][0]
     # A prompt of 3 vectors: 384 numbers of 4 bytes, as many for the gradient and for each of
-    # AdamW's two moments, and AdamW's count of steps.
-    assert prompts.trained == 3 * 128 and prompts.memory == 4 * 384 * 4 + 4
+    # AdamW's two moments.
+    assert prompts.trained == 3 * 128 and prompts.memory == 4 * 384 * 4
     # All weights and their gradients; Adafactor keeps a row and a column for a matrix, no more.
     assert tuned.trained == weights and 2 * 4 * weights < tuned.memory < 2.2 * 4 * weights
 
@@ -622,17 +655,21 @@ def test_a_name_that_begins_with_toy_decides_nothing(copy_of_t5, tmp_path, monke
         assert found["config"]["steps"] == 1 and set(found["scores"]) == {"prompt", "pot"}
 
 
-def test_the_rows_that_are_planned_are_the_rows_that_are_trained(tmp_path, monkeypatch):
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_rows_that_are_planned_are_the_rows_that_are_trained(schedule, tmp_path, monkeypatch):
     # For the time left. Three sources, of which one is a target too: it has one source less.
     homes, opened = [], train.open_workshop
     monkeypatch.setattr(train, "open_workshop", lambda args: homes.append(
         opened(args)) or homes[0])
     args = [*FAST, "--steps", "2", "--evals", "1", "--out", str(tmp_path), "--seeds", "2",
             "--source", "toy-nli,toy-sst2,toy-rte", "--target", "toy-cb,toy-nli", "--approach",
-            "prompt,pot,panda,controls,fusion,finetune"]
+            "prompt,pot,panda,controls,fusion,finetune", "--schedule", schedule]
     train.main(args)
     assert homes[0].home.done == homes[0].home.planned == flags.planned_rows(
         train.parse_arguments(args))
+    homes.clear()
+    train.main(args)  # which reads them all
+    assert homes[0].home.done == homes[0].home.planned
 
 
 def test_at_the_command_line_an_error_is_one_line_and_status_2(tmp_path):

@@ -54,7 +54,8 @@ def pass_of(shop, task, runs, form="kl"):
     bank = prompt.PromptBank([run.start for run in runs]).to(shop.t5.device)
     teachers = distill.Teachers(shop.t5, runs, form)
     teachers.listen(task, runs, shop.recipe.batch, shop.tokens)
-    return train.Pass("pass", task, runs, [], shop.t5, bank, None, None, 0.0, teachers)
+    return train.Pass("pass", task, runs, [{}] * len(runs), shop.t5, bank, None, None, 0.0,
+                      teachers)
 
 
 def step_of(shop, task, runs, form="kl", step=0, explain=False, tokens=8192, **recipe):
