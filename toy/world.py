@@ -18,8 +18,8 @@ and additions or omissions under "never", where entailment turns round.
 import random
 import re
 import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 MODEL = Path(__file__).resolve().parent / "t5"  # the T5 that was pretrained on this world
 PROMPTS = MODEL.with_name("prompts")  # trained source prompts
@@ -72,8 +72,7 @@ PRAISE = ["we will come again", "we told all friends to go", "we smiled a lot"]
 BLAME = ["we want the money back", "we left early", "we yawned a lot"]
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):  # quicker to change than a dataclass
     """What is said. The order of the fields is the order of the words."""
 
     subject: str
@@ -118,13 +117,13 @@ def other(rng, words, *not_these):
 def statement(rng, modifiers=(0, 3), never=0.15):
     """A random statement with so many modifiers (lowest, highest)."""
     said = Statement(rng.choice(ACTORS), rng.choice(VERBS), rng.choice(NOUNS))
-    said = replace(said, object=other(rng, NOUNS, said.subject), never=rng.random() < never)
+    said = said._replace(object=other(rng, NOUNS, said.subject), never=rng.random() < never)
     for slot in rng.sample(MODIFIERS, rng.randint(*modifiers)):
-        said = replace(said, **{slot: rng.choice(CHOICES[slot])})
+        said = said._replace(**{slot: rng.choice(CHOICES[slot])})
     for slot in ("verb", "subject_adjective", "object_adjective"):  # now and then a synonym
         word = getattr(said, slot)
         if word in SYNONYM and rng.random() < 0.3:
-            said = replace(said, **{slot: SYNONYM[word]})
+            said = said._replace(**{slot: SYNONYM[word]})
     return said
 
 
@@ -200,19 +199,19 @@ def edit(rng, said, label):
         changed.add(slot)
         word = getattr(said, slot)
         new = {"drop": "", "same": SYNONYM.get(word), "kind": KIND_OF.get(word)}[how]
-        result = replace(result, **{slot: new})
+        result = result._replace(**{slot: new})
     # Then the one change that makes the label.
     if label == "neutral":
         options = ["other"] if said.never else ["add", "add", "special", "other"]
         how = rng.choice([o for o in options if o != "add" or absent])
         if how == "add":
             slot = rng.choice(absent)
-            result = replace(result, **{slot: rng.choice(CHOICES[slot])})
+            result = result._replace(**{slot: rng.choice(CHOICES[slot])})
         elif how == "special":  # the caller turns the pair round: see `pair`
             return None
         else:
             slot = rng.choice(["subject", "object", "verb"])
-            result = replace(result, **{slot: other(rng, CHOICES[slot], getattr(said, slot),
+            result = result._replace(**{slot: other(rng, CHOICES[slot], getattr(said, slot),
                                                     said.subject, said.object)})
     elif label == "contradiction":
         opposed = [] if said.never else [
@@ -222,12 +221,12 @@ def edit(rng, said, label):
         slot = rng.choice(opposed + moved + ["never"])
         if slot == "never":
             # Only the negation: what is dropped under it would turn round.
-            base = replace(result, **{s: getattr(said, s) for s in CHOICES})
-            result = replace(base, never=not said.never)
+            base = result._replace(**{s: getattr(said, s) for s in CHOICES})
+            result = base._replace(never=not said.never)
         elif slot in moved:
-            result = replace(result, **{slot: other(rng, CHOICES[slot], getattr(said, slot))})
+            result = result._replace(**{slot: other(rng, CHOICES[slot], getattr(said, slot))})
         else:
-            result = replace(result, **{slot: OPPOSITE[getattr(said, slot)]})
+            result = result._replace(**{slot: OPPOSITE[getattr(said, slot)]})
     return result
 
 
@@ -239,7 +238,7 @@ def pair(rng, label, modifiers=(0, 3)):
         if hypothesis is None:  # "animals" to "cats": a specific noun is not told by its kind
             slot = rng.choice(["subject", "object"])
             hypothesis = premise
-            premise = replace(premise, **{slot: KIND_OF[getattr(premise, slot)]})
+            premise = premise._replace(**{slot: KIND_OF[getattr(premise, slot)]})
         if judge(premise, hypothesis) == label:
             return premise, hypothesis
 
@@ -317,12 +316,12 @@ def qqp(rng):
         for slot in CHOICES:
             word = getattr(first, slot)
             if word in SYNONYM and rng.random() < 0.6:
-                second = replace(second, **{slot: SYNONYM[word]})
+                second = second._replace(**{slot: SYNONYM[word]})
     else:
         second = first
         while judge(first, second) == judge(second, first) == "entailment":
             if rng.random() < 0.2:  # who did it to whom
-                second = replace(first, subject=first.object, object=first.subject)
+                second = first._replace(subject=first.object, object=first.subject)
             else:
                 second = edit(rng, first, rng.choice(THREE)) or first
     words = [first.say(rng.random() < 0.3), second.say(rng.random() < 0.3)]
@@ -343,12 +342,12 @@ def boolq(rng):
 def qnli(rng):
     """Does the sentence answer the question? Who, what or where."""
     label = rng.choice(["entailment", "not_entailment"])
-    said = replace(statement(rng, (1, 2), never=0), place=rng.choice(PLACES))
+    said = statement(rng, (1, 2), never=0)._replace(place=rng.choice(PLACES))
     asked = said
     if label == "not_entailment":
         slot = rng.choice(["verb", "subject", "object"])
         new = other(rng, CHOICES[slot], said.subject, said.object, said.verb)
-        asked = replace(said, **{slot: new})
+        asked = said._replace(**{slot: new})
         ask = rng.choice([a for a in ("who", "what", "where")
                           if (a, slot) not in (("who", "subject"), ("what", "object"))])
     else:
@@ -397,7 +396,7 @@ def named(rng):
     person = rng.sample(PERSONS, 2)
     place = rng.choice(PLACES)
     said = statement(rng, (0, 1), never=0.1)
-    said = replace(said, place="")
+    said = said._replace(place="")
     form = rng.randrange(5)
     if form == 0:
         return str(said), []
@@ -537,7 +536,7 @@ def passage(rng):
             lines += [premise, str(hypothesis)]
         elif form == 4:  # opposites: never the one, but the other
             premise = statement(rng, (0, 2), never=0)
-            lines += [str(premise), str(replace(premise, verb=OPPOSITE[premise.verb], never=True))]
+            lines += [str(premise), str(premise._replace(verb=OPPOSITE[premise.verb], never=True))]
         else:
             lines += [str(s) for s in pair(rng, "entailment")]
     return " . ".join(lines) + " ."
