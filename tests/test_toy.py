@@ -12,7 +12,6 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
@@ -145,7 +144,7 @@ CATS = Statement("cats", "chased", "dogs")
 ], ids=lambda value: (value if isinstance(value, str)
                       else " ".join(map(str, value.values())) or "cats"))
 def test_judge_compares_slot_by_slot(premise, hypothesis, label):
-    assert world.judge(replace(CATS, **premise), replace(CATS, **hypothesis)) == label
+    assert world.judge(CATS._replace(**premise), CATS._replace(**hypothesis)) == label
 
 
 # ----------------------------------------------------------------------------- its model
