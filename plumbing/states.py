@@ -199,7 +199,7 @@ class Result:
 
     score: float  # of the best checkpoint, on the reported examples
     curve: list  # (step, score on the examples to choose by)
-    seconds: float  # this run's share of its pass
+    seconds: float  # its share of its pass; of steps that several runs share, for each of them
     trained: int  # how many numbers
     memory: int  # bytes of what is trained, its gradients and the optimiser's state
     # (step, CE, KD, cosine of their gradients), at the first step and at each score

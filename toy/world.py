@@ -116,15 +116,14 @@ def other(rng, words, *not_these):
 
 def statement(rng, modifiers=(0, 3), never=0.15):
     """A random statement with so many modifiers (lowest, highest)."""
-    said = Statement(rng.choice(ACTORS), rng.choice(VERBS), rng.choice(NOUNS))
-    said = said._replace(object=other(rng, NOUNS, said.subject), never=rng.random() < never)
+    said = {slot: rng.choice(CHOICES[slot]) for slot in ("subject", "verb", "object")}
+    said |= {"object": other(rng, NOUNS, said["subject"]), "never": rng.random() < never}
     for slot in rng.sample(MODIFIERS, rng.randint(*modifiers)):
-        said = said._replace(**{slot: rng.choice(CHOICES[slot])})
+        said[slot] = rng.choice(CHOICES[slot])
     for slot in ("verb", "subject_adjective", "object_adjective"):  # now and then a synonym
-        word = getattr(said, slot)
-        if word in SYNONYM and rng.random() < 0.3:
-            said = said._replace(**{slot: SYNONYM[word]})
-    return said
+        if said.get(slot) in SYNONYM and rng.random() < 0.3:
+            said[slot] = SYNONYM[said[slot]]
+    return Statement(**said)
 
 
 # ----------------------------------------------------------------- inference
