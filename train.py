@@ -21,7 +21,7 @@ For each target, with its sources, in this order:
 A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
 that do not wait for each other. A seed decides start and order of the examples, alike for every
 approach, so that none is luckier. A run is done again if what decides it changed. At a constant
-rate prompt, prompt_2x and prompt_3x are one training that ends three times: states.leads.
+rate, without dropout, prompt, _2x and _3x are one training that ends three times: states.leads.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """

@@ -272,7 +272,7 @@ def start(args, folder, rows, scratch):
 
 
 def one_side(args, scratch):
-    """What `start` measures: memory before and after the first step of one side, its seconds."""
+    """What `start` measures of one side: the times before and after its first step, and memory."""
     folder, rows = args.files.split(",")
     if args.side.startswith("ours"):
         side = Ours(args, folder, rows, scratch)

@@ -328,9 +328,9 @@ def same_labels(studies):
                 task.train = [(ids, drawn.choice(task.labels)) for ids, _ in task.train]
             runs = [train.Run("prompt", s, 100, study.fresh[s]) for s in SEEDS]
             bank = prompt.PromptBank([run.start for run in runs])
-            train.gradients(study.shop, train.Pass(
-                "", task, runs, [{}] * 3, study.shop.t5, bank, None, None, 0.0, distill.Teachers(
-                    study.shop.t5, runs)), 0, torch.amp.GradScaler("cpu", enabled=False))
+            work = train.Pass("", task, runs, [{}] * len(runs), study.shop.t5, bank, None, None,
+                              0.0, distill.Teachers(study.shop.t5, runs))
+            train.gradients(study.shop, work, 0, torch.amp.GradScaler("cpu", enabled=False))
             grads.append([p.grad for p in bank.parameters()])
         alike = [transferability.cosine(*pair) for pair in zip(*grads)]
         lines.append(grid_of.row(study.task.name, f"{statistics.mean(alike):+.2f}"))

@@ -212,7 +212,8 @@ def planned_rows(args):
     for target in args.target:
         sources = len(set(args.source) - {target})
         # prompt_2x and _3x: at a constant rate they go on from `prompt`, see states.leads.
-        more = 2 if recipe.schedule == "constant" else 2 + 3
+        alone = not recipe.dropout and args.dtype != "fp16"
+        more = 2 if alone and recipe.schedule == "constant" else 2 + 3
         plain = 1 + more * controls + sources + fusion + ("finetune" in wanted)
         runs += args.seeds * (plain + forms * (
             sources * ("panda" in wanted) + 2 * fusion + controls))

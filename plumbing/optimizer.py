@@ -1,8 +1,8 @@
 """The optimisers of prompts: Lester's Adafactor, and the AdamW of PANDA's released code.
 
-Written here and not torch.optim's, whose first use imports torch's compiler: two of the five
-seconds from a command to its first step. Each prompt of a bank has its own rate and its own state.
-With that, and with a loss that is averaged over its own rows, it is trained as if it were alone.
+Written here and not torch.optim's, whose first use imports torch's compiler: two seconds of each
+start on an older processor (docs/fast.md). Each prompt of a bank has its own rate and state. With
+that, and with a loss that is averaged over its own rows, it is trained as if it were alone.
 """
 
 import math

@@ -130,7 +130,7 @@ def table(whole):
              f"{whole['promptless']:.1f}; prompts of length {config['length']}, fresh ones from "
              f"{config['init']}", "",
              f"| approach | source | {whole['metric']}, mean ± sd | each seed | against `prompt`, "
-             "seed by seed | similarity | seconds (share of the pass) |", "|---" * 7 + "|"]
+             "seed by seed | similarity | seconds (in its pass) |", "|---" * 7 + "|"]
     for name, scores in whole["scores"].items():
         approach, _, source = name.partition(" ")
         near = (f"{statistics.mean(s.get(config['metric'], 1) for s in similar[source]):+.2f}"

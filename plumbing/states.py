@@ -245,9 +245,10 @@ def leads(decided):
     Of runs that differ in their number of steps alone it is the longest: at a constant rate
     `prompt`, `prompt_2x` and `prompt_3x` of a seed are one training, to the last bit, that ends
     three times. So it is done once, and each run has its scores, and the best of them, from there.
+    Not where what is beside a run decides it, too: there each has numbers of its own.
     """
-    alike = [key_of(by | {"steps": "any" if by.get("schedule") == "constant" else n})
-             for n, by in enumerate(decided)]
+    alike = [key_of(by | {"steps": "any" if by.get("schedule") == "constant" and "beside" not in by
+                          else n}) for n, by in enumerate(decided)]
     return [max((m for m, other in enumerate(alike) if other == one),
                 key=lambda m: (decided[m].get("steps", 0), m == n)) for n, one in enumerate(alike)]
 

@@ -108,6 +108,26 @@ def test_a_prompt_learns_beside_others_as_if_alone(kind):
 
 
 @KINDS
+def test_a_gradient_of_zeros_moves_nothing_but_by_the_decay(kind):
+    """That of a run that has ended, beside others that go on."""
+    ended, others = two()
+    stepping = kind([ended, others], 0.3, 0.01)
+    for _ in range(50):
+        ended.grad, others.grad = torch.zeros(3, 4), torch.ones(3, 4)
+        stepping.step()
+    torch.testing.assert_close(ended.data, torch.full((3, 4), (1 - 0.3 * 0.01) ** 50))
+
+
+def test_a_recipe_has_its_optimiser():
+    recipe = types.SimpleNamespace(optimizer="adafactor", lr=0.4, weight_decay=0.02)
+    found = optimizer.of(recipe, two())
+    assert type(found) is optimizer.Adafactor and found.weight_decay == 0.02
+    assert [group["lr"] for group in found.param_groups] == [0.4, 0.4]
+    recipe.optimizer = "adamw"
+    assert type(optimizer.of(recipe, two())) is optimizer.AdamW
+
+
+@KINDS
 def test_what_is_kept_goes_on_to_the_last_bit(kind):
     straight, broken = two(), two()
     learn(kind(straight, 0.3, 0.01), straight, 6)

@@ -56,7 +56,7 @@ def test_the_table():
         "majority class 33.0, T5 without a prompt 41.8; prompts of length 10, fresh ones from "
         "vocabulary", "",
         "| approach | source | accuracy, mean ± sd | each seed | against `prompt`, seed by seed | "
-        "similarity | seconds (share of the pass) |", "|---|---|---|---|---|---|---|",
+        "similarity | seconds (in its pass) |", "|---|---|---|---|---|---|---|",
         "| prompt | – | 62.0 ± 2.0 | 60.0, 62.0, 64.0 |  |  | 1.5 |",
         # +10, +10 and +11: more than chance; -10, 0 and +13: not
         "| pot | toy-nli | 72.3 ± 2.5 | 70.0, 72.0, 75.0 | +10.3 ± 0.6 *, ahead in 3 of 3 | "

@@ -194,6 +194,8 @@ def test_which_runs_are_one_training():
     # A cosine falls to 0 at a run's end: none of its steps is another run's.
     other = [by | {"schedule": "cosine"} for by in runs]
     assert states.leads(other) == [*range(8)] and states.steps_of(other) == 2 * 70
+    # Nor where what is beside a run decides it: with dropout, in fp16.
+    assert states.leads([by | {"beside": "the pass"} for by in runs]) == [*range(8)]
     assert states.leads([{}, {}]) == [0, 1] and states.leads([]) == []
     assert states.leads([runs[0]] * 2) == [0, 1]  # equally long: each for itself
 

@@ -655,15 +655,15 @@ def test_a_name_that_begins_with_toy_decides_nothing(copy_of_t5, tmp_path, monke
         assert found["config"]["steps"] == 1 and set(found["scores"]) == {"prompt", "pot"}
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_the_rows_that_are_planned_are_the_rows_that_are_trained(schedule, tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [["cosine"], ["constant"], ["constant", "--dropout", "0.1"]])
+def test_the_rows_that_are_planned_are_the_rows_that_are_trained(more, tmp_path, monkeypatch):
     # For the time left. Three sources, of which one is a target too: it has one source less.
     homes, opened = [], train.open_workshop
     monkeypatch.setattr(train, "open_workshop", lambda args: homes.append(
         opened(args)) or homes[0])
     args = [*FAST, "--steps", "2", "--evals", "1", "--out", str(tmp_path), "--seeds", "1",
             "--source", "toy-nli,toy-sst2,toy-rte", "--target", "toy-cb,toy-nli", "--approach",
-            "prompt,pot,panda,controls,fusion,finetune", "--schedule", schedule]
+            "prompt,pot,panda,controls,fusion,finetune", "--schedule", *more]
     train.main(args)
     assert homes[0].home.done == homes[0].home.planned == flags.planned_rows(
         train.parse_arguments(args))
