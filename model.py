@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
-from plumbing import checkpoint, command, gpu, show
+from plumbing import checkpoint, command, gpu, packed, show
 from plumbing.product import Linear, Norm, Rectified, Table, by_head, frozen, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
@@ -180,14 +180,17 @@ class Attention(nn.Module):
 
     def forward(self, x, keys, values, bias, dropout=0.0):
         """x (B, T, D) asks keys and values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
-        q = self.to_heads(self.q(x))  # (B, H, T, K)
+        out = self.attend(self.to_heads(self.q(x)), keys, values, bias, dropout)
+        return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
+
+    def attend(self, q, keys, values, bias, dropout=0.0):
+        """softmax(q k^T + bias) v itself, of each head: q (B, H, T, K) -> (B, H, T, K)."""
         if frozen(q, self.o.weight) and keys.shape[2] <= SHORT:
             shares = F.dropout((q @ keys.transpose(2, 3) + bias).softmax(-1), dropout)
-            out = shares @ values  # (B, H, T, S) @ (B, H, S, K)
-        else:  # the same, without all of the scores in memory
-            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
-                                                 dropout_p=dropout, scale=1.0)
-        return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
+            return shares @ values  # (B, H, T, S) @ (B, H, S, K)
+        # The same, without all of the scores in memory.
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
+                                              dropout_p=dropout, scale=1.0)
 
     def absorbed(self, x, memory, bias, dropout=0.0):
         """The same for few queries x (B, T, D) to a long memory (B, S, D), without its keys.
@@ -301,6 +304,8 @@ class T5(nn.Module):
         at = torch.arange(embedded.shape[1], device=embedded.device)
         with self.autocast():
             bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
+            if packed.pays(self, embedded, mask):  # the same, without the padding
+                return packed.encode(self, embedded, mask, bias)
             x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
             for block in self.encoder.blocks:
                 if self.recompute and x.requires_grad:
