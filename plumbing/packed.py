@@ -19,7 +19,7 @@ from plumbing.product import frozen
 def pays(t5, embedded, mask):
     """Whether rows (B, S, D) go this way: more places are empty than to start a pass costs."""
     return (cores.small(t5) and frozen(embedded, *t5.encoder.parameters()) and not t5.recompute
-            and mask.numel() - mask.sum().item() > cores.overhead(t5))
+            and 0 < mask.sum().item() < mask.numel() - cores.overhead(t5))
 
 
 class Together(torch.autograd.Function):

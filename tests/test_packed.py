@@ -77,6 +77,7 @@ def test_it_is_for_frozen_weights_of_a_small_t5_and_for_much_padding(t5):
     assert mask.numel() - mask.sum() == 153 > cores.overhead(t5) == 143
     assert packed.pays(t5, embedded, mask)
     assert not packed.pays(t5, *rows(t5, [20] * 12))
+    assert not packed.pays(t5, embedded, mask & False)  # where nothing is, there is no matrix
     few = mask.clone()
     few[0, 5:15] = True  # ten positions more, 143 empty
     assert not packed.pays(t5, embedded, few)
