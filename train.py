@@ -21,7 +21,7 @@ For each target, with its sources, in this order:
 A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
 that do not wait for each other. A seed decides start and order of the examples, alike for every
 approach, so that none is luckier. A run is done again if what decides it changed. At a constant
-rate, without dropout, prompt, _2x and _3x are one training that ends three times: states.leads.
+rate prompt, _2x and _3x are one training (but for dropout and fp16), see states.leads.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
@@ -285,10 +285,10 @@ def train(shop, work):
 
 def evaluate(shop, work, state, due):
     """Score the runs that are due on the examples to choose by; keep those that got better."""
-    leads = sorted({work.lead[n] for n in due})
-    found = dev_scores(shop, work.t5, work.bank.part(leads), work.task, work.task.choose)
+    asked = sorted({work.lead[n] for n in due})
+    found = dev_scores(shop, work.t5, work.bank.part(asked), work.task, work.task.choose)
     for n in due:
-        score = found[leads.index(work.lead[n])]
+        score = found[asked.index(work.lead[n])]
         if score > max([earlier for _, earlier in state["curves"][n]], default=-math.inf):
             state["best"][n] = work.bank.trained(work.lead[n])
         state["curves"][n].append([state["step"], score])

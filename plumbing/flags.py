@@ -211,7 +211,7 @@ def planned_rows(args):
     controls, fusion, forms = "controls" in wanted, "fusion" in wanted, len(names(recipe.kd))
     for target in args.target:
         sources = len(set(args.source) - {target})
-        # prompt_2x and _3x: at a constant rate they go on from `prompt`, see states.leads.
+        # prompt_2x and _3x: at a constant rate _3x alone is trained, see states.leads.
         alone = not recipe.dropout and args.dtype != "fp16"
         more = 2 if alone and recipe.schedule == "constant" else 2 + 3
         plain = 1 + more * controls + sources + fusion + ("finetune" in wanted)

@@ -11,7 +11,11 @@ import torch
 
 
 class Optimizer:
-    """One step for each prompt that has a gradient; to a loop and a GradScaler as torch.optim's."""
+    """One step for each prompt that has a gradient.
+
+    Has what a training loop and a GradScaler use of torch.optim's. Rates are not in its state: the
+    loop sets them before each step.
+    """
 
     def __init__(self, prompts, lr, weight_decay=0.0):
         self.param_groups = [{"params": [p], "lr": lr} for p in prompts]
@@ -31,13 +35,17 @@ class Optimizer:
                 p.mul_(1 - group["lr"] * self.weight_decay)
                 self.move(p, group["lr"], self.state[p])
 
+    def move(self, p, lr, state):
+        """A step of one prompt (P, D), in place; state: what is remembered of it, and its step."""
+        raise NotImplementedError
+
     def state_dict(self):
         return {"state": dict(enumerate(self.state.values()))}
 
     def load_state_dict(self, kept):
-        for (p, mine), theirs in zip(self.state.items(), kept["state"].values()):
+        for n, (p, mine) in enumerate(self.state.items()):
             mine |= {name: one.to(p.device) if name != "step" else int(one)
-                     for name, one in theirs.items()}
+                     for name, one in kept["state"].get(n, {}).items()}
 
 
 class Adafactor(Optimizer):

@@ -242,13 +242,14 @@ def decided_by(kind, shop, task, runs, dropout, form):
 def leads(decided):
     """Of each run of a pass the place of the one that trains for it; decided: of `decided_by`.
 
-    Of runs that differ in their number of steps alone it is the longest: at a constant rate
-    `prompt`, `prompt_2x` and `prompt_3x` of a seed are one training, to the last bit, that ends
-    three times. So it is done once, and each run has its scores, and the best of them, from there.
-    Not where what is beside a run decides it, too: there each has numbers of its own.
+    At a constant rate, runs that differ in their number of steps alone are one training (on a CPU
+    to the last bit) that ends several times: so the longest does it, and the others have their
+    scores, and the best of them, from its way. Every other run, also where what is beside it
+    decides it (dropout, fp16), trains for itself. Of prompt, prompt_2x, prompt_3x and a student:
+    [2, 2, 2, 3].
     """
     alike = [key_of(by | {"steps": "any" if by.get("schedule") == "constant" and "beside" not in by
-                          else n}) for n, by in enumerate(decided)]
+                          else n}) for n, by in enumerate(decided)]  # n: alike to no other
     return [max((m for m, other in enumerate(alike) if other == one),
                 key=lambda m: (decided[m].get("steps", 0), m == n)) for n, one in enumerate(alike)]
 

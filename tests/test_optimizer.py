@@ -141,7 +141,7 @@ def test_what_is_kept_goes_on_to_the_last_bit(kind):
 
 
 def test_a_state_of_torchs_adamw_goes_on_to_the_last_bit():
-    """In which trainings of before this file was here stopped."""
+    """Trainings that were begun before plumbing/optimizer.py was there left such states."""
     straight, broken = two(), two()
     learn(optimizer.AdamW(straight, 0.3), straight, 6)
     before, after = torch.optim.AdamW(broken, 0.3, weight_decay=0), optimizer.AdamW(broken, 0.3)
@@ -151,9 +151,18 @@ def test_a_state_of_torchs_adamw_goes_on_to_the_last_bit():
     assert all(map(torch.equal, straight, broken))
 
 
+def test_a_state_of_torchs_in_which_one_prompt_had_no_gradient_goes_to_the_others():
+    idle, moved = two()
+    before, after = torch.optim.AdamW([idle, moved], 0.3), optimizer.AdamW([idle, moved], 0.3)
+    moved.grad = torch.ones(3, 4)
+    before.step()
+    after.load_state_dict(before.state_dict())
+    assert after.state[idle] == {"step": 0} and after.state[moved]["step"] == 1
+
+
 @pytest.mark.parametrize("kind", optimizer.KINDS)
 def test_a_training_does_not_import_torchs_compiler(kind, tmp_path):
-    """Two seconds of each command's start."""
+    """Two seconds of each command's start on an older processor: docs/fast.md."""
     told = subprocess.run([sys.executable, "-c", f"""import sys, train
 train.main({[*FAST, "--optimizer", kind, "--approach", "prompt", "--seeds", "1", "--out",
              str(tmp_path), "--target", "toy-cb", "--device", "cpu", "--max-dev", "10"]!r})

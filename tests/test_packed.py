@@ -29,7 +29,7 @@ def rows(t5, lengths=LENGTHS):
 
 
 def both(t5, monkeypatch, embedded, mask):
-    """(Memory where there is something, decoder states, gradient there) of both forms."""
+    """(ours, plain) of the memory where there is something, of decoder states, of gradients."""
     found = []
     for pays in (packed.pays, lambda *_: False):
         monkeypatch.setattr(packed, "pays", pays)
@@ -40,19 +40,19 @@ def both(t5, monkeypatch, embedded, mask):
     return zip(*found)
 
 
-def test_rows_are_put_together_and_apart_again():
+def test_positions_are_gathered_and_scattered_again():
     # Two rows, a b and c: places 0, 1 and 2; the fourth is empty.
     x, there = torch.tensor([[1.0], [2.0], [3.0], [9.0]], requires_grad=True), torch.arange(3)
-    together = packed.Together.apply(x, there)
-    assert together.tolist() == [[1], [2], [3]]
-    apart = packed.Apart.apply(2 * together, torch.tensor([0, 1, 2, 0]), there)
-    assert apart[:3].tolist() == [[2], [4], [6]]
-    (apart * torch.tensor([[1.0], [10.0], [100.0], [0.0]])).sum().backward()
+    gathered = packed.Gather.apply(x, there)
+    assert gathered.tolist() == [[1], [2], [3]]
+    scattered = packed.Scatter.apply(2 * gathered, torch.tensor([0, 1, 2, 0]), there)
+    assert scattered[:3].tolist() == [[2], [4], [6]]
+    (scattered * torch.tensor([[1.0], [10.0], [100.0], [0.0]])).sum().backward()
     assert x.grad.tolist() == [[2], [20], [200], [0]]
 
 
 @pytest.mark.parametrize("longest", [40, model.SHORT + 30], ids=["short", "long"])
-def test_it_is_the_plain_form_to_the_last_bit(longest, t5, monkeypatch):
+def test_it_is_the_plain_form_to_the_last_bit_if_positions_are_apart(longest, t5, monkeypatch):
     embedded, mask = rows(t5, [*LENGTHS, longest])
     assert packed.pays(t5, embedded, mask)
     for ours, plain in both(t5, monkeypatch, embedded, mask):
