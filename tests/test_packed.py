@@ -5,6 +5,8 @@
 Oracle: the plain form, with its padding.
 """
 
+import types
+
 import pytest
 import torch
 
@@ -90,5 +92,7 @@ def test_it_is_for_frozen_weights_of_a_small_t5_and_for_much_padding(t5):
     assert packed.pays(t5, embedded, mask)
     t5.encoder.blocks[2].ff.wi.weight.requires_grad_(True)
     assert not packed.pays(t5, embedded, mask)
+    gpu = types.SimpleNamespace(device=torch.device("cuda"), config=t5.config, dropout=0.0)
+    assert not packed.pays(gpu, None, None)  # which is not asked how much is empty: it would wait
     large = model.initialise(model.Config(400, 256, 8, 16, 1, 1, 2)).requires_grad_(False)
     assert not packed.pays(large, *rows(large))
