@@ -188,7 +188,7 @@ def test_what_is_answered_for_others_beside_it_changes_no_bit():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_a_step_gets_no_new_memory_from_the_system():
-    """Page faults of three steps of the toy T5, as the system counts them, and a few times over.
+    """Page faults of five steps of the toy T5, as the system counts them, and a few times over.
 
     Without, a round of hundreds comes again and again; with it, only while memory still grows.
     """
@@ -199,14 +199,14 @@ def test_a_step_gets_no_new_memory_from_the_system():
         t5 = model.load("toy/t5")
         def faults():
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            for _ in range(3):
+            for _ in range(5):
                 embedded = torch.zeros(64, 40, 128, requires_grad=True)
                 t5.encode(embedded, torch.ones(64, 40)).sum().backward()
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
         cores.keep_memory()
-        print(*(faults() for _ in range(6)))
+        print(*(faults() for _ in range(8)))
         """], capture_output=True, text=True, cwd=world.MODEL.parents[1], check=True).stdout
-    assert sorted(map(int, told.split()))[2] < 100, told
+    assert sorted(map(int, told.split()))[3] < 100, told
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
