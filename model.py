@@ -184,11 +184,11 @@ class Attention(nn.Module):
         return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
 
     def attend(self, q, keys, values, bias, dropout=0.0):
-        """softmax(q k^T + bias) v itself, of each head: q (B, H, T, K) -> (B, H, T, K)."""
+        """softmax(q k^T + bias) v, q (B, H, T, K); beyond SHORT keys without keeping the scores."""
         if frozen(q, self.o.weight) and keys.shape[2] <= SHORT:
-            shares = F.dropout((q @ keys.transpose(2, 3) + bias).softmax(-1), dropout)
-            return shares @ values  # (B, H, T, S) @ (B, H, S, K)
-        # The same, without all of the scores in memory.
+            # Contiguous: rounding depends on how they lie, and that else on B (cores.apart).
+            scores = q.contiguous() @ keys.contiguous().transpose(2, 3) + bias  # (B, H, T, S)
+            return F.dropout(scores.softmax(-1), dropout) @ values.contiguous()
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
                                               dropout_p=dropout, scale=1.0)
 

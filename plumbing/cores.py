@@ -33,8 +33,10 @@ def small(t5):
 def apart(config):
     """Whether in all products of such a T5 each row has the same bits beside any others."""
     D, K, inner = config.d_model, config.d_kv, config.num_heads * config.d_kv
-    return bool(product.ONEDNN) and all(product.alike(*pair) for one in (
-        (D, inner), (D, config.d_ff), (D, K), (D, config.vocab_size)) for pair in (one, one[::-1]))
+    return (bool(product.ONEDNN) and product.alike_heads(config.num_heads, K)
+            and all(product.alike(*pair) for one in (
+                (D, inner), (D, config.d_ff), (D, K), (D, config.vocab_size))
+                for pair in (one, one[::-1])))
 
 
 def together(rows, t5, whose):

@@ -54,6 +54,25 @@ def alike(inputs, outputs):
                for a, b in ((0, 1), (3, 5), (5, 8), (17, 33), (1, 65), (100, 229)))
 
 
+@functools.cache
+def alike_heads(heads, size):
+    """The same of attention's products, of rows (H, S, K), and of their gradients. Tried."""
+    drawn = torch.Generator().manual_seed(0)
+
+    def made(some, *both):
+        q, k = (one[some].clone().requires_grad_() for one in both)
+        scores = q @ k.transpose(2, 3)
+        return scores, *torch.autograd.grad(scores, (q, k), scores.detach())
+
+    for S in (5, 9, 12, 33):
+        both = torch.randn(2, 16, heads, S, size, generator=drawn)
+        whole = made(slice(None), *both)
+        if not all(torch.equal(one[some], part) for some in map(slice, (0, 3, 5), (1, 6, 14))
+                   for one, part in zip(whole, made(some, *both))):
+            return False
+    return True
+
+
 class Frozen(torch.autograd.Function):
     """x (…, D) times the transpose of a frozen weight (F, D): (…, F)."""
 
