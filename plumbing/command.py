@@ -13,8 +13,6 @@ import re
 import signal
 import sys
 
-from plumbing import ranks
-
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, as all others are told, with the flag that may be meant.
@@ -76,8 +74,7 @@ def run(main, program, goes_on=False):
     if goes_on:
         sys.stdout = Unbroken(sys.stdout)
     # Not of several processes, which wait for each other where Python hears no signal.
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
-    for number in (signal.SIGTERM, signal.SIGHUP) if alone else ():
+    for number in () if several() else (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup's choice stays
             signal.signal(number, stop)
     try:
@@ -103,17 +100,22 @@ def run(main, program, goes_on=False):
         sys.exit(128 + number)
 
 
+def several():
+    """"process 1 of 2", say, of those that torchrun has started together; "" of one alone."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    return f"process {os.environ.get('RANK', 0)} of {size}" if size > 1 else ""
+
+
 def explained(error):
     """(exit status, one line) for an error that a user can do something about; raises others."""
     said = " ".join(str(error).split("\n"))
     if isinstance(error, ValueError):
-        who = f"process {ranks.rank()} of {ranks.size()}: " if ranks.rank() else ""
-        return 2, who + said
+        return 2, (f"{several()}: " if int(os.environ.get("RANK", 0)) else "") + said
     if isinstance(error, OSError):
         return 2, f"{error.filename or 'a file or the output'}: {error.strerror or said}"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", said):
         return 1, f"{said or 'out of memory'}; give fewer --tokens, or --recompute"
-    if ranks.size() > 1 and re.search("connection|peer|gloo|nccl|socket", said, re.I):
-        return 1, (f"process {ranks.rank()} of {ranks.size()} stopped, as another of them ended "
+    if several() and re.search("connection|peer|gloo|nccl|socket", said, re.I):
+        return 1, (f"{several()} stopped, as another of them ended "
                    f"({str(error).splitlines()[0]}); the same command goes on")
     raise error

@@ -5,6 +5,7 @@ import io
 import pytest
 import sentencepiece
 
+from beside import pytest_configure  # noqa: F401: of every run of pytest here
 from plumbing.tokenizer import Tokenizer
 from rows import write
 

@@ -81,6 +81,7 @@ def test_published_names(kind):
 MOST = "int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) * 1024"
 
 
+@pytest.mark.beside
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells of memory")
 @pytest.mark.parametrize("dtype, share", [("float32", 0.45), ("bfloat16", 0.9)])
 def test_loading_takes_no_second_copy(dtype, share, tmp_path):
@@ -102,6 +103,7 @@ print({MOST} - before, t5.fingerprint)"""], capture_output=True, text=True, chec
     assert fingerprint == model.load(tmp_path).fingerprint
 
 
+@pytest.mark.beside
 def test_loading_does_not_import_torchs_compiler():
     """A second of each command's start: on the meta device nn.Embedding's own numbers would."""
     told = subprocess.run([sys.executable, "-c", f"""import sys, model

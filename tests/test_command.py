@@ -13,6 +13,7 @@ import pytest
 
 from plumbing import command
 
+pytestmark = pytest.mark.beside
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -621,6 +621,7 @@ def command(*arguments, folder):
                           capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.beside
 def test_the_command_lists_the_tasks(tmp_path):
     answer = command(folder=tmp_path)
     assert (answer.returncode, answer.stderr) == (0, "")
@@ -633,6 +634,7 @@ def test_the_command_lists_the_tasks(tmp_path):
     assert "toy-ner 5000 500 entity_f1; free text; generated" in lines
 
 
+@pytest.mark.beside
 def test_the_command_shows_examples_as_the_model_sees_them(tmp_path, vocabulary):
     # Each word, known or not, is a token here, and eos is one more.
     row = {"premise": "the cats sleep", "hypothesis": "dogs sleep", "label": "neutral"}
@@ -647,6 +649,7 @@ def test_the_command_shows_examples_as_the_model_sees_them(tmp_path, vocabulary)
     assert sum(line.startswith("input") for line in lines) == 3  # the default of --count
 
 
+@pytest.mark.beside
 def test_the_command_ends_in_one_line_for_a_bad_task(tmp_path):
     answer = command("cbb", folder=tmp_path)
     assert (answer.returncode, answer.stdout) == (2, "")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beside
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
 EXERCISES = re.findall(r"^## (\d+)\. [^\n]*`([\w.]+)`\n.*?"

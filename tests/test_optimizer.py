@@ -160,6 +160,7 @@ def test_a_state_of_torchs_in_which_one_prompt_had_no_gradient_goes_to_the_other
     assert after.state[idle] == {"step": 0} and after.state[moved]["step"] == 1
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("kind", optimizer.KINDS)
 def test_a_training_does_not_import_torchs_compiler(kind, tmp_path):
     """Two seconds of each command's start on an older processor: docs/fast.md."""

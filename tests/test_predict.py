@@ -26,7 +26,7 @@ import predict
 import prompt
 import train
 from toy import world
-from workbench import FAST, few  # noqa: F401: a fixture
+from workbench import FAST, TOY, few  # noqa: F401: a fixture
 
 pytestmark = pytest.mark.usefixtures("few")
 ROOT = Path(predict.__file__).parent
@@ -186,6 +186,7 @@ def test_a_text_goes_with_prompts_of_one_task():
         predict.main(["answer", str(NLI), str(SST2), "--text", "sentence: x ."])
 
 
+@pytest.mark.beside
 def test_standard_input_is_read_as_files_are():
     done = subprocess.run([sys.executable, "predict.py", "answer", SST2], cwd=ROOT,
                           capture_output=True,
@@ -197,6 +198,7 @@ def test_standard_input_is_read_as_files_are():
     assert closed.returncode == 0 and json.loads(closed.stdout)["line"] == 1
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("arguments", [["neighbours", NLI],
                                        ["answer", SST2, "--text", "sentence: x ."]])
 def test_a_reader_that_has_left_is_no_error(arguments):
@@ -281,7 +283,7 @@ def arguments(*given):
 def trained(few, tmp_path_factory):  # noqa: F811
     """Two prompts of toy-cb and a tuned T5: (folder, their scores by approach)."""
     out = tmp_path_factory.mktemp("trained")
-    train.main([*FAST, "--out", str(out), "--seeds", "2", "--approach", "prompt,finetune",
+    train.main([*FAST, *TOY, "--out", str(out), "--seeds", "2", "--approach", "prompt,finetune",
                 "--target", "toy-cb", "--held-out", "0.5"])  # the T5's own recipe says 0.6
     return out, json.loads((out / "toy-cb" / "results.json").read_text())
 

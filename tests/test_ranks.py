@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
 import prompt
 from plumbing import ranks, states
 
+pytestmark = pytest.mark.beside
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 "
          "--source toy-rte --target toy-cb --source-steps 2 --device cpu").split()
@@ -38,30 +40,26 @@ command.run(train.main, "train.py", goes_on=True)
 """
 
 
-def start(out, *flags, second=("train.py",)):
+def start(out, *flags, second="train.py"):
     """The two processes of a run, each as torchrun would start it; second: what the other runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [subprocess.Popen(
-        [sys.executable, *(second if rank else ["train.py"]), *SMALL, "--out", str(out), *flags],
-        cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for rank in range(2)]
+    return [forked.Command([second if rank else "train.py", *SMALL, "--out", out, *flags], {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port)}) for rank in range(2)]
 
 
 def ended(processes):
     """(status, what it said, what it said of errors) of each."""
-    said = [process.communicate(timeout=100) for process in processes]
-    return [(p.returncode, *texts) for p, texts in zip(processes, said)]
+    done = [process.ended() for process in processes]
+    return [(one.returncode, one.stdout, one.stderr) for one in done]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
-    subprocess.run([sys.executable, "train.py", *SMALL, "--out", str(out)], cwd=ROOT, check=True,
-                   capture_output=True)
+    forked.run(["train.py", *SMALL, "--out", out]).check_returncode()
     return out
 
 
@@ -96,7 +94,8 @@ def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
 
 def test_a_process_that_is_killed_ends_the_run_which_then_goes_on(tmp_path):
     flags = "--steps", "6", "--evals", "6", "--approach", "prompt,pot"
-    (status, _, wrong), (killed, *_) = ended(start(tmp_path, *flags, second=["-c", DIES]))
+    (tmp_path / "dies.py").write_text(DIES)
+    (status, _, wrong), (killed, *_) = ended(start(tmp_path, *flags, second=tmp_path / "dies.py"))
     assert (status, killed) == (1, -signal.SIGKILL)
     [line] = [line for line in wrong.splitlines() if line.startswith("train.py: ")]
     assert "process 0 of 2 stopped, as another of them ended" in line
@@ -116,14 +115,14 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
          "train.py", *SMALL, "--approach", "prompt,pot", "--split", "pairs", "--source",
-         "toy-boolq,toy-sst2", "--target", "toy-cb,toy-rte", "--out", str(tmp_path)], cwd=ROOT,
+         "toy-reviews,toy-rte", "--target", "toy-cb,toy-rte", "--out", str(tmp_path)], cwd=ROOT,
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("grid*")} == {
         "grid.json", "grid.md", "grid.html", "grid-pot.svg"}
     runs = logged(tmp_path)
     assert len(runs) == len(set(runs)), "a run was trained twice"
-    assert len([path for path in (tmp_path / "trained").iterdir()]) == 2 + 2 * 3
+    assert len([path for path in (tmp_path / "trained").iterdir()]) == 2 + 3 + 2  # itself left out
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):

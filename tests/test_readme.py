@@ -10,7 +10,6 @@ import doctest
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,13 @@ import torch
 
 import data
 import distill
+import forked
 import model
 import train
 import transferability
 from plumbing import flags
 
+pytestmark = pytest.mark.beside
 ROOT = Path(train.__file__).parent
 PAGES = ["README.md", "RESULTS.md", "toy/README.md",
          *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
@@ -47,8 +48,7 @@ def test_there_are_commands():
 @pytest.mark.parametrize("command", [c for c in commands("README.md", "bash") if "pytest" not in c])
 def test_command_runs(command, tmp_path):
     few = f" {FEW} --out {tmp_path}" if "train.py" in command else ""
-    done = subprocess.run([sys.executable, *shlex.split(command + few)[1:]], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = forked.run(shlex.split(command + few)[1:])
     assert done.returncode == 0, done.stderr
     said = done.stderr.strip()  # nothing, or the rate of answering
     assert re.fullmatch(r"(1 answered, 0 bad lines, \d+ a second)?", said)

@@ -463,6 +463,7 @@ def test_quiet_says_nothing_on_the_way_but_logs_it(tmp_path, capsys):
     assert capsys.readouterr().out == "" and len((tmp_path / "log.jsonl").read_text()) > 50
 
 
+@pytest.mark.beside
 def test_a_reader_that_leaves_gets_no_traceback(tmp_path):
     done = subprocess.run(f"{sys.executable} data.py | head -1", shell=True, text=True,
                           capture_output=True, cwd=Path(report.__file__).parent.parent)

@@ -26,7 +26,7 @@ from distill import Run
 from plumbing import files, states
 from toy import world
 from workbench import (  # noqa: F401: few is a fixture
-    encoded, few, in_another_process, same, shop_in, some_runs)
+    D, TOY, encoded, few, in_another_process, same, shop_in, some_runs, without_t5)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -54,7 +54,8 @@ def test_who_trains_the_same_waits_until_it_is_done(tmp_path, capsys):
             f"pass: another process is training this in {tmp_path}; waiting for it\n")
 
 
-def test_a_state_that_a_kill_left_beside_its_results_is_taken_away(tmp_path):
+def test_a_state_that_a_kill_left_beside_its_results_is_taken_away(tmp_path, monkeypatch):
+    without_t5(monkeypatch)
     shop = shop_in(tmp_path)
     task, runs = encoded(shop), some_runs(shop, encoded(shop))
     with pytest.MonkeyPatch.context() as patch:  # killed before the last thing it does
@@ -69,7 +70,7 @@ def test_a_state_that_a_kill_left_beside_its_results_is_taken_away(tmp_path):
 def test_a_pass_that_is_killed_among_its_results_goes_on_from_its_state(before, tmp_path, capsys):
     shop = shop_in(tmp_path)
     task = encoded(shop)
-    runs = some_runs(shop, task) + [Run("third", 2, 5, torch.ones(3, 128))]
+    runs = some_runs(shop, task) + [Run("third", 2, 5, torch.ones(3, D))]
     wanted = train.train_prompts(shop_in(tmp_path / "other"), task, runs, "pass")
     train.train_prompts(shop, task, runs[:before], "earlier")  # so the pass is of the others only
     whole, written = prompt.save, []
@@ -276,7 +277,9 @@ def undamaged(few, tmp_path_factory):
     """(a task, the Results of a pass on it that nothing happened to)."""
     shop = shop_in(tmp_path_factory.mktemp("undamaged"), "--evals", "4", "--device", "cpu")
     task = encoded(shop)
-    return task, train.train_prompts(shop, task, some_runs(shop, task), "pass")
+    with pytest.MonkeyPatch.context() as patch:
+        without_t5(patch)
+        return task, train.train_prompts(shop, task, some_runs(shop, task), "pass")
 
 
 def flipped(path):
@@ -287,11 +290,13 @@ def flipped(path):
 
 
 @pytest.mark.parametrize("damage", [
-    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:500]),
+    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:100]),
     lambda path: path.write_bytes(path.read_bytes()[:-100]), flipped])
 @pytest.mark.parametrize("what", ["state", "prompt"])
-def test_what_is_damaged_is_set_aside_and_made_again(what, damage, undamaged, tmp_path, capsys):
+def test_what_is_damaged_is_set_aside_and_made_again(
+        what, damage, undamaged, tmp_path, monkeypatch, capsys):
     """A state, or a trained prompt, cut or flipped: the run ends as if it had not been there."""
+    without_t5(monkeypatch)
     task, wanted = undamaged
     shop = shop_in(tmp_path / "out", "--evals", "4", "--device", "cpu")
     if what == "state":
@@ -318,7 +323,8 @@ def test_a_prompt_that_was_exchanged_is_not_read_with_the_old_score(tmp_path):
         prompt.load(tmp_path / "p")
 
 
-def test_a_changed_recipe_does_not_go_on_from_an_old_state(tmp_path):
+def test_a_changed_recipe_does_not_go_on_from_an_old_state(tmp_path, monkeypatch):
+    without_t5(monkeypatch)
     for lr in ("0.1", "0.2"):
         shop = shop_in(tmp_path, "--lr", lr, "--evals", "4")
         with killed_at(2):
@@ -334,7 +340,7 @@ def test_without_resume_everything_is_trained_again(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             whole = train.gradients
             patch.setattr(train, "gradients", lambda *args: calls.append(1) or whole(*args))
-            train.train_prompts(shop, task, [Run("p", 0, 1, torch.zeros(3, 128))], "p")
+            train.train_prompts(shop, task, [Run("p", 0, 1, torch.zeros(3, D))], "p")
         assert bool(calls) == trained
 
 
@@ -342,7 +348,7 @@ def test_without_resume_everything_is_trained_again(tmp_path):
 def test_a_loss_that_explodes_is_said_with_the_norm_of_what_is_trained(
         lr, times, tmp_path, capsys):
     # All weights: behind a prompt, however long its vectors, T5's norms keep the loss small.
-    shop = shop_in(tmp_path, "--evals", "4", "--finetune-lr", lr, "--quiet")
+    shop = shop_in(tmp_path, *TOY, "--evals", "4", "--finetune-lr", lr, "--quiet")
     train.tune_model(shop, encoded(shop), 0)
     said = capsys.readouterr().out
     assert said.count("finetune seed 0: CE") == said.count("a smaller learning rate") == times
@@ -368,6 +374,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
 
 
 def test_states_of_all_weights_are_written_at_evaluations_only(tmp_path, monkeypatch):
+    without_t5(monkeypatch)
     written, whole = [], files.write_whole
     monkeypatch.setattr(states, "write_whole", lambda path, write: written.append(path.name)
                         or whole(path, write))
@@ -421,6 +428,7 @@ def trained_by(out, *more):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train", told)
+        without_t5(patch)
         for name in transferability.MEASURES:
             patch.setitem(transferability.MEASURES, name,
                           lambda source, target, probe, sim=0.25 if name == "on" else 0.5: sim)

@@ -11,6 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.beside
 ROOT = Path(__file__).resolve().parent.parent
 FEW = "kills=1,checkpoints=40,prompts=40,data=400,commands=6,edits=1,disks=1,pairs=1"
 # What is planted: a class, some of its attempts, and the fault that they must meet.

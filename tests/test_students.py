@@ -3,7 +3,7 @@
     python -m pytest tests/test_students.py
 
 Oracle: gradients of the two terms taken apart, a run alone, a step without what is added. The model
-is the toy T5, the task toy-cb, cut down to 24 training and 20 dev examples.
+is a tiny T5, the task toy-cb, cut down to 24 training and 20 dev examples.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ import prompt
 import train
 import transferability
 from distill import FORMS, Run
-from workbench import (FAST, encoded, few, pass_of, same, shipped, shop_in,  # noqa: F401: a fixture
-                       some_runs, step_of)
+from workbench import (  # noqa: F401: few is a fixture
+    D, FAST, encoded, few, pass_of, same, shop_in, some_runs, step_of, teacher_of)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -247,7 +247,7 @@ def test_prompts_together_equal_prompts_alone(form, more, tmp_path):
     task = encoded(shop)
     runs = some_runs(shop, task)
     other = train.fresh_prompt(shop, task, 7)
-    runs.append(Run("late", 1, 4, runs[0].start, ((shipped(shop), 0.75), (other, 0.25))))
+    runs.append(Run("late", 1, 4, runs[0].start, ((teacher_of(shop), 0.75), (other, 0.25))))
     together = train.train_prompts(shop, task, runs, "both", form)
     bank = last_bank(tmp_path / "both")
     for n, run in enumerate(runs):  # … and each by itself.
@@ -370,7 +370,7 @@ def test_fusion_from_the_command_line_to_its_files(tmp_path, capsys):
             assert 0 <= seed["right"] <= 100 and [term[0] for term in seed["terms"]] == [1, 2, 4]
             assert all(-1.01 < term[3] < 1.01 for term in seed["terms"])
         vectors, made_by = prompt.load(tmp_path / "toy-cb" / "prompts" / f"{name}-1")
-        assert vectors.shape == (3, 128) and made_by["seed"] == 1
+        assert vectors.shape == (3, D) and made_by["seed"] == 1
         # By any measure both sources count as much: halves of one, of the form's size
         size = 10.0 if name.endswith("states") else 1.0
         weights = [weight for _, weight in made_by["decided_by"]["teachers"]]

@@ -76,6 +76,7 @@ def test_every_toy_task_gives_its_own_labels(name):
         assert set(targets) == set(data.TASKS[name].labels)
 
 
+@pytest.mark.beside
 def test_the_toy_world_is_the_same_in_every_process(toy_cb):
     # Another process hashes strings otherwise, which is the order of its sets.
     code = "from toy import world; print(world.examples('cb', 30, seed=0, dev=True))"

@@ -1,4 +1,4 @@
-"""The toy world made small, and trainings in it of a second.
+"""The toy world made small, a T5 made smaller, and trainings of them in less than a second.
 
 No test of its own: test_train.py, test_students.py, test_states.py and test_predict.py work here.
 """
@@ -6,23 +6,46 @@ No test of its own: test_train.py, test_students.py, test_states.py and test_pre
 import contextlib
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
 
 import data
 import distill
+import model
 import prompt
 import train
 from distill import Run
 from plumbing import files
 from toy import world
 
+D = 16  # model
+SCRATCH = tempfile.TemporaryDirectory()  # goes with the tests
+SMALL = Path(SCRATCH.name) / "t5"
+
+
+def make_small():
+    """A T5 of random weights, with the toy's words and recipe: a tenth of its time.
+
+    Larger weights than drawn give answers that change with the prompt.
+    """
+    t5 = model.initialise(model.Config(384, D, 8, 32, 2, 1, 2), seed=1)
+    t5.load_state_dict({name: w * 4 ** (w.dim() > 1) for name, w in t5.state_dict().items()})
+    model.save(t5, SMALL)
+    for name in ("spiece.model", "recipe.json"):
+        shutil.copy(world.MODEL / name, SMALL)
+
+
+make_small()
+TOY = ["--model", str(world.MODEL)]  # for tests that want what T5 has learned
 DEVICE = os.environ.get("T5_DEVICE", "cpu")  # T5_DEVICE=cuda: the trainings here, on a GPU
 FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2",
-        "--device", DEVICE, "--dtype", "fp32"]
+        "--device", DEVICE, "--dtype", "fp32", "--model", str(SMALL)]
 WHOLE = torch.amp.GradScaler("cpu", enabled=False)  # scales nothing
 
 
@@ -33,6 +56,25 @@ def few():
         for name in world.SIZES:
             patch.setitem(world.SIZES, name, (24, 20))
         yield
+
+
+def without_t5(patch):
+    """From here on no step and no score asks T5: for tests of what is trained, kept and read.
+
+    Gradients are drawn as dropout is, from the step and in the order of the pass; a score is the
+    share of what is trained that is above 0, in percent.
+    """
+    def gradients(shop, work, *_):
+        for p in work.bank.parameters():
+            p.grad = torch.rand_like(p)
+        none = torch.zeros(len(work.runs), device=shop.t5.device)
+        return none, none, [0.0 if run.teachers else None for run in work.runs], none.sum()
+
+    def dev_scores(shop, t5, bank, task, places):
+        return [100 * (p > 0).float().mean().item() for p in bank.parameters()][:len(bank)]
+
+    patch.setattr(train, "gradients", gradients)
+    patch.setattr(train, "dev_scores", dev_scores)
 
 
 def in_turn(do, groups):
@@ -67,15 +109,15 @@ def step_of(shop, task, runs, form="kl", step=0, explain=False, tokens=8192, **r
     return ce.tolist(), kd.tolist(), cosine, work.bank, positions
 
 
-def shipped(shop):
-    """The vectors of a prompt that the project ships, as many as the recipe wants."""
-    vectors, _ = prompt.load(world.PROMPTS / "toy-nli-0")
-    return vectors[torch.arange(shop.recipe.length) % len(vectors)]
+def teacher_of(shop):
+    """The vectors of a teacher."""
+    return torch.randn(shop.recipe.length, shop.t5.config.d_model,
+                       generator=torch.Generator().manual_seed(17))
 
 
 def some_runs(shop, task, count=2, weight=0.5):
-    """Runs that differ in seed and steps, the last one with a teacher: shipped vectors."""
-    taught = {"teachers": ((shipped(shop), weight),)}
+    """Runs that differ in seed and steps, the last one with a teacher."""
+    taught = {"teachers": ((teacher_of(shop), weight),)}
     return [Run("prompt", seed, shop.recipe.steps + 2 * seed, train.fresh_prompt(shop, task, seed),
                 **(taught if seed == count - 1 else {})) for seed in range(count)]
 
