@@ -37,6 +37,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy
 import torch
+import torch._dynamo  # which model tuning brings: once, and not in each fork
 from safetensors.torch import load_file, save_file
 
 import data

@@ -20,9 +20,9 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["forked", "predict"])
 
 
-def become(argv, env, said):
-    """In the fork: `python ARGV` in the project's folder; said: the files of what it says."""
-    os.chdir(ROOT)
+def become(argv, folder, env, said):
+    """In the fork: `python ARGV` in this folder; said: the files of what it says."""
+    os.chdir(folder)
     os.environ |= env
     for fd, path in zip((1, 2), said):
         os.dup2(os.open(path, os.O_WRONLY), fd)
@@ -35,12 +35,12 @@ def become(argv, env, said):
 class Command:
     """One that has been started."""
 
-    def __init__(self, argv, env={}):
-        self.argv, self.folder = [os.fspath(one) for one in argv], tempfile.TemporaryDirectory()
-        self.said = [Path(self.folder.name, name) for name in ("out", "err")]
+    def __init__(self, argv, folder=ROOT, env={}):
+        self.argv, self.scratch = [os.fspath(one) for one in argv], tempfile.TemporaryDirectory()
+        self.said = [Path(self.scratch.name, name) for name in ("out", "err")]
         for path in self.said:
             path.touch()
-        self.process = SERVER.Process(target=become, args=(self.argv, env, self.said))
+        self.process = SERVER.Process(target=become, args=(self.argv, folder, env, self.said))
         self.process.start()
 
     def ended(self, timeout=100):
@@ -53,5 +53,5 @@ class Command:
         return subprocess.CompletedProcess(self.argv, self.process.exitcode, out, err)
 
 
-def run(argv):
-    return Command(argv).ended()
+def run(argv, folder=ROOT):
+    return Command(argv, folder).ended()

@@ -11,8 +11,6 @@ of four words (conftest.py), and the toy world's.
 """
 
 import doctest
-import subprocess
-import sys
 import types
 from collections import Counter
 from dataclasses import replace
@@ -22,6 +20,7 @@ import pytest
 import torch
 
 import data
+import forked
 from data import Example
 from plumbing import readers
 from plumbing.examples import read_split
@@ -617,8 +616,7 @@ def test_its_fingerprint_is_that_of_what_is_asked_too(own, monkeypatch, change):
 
 
 def command(*arguments, folder):
-    return subprocess.run([sys.executable, ROOT / "data.py", *arguments], cwd=folder,
-                          capture_output=True, text=True, timeout=120)
+    return forked.run([ROOT / "data.py", *arguments], folder)
 
 
 @pytest.mark.beside

@@ -17,11 +17,12 @@ import torch
 import forked
 import prompt
 from plumbing import ranks, states
+from workbench import SMALL
 
 pytestmark = pytest.mark.beside
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 "
-         "--source toy-rte --target toy-cb --source-steps 2 --device cpu").split()
+FEW = ("--approach prompt,pot,panda --kd kl --seeds 1 --steps 3 --evals 1 --max-dev 12 --source "
+       f"toy-reviews --target toy-cb --source-steps 2 --device cpu --model {SMALL}").split()
 
 
 DIES = """
@@ -45,7 +46,7 @@ def start(out, *flags, second="train.py"):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [forked.Command([second if rank else "train.py", *SMALL, "--out", out, *flags], {
+    return [forked.Command([second if rank else "train.py", *FEW, "--out", out, *flags], env={
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port)}) for rank in range(2)]
 
@@ -59,7 +60,7 @@ def ended(processes):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
-    forked.run(["train.py", *SMALL, "--out", out]).check_returncode()
+    forked.run(["train.py", *FEW, "--out", out]).check_returncode()
     return out
 
 
@@ -67,7 +68,7 @@ def prompts(out):
     """name of approach -> its prompt (P, D)."""
     return {"prompt": prompt.load(out / "prompts" / "toy-cb-0")[0]} | {
         path.name: prompt.load(path)[0]
-        for path in (out / "toy-rte-to-toy-cb" / "prompts").iterdir()}
+        for path in (out / "toy-reviews-to-toy-cb" / "prompts").iterdir()}
 
 
 def logged(out):
@@ -79,14 +80,14 @@ def logged(out):
 def test_rows_shared_by_two_give_what_one_gives(alone, tmp_path):
     (status, said, wrong), (other, silent, _) = ended(start(tmp_path))
     assert (status, other, silent) == (0, 0, ""), wrong
-    assert "panda toy-rte: CE" in said and "| panda | toy-rte |" in said
+    assert "panda toy-reviews: CE" in said and "| panda | toy-reviews |" in said
     one, two = prompts(alone), prompts(tmp_path)
     assert set(one) == set(two) == {"prompt", "pot-0", "panda-0"}
     for name in one:  # rounding, which AdamW makes larger where a gradient is nearly 0
         assert (one[name] - two[name]).norm() < 1e-3 * one[name].norm(), name
     assert logged(alone) == logged(tmp_path)  # one process writes
     for name in ("prompt", "pot", "panda"):  # CE and KD of all rows, not of one process's
-        (a, b), where = [json.loads((out / "toy-rte-to-toy-cb" / "results.json").read_text())[
+        (a, b), where = [json.loads((out / "toy-reviews-to-toy-cb" / "results.json").read_text())[
             "teaching"][name][0]["terms"] for out in (alone, tmp_path)], slice(1, 3)
         assert [term[where] for term in b] == [pytest.approx(term[where], rel=1e-2) for term in a]
     assert not list((tmp_path / "passes").iterdir())
@@ -114,7 +115,7 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
     """By torchrun itself: two sources and two targets, and the grid of what both have done."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         "train.py", *SMALL, "--approach", "prompt,pot", "--split", "pairs", "--source",
+         "train.py", *FEW, "--approach", "prompt,pot", "--split", "pairs", "--source",
          "toy-reviews,toy-rte", "--target", "toy-cb,toy-rte", "--out", str(tmp_path)], cwd=ROOT,
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100)
     assert done.returncode == 0, done.stderr

@@ -2,8 +2,9 @@
 
     python -m pytest tests/test_readme.py
 
-Oracle: the pages. Commands in the README's ```bash blocks run on the toy world, with fewer
-steps; those in ```sh blocks need real weights and data, or hours, so only their options are read.
+Oracle: the pages. Commands in the README's ```bash blocks run on the toy world, train.py's with
+fewer steps and a tiny T5; those in ```sh blocks need real weights and data, or hours, so only their
+options are read.
 """
 
 import doctest
@@ -22,6 +23,7 @@ import model
 import train
 import transferability
 from plumbing import flags
+from workbench import SMALL
 
 pytestmark = pytest.mark.beside
 ROOT = Path(train.__file__).parent
@@ -47,7 +49,7 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("command", [c for c in commands("README.md", "bash") if "pytest" not in c])
 def test_command_runs(command, tmp_path):
-    few = f" {FEW} --out {tmp_path}" if "train.py" in command else ""
+    few = f" {FEW} --model {SMALL} --out {tmp_path}" if "train.py" in command else ""
     done = forked.run(shlex.split(command + few)[1:])
     assert done.returncode == 0, done.stderr
     said = done.stderr.strip()  # nothing, or the rate of answering

@@ -26,7 +26,7 @@ from distill import Run
 from plumbing import files, states
 from toy import world
 from workbench import (  # noqa: F401: few is a fixture
-    D, TOY, encoded, few, in_another_process, same, shop_in, some_runs, without_t5)
+    D, SMALL, TOY, encoded, few, in_another_process, same, shop_in, some_runs, without_t5)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -408,7 +408,7 @@ def test_memory_counts_numbers_gradients_and_the_optimiser():
 
 COMMAND = ["--steps", "2", "--source-steps", "3", "--batch", "4", "--length", "3", "--evals", "1",
            "--device", "cpu", "--source", "toy-nli", "--target", "toy-cb", "--seeds", "1",
-           "--kd", "kl", "--approach", "prompt,pot,panda,controls,finetune"]
+           "--kd", "kl", "--approach", "prompt,pot,panda,controls,finetune", "--model", str(SMALL)]
 PLAIN, POT = "toy-cb prompt 0", "toy-cb pot toy-nli 0"
 TWICE, THRICE = "toy-cb prompt_2x 0", "toy-cb prompt_3x 0"
 PANDA, SELF, TUNED = "toy-cb panda toy-nli 0", "toy-cb panda_self 0", "toy-cb finetune 0"
