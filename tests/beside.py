@@ -1,8 +1,9 @@
 """A second pytest process, for tests that start commands and wait for them.
 
-No test of its own. Tests marked `beside` run there, in their order, while the others run here; what
-became of them is told here as if they had. Without others, with --pdb, on one core, or where
-another plugin shares the tests out, everything runs here.
+No test of its own. Tests marked `beside`, those that wait for seconds, run there, in their order
+and on one thread, while the others run here; what became of them is told here as if they had.
+Without others, with --pdb or -s, on one core, or where another plugin shares the tests out,
+everything runs here.
 """
 
 import json
@@ -42,12 +43,13 @@ class Beside:
         ids = [item.nodeid for item in session.items if "beside" in item.keywords]
         option = session.config.option
         if (not 0 < len(ids) < len(session.items) or option.collectonly or option.usepdb
-                or len(os.sched_getaffinity(0)) < 2):
+                or option.capture == "no" or len(os.sched_getaffinity(0)) < 2):
             return
         reader, writer = os.pipe()
         self.theirs, self.config = set(ids), session.config
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ids],
+            [sys.executable, "-m", "pytest", f"--verbosity={option.verbose}",
+             f"--tb={option.tbstyle}", "-p", "no:cacheprovider", *ids],
             cwd=session.config.rootpath, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=[writer], env=os.environ | {TELLS: str(writer), "OMP_NUM_THREADS": "1"})
         os.close(writer)

@@ -1,6 +1,11 @@
 """Commands in forks of one process that has imported torch already: two seconds less for each.
 
-No test of its own. Where the start of a process matters, or its end, tests start whole ones.
+    done = forked.run(["predict.py", "neighbours", "toy/prompts/toy-nli-0"])
+    assert done.returncode == 0 and done.stdout and not done.stderr
+
+No test of its own. The environment is that of the test; its patches and fixtures do not arrive
+there. Give train.py an --out, or it writes to the checkout's runs/. Where the start of a process
+matters, or its end, tests start whole ones.
 """
 
 import multiprocessing
@@ -21,8 +26,9 @@ SERVER.set_forkserver_preload(["forked", "predict"])
 
 
 def become(argv, folder, env, said):
-    """In the fork: `python ARGV` in this folder; said: the files of what it says."""
+    """In the fork: `python PROGRAM …` in this folder; said: the files of what it says."""
     os.chdir(folder)
+    os.environ.clear()
     os.environ |= env
     for fd, path in zip((1, 2), said):
         os.dup2(os.open(path, os.O_WRONLY), fd)
@@ -40,7 +46,8 @@ class Command:
         self.said = [Path(self.scratch.name, name) for name in ("out", "err")]
         for path in self.said:
             path.touch()
-        self.process = SERVER.Process(target=become, args=(self.argv, folder, env, self.said))
+        self.process = SERVER.Process(
+            target=become, args=(self.argv, folder, os.environ | env, self.said))
         self.process.start()
 
     def ended(self, timeout=100):

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(prompt.__file__).parent / "benchmarks"))
 import cost
 import verdicts
 from plumbing import stats
-from workbench import few, shop_in  # noqa: F401: few is a fixture
+from workbench import shop_in
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import train
 from plumbing import device, gpu, optimizer
 from reference import relative_error
 from toy import world
-from workbench import encoded, few, pass_of, shop_in, some_runs  # noqa: F401: few is a fixture
+from workbench import encoded, pass_of, shop_in, some_runs
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 pytestmark = pytest.mark.usefixtures("few")

@@ -26,7 +26,7 @@ import predict
 import prompt
 import train
 from toy import world
-from workbench import FAST, TOY, few  # noqa: F401: a fixture
+from workbench import FAST, TOY
 
 pytestmark = pytest.mark.usefixtures("few")
 ROOT = Path(predict.__file__).parent
@@ -280,7 +280,7 @@ def arguments(*given):
 
 
 @pytest.fixture(scope="module")
-def trained(few, tmp_path_factory):  # noqa: F811
+def trained(few, tmp_path_factory):
     """Two prompts of toy-cb and a tuned T5: (folder, their scores by approach)."""
     out = tmp_path_factory.mktemp("trained")
     train.main([*FAST, *TOY, "--out", str(out), "--seeds", "2", "--approach", "prompt,finetune",

@@ -25,8 +25,8 @@ import transferability
 from distill import Run
 from plumbing import files, states
 from toy import world
-from workbench import (  # noqa: F401: few is a fixture
-    D, SMALL, TOY, encoded, few, in_another_process, same, shop_in, some_runs, without_t5)
+from workbench import (
+    D, SMALL, TOY, encoded, in_another_process, same, shop_in, some_runs, without_t5)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -437,7 +437,7 @@ def trained_by(out, *more):
 
 
 @pytest.fixture(scope="module")
-def before(few, tmp_path_factory):  # noqa: F811
+def before(few, tmp_path_factory):
     """What the command left; with dropout, too."""
     made = {}
     for name, more in (("plain", []), ("dropout", ["--dropout", "0.1"])):

@@ -19,8 +19,8 @@ import prompt
 import train
 import transferability
 from distill import FORMS, Run
-from workbench import (  # noqa: F401: few is a fixture
-    D, FAST, encoded, few, pass_of, same, shop_in, some_runs, step_of, teacher_of)
+from workbench import (
+    D, FAST, encoded, pass_of, same, shop_in, some_runs, step_of, teacher_of)
 
 pytestmark = pytest.mark.usefixtures("few")
 

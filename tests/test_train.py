@@ -30,8 +30,8 @@ import transferability
 from distill import FORMS, Run
 from plumbing import cores, device, flags, packed, states
 from toy import world
-from workbench import (  # noqa: F401: few is a fixture
-    D, FAST, SMALL, TOY, encoded, few, in_turn, pass_of, same, shop_in, some_runs, step_of,
+from workbench import (
+    D, FAST, SMALL, TOY, encoded, in_turn, pass_of, same, shop_in, some_runs, step_of,
     teacher_of, without_t5)
 
 pytestmark = pytest.mark.usefixtures("few")

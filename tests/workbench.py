@@ -1,6 +1,12 @@
 """The toy world made small, a T5 made smaller, and trainings of them in less than a second.
 
-No test of its own: test_train.py, test_students.py, test_states.py and test_predict.py work here.
+No test of its own. A test of a whole training, and what it leaves (few, in conftest.py, cuts the
+toy tasks; forked.py runs whole commands, as a user does):
+
+    @pytest.mark.usefixtures("few")
+    def test_a_training_leaves_a_report(tmp_path):
+        train.main([*FAST, "--approach", "prompt", "--seeds", "1", "--out", str(tmp_path)])
+        assert (tmp_path / "toy-cb" / "report.md").exists()
 """
 
 import contextlib
@@ -47,15 +53,6 @@ DEVICE = os.environ.get("T5_DEVICE", "cpu")  # T5_DEVICE=cuda: the trainings her
 FAST = ["--steps", "4", "--source-steps", "2", "--batch", "4", "--length", "3", "--evals", "2",
         "--device", DEVICE, "--dtype", "fp32", "--model", str(SMALL)]
 WHOLE = torch.amp.GradScaler("cpu", enabled=False)  # scales nothing
-
-
-@pytest.fixture(scope="module")
-def few():
-    """Every toy task has 24 training examples and 20 dev examples, 12 of them to report."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in world.SIZES:
-            patch.setitem(world.SIZES, name, (24, 20))
-        yield
 
 
 def without_t5(patch):
