@@ -9,8 +9,10 @@ everything runs here.
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -34,6 +36,7 @@ class Beside:
 
     def __init__(self):
         self.process, self.theirs, self.reports = None, set(), queue.Queue()
+        self.said = tempfile.TemporaryFile()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -49,8 +52,9 @@ class Beside:
         self.theirs, self.config = set(ids), session.config
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest", f"--verbosity={option.verbose}",
-             f"--tb={option.tbstyle}", "-p", "no:cacheprovider", *ids],
-            cwd=session.config.rootpath, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+             f"--tb={option.tbstyle}", f"--rootdir={session.config.rootpath}", "-p",
+             "no:cacheprovider", *ids],
+            cwd=session.config.rootpath, stdout=self.said, stderr=self.said,
             pass_fds=[writer], env=os.environ | {TELLS: str(writer), "OMP_NUM_THREADS": "1"})
         os.close(writer)
         threading.Thread(target=self.listen, args=[reader], daemon=True).start()
@@ -76,18 +80,26 @@ class Beside:
         while told := self.reports.get():
             report = self.config.hook.pytest_report_from_serializable(config=self.config, data=told)
             if report.nodeid == item.nodeid:
+                if report.skipped and not hasattr(report, "wasxfail"):
+                    report.longrepr = tuple(report.longrepr)  # which JSON makes a list
                 yield report
                 if report.when == "teardown":
                     return
         self.reports.put(None)  # for the next one, too
+        status = self.process.wait()
+        self.said.seek(0)
+        said = self.said.read().decode(errors="replace")[-2000:]
         yield pytest.TestReport(
             item.nodeid, item.location, dict.fromkeys(item.keywords, 1), "failed",
-            f"the process beside ended before it, with status {self.process.wait()}", "call")
+            f"the process beside ended before it, with status {status}:\n{said}", "call")
 
     def pytest_sessionfinish(self):
         if self.process:
-            self.process.terminate()
-            self.process.wait()
+            self.process.send_signal(signal.SIGINT)  # so that it ends what it has started, too
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:  # a shell's background job hears no SIGINT
+                self.process.kill()
 
 
 def pytest_configure(config):

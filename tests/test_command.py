@@ -64,6 +64,21 @@ def test_what_a_user_can_do_something_about_is_one_line(raised):
     command.run(lambda: None, "it.py")  # and nothing at all where nothing is wrong
 
 
+def test_of_several_processes_each_says_which_it_is(raised, monkeypatch):
+    for name, value in (("WORLD_SIZE", "3"), ("LOCAL_RANK", "0"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert raised(ValueError("two is not one")) == (2, "it.py: two is not one\n")
+    monkeypatch.setenv("RANK", "2")
+    assert raised(ValueError("two is not one")) == (2, "it.py: process 2 of 3: two is not one\n")
+    lost = RuntimeError("Connection closed by peer\nand more")
+    assert raised(lost) == (1, "it.py: process 2 of 3 stopped, as another of them ended "
+                            "(Connection closed by peer); the same command goes on\n")
+    monkeypatch.delenv("WORLD_SIZE")  # alone there is no other
+    assert raised(ValueError("two is not one")) == (2, "it.py: two is not one\n")
+    with pytest.raises(RuntimeError, match="Connection closed"):
+        raised(lost)
+
+
 @pytest.mark.parametrize("mistake", [TypeError("a mistake of ours"), RuntimeError("as well")])
 def test_a_mistake_of_ours_shows_where_it_is(mistake, raised):
     with pytest.raises(type(mistake), match=str(mistake)):
@@ -117,7 +132,7 @@ def test_other_signals_end_it_with_a_word_after_tidying_up(name):
 
 def test_several_processes_end_at_once_as_they_may_wait_where_python_hears_nothing():
     process = started("print('here', flush=True); time.sleep(60)", stdout=subprocess.PIPE,
-                      env=os.environ | {"WORLD_SIZE": "2"})
+                      env=os.environ | {"WORLD_SIZE": "2", "RANK": "0"})
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) == ("", "")

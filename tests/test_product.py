@@ -181,6 +181,31 @@ def test_whether_rows_are_alike_is_tried(upset, monkeypatch):
     product.alike.cache_clear()
 
 
+@pytest.mark.parametrize("upset", ["no row", "many rows", "their gradient"])
+def test_whether_rows_of_heads_are_alike_is_tried(upset, monkeypatch):
+    """Attention's products by a library that adds a little where rows are many."""
+    class Library(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, q, turned):
+            ctx.save_for_backward(q, turned)
+            made = (q[..., None] * turned[..., None, :, :]).sum(-2)
+            return made.nextafter(made + 1) if upset == "many rows" and len(q) == 16 else made
+
+        @staticmethod
+        def backward(ctx, grad):
+            q, turned = ctx.saved_tensors
+            made = (grad[..., None, :] * turned[..., None, :, :]).sum(-1)
+            bad = upset == "their gradient" and len(q) == 16
+            return made.nextafter(made + 1) if bad else made, torch.zeros_like(turned)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda *both: Library.apply(*both))
+    product.alike_heads.cache_clear()
+    before = torch.get_rng_state()
+    assert product.alike_heads(2, 4) == (upset == "no row")
+    assert torch.equal(before, torch.get_rng_state())
+    product.alike_heads.cache_clear()
+
+
 def test_the_gradient_of_a_frozen_feed_forward_by_hand():
     """x = 2 to hidden (2, 0, 0) by (1, -1, 0), and to 2 * 3 = 6: only the first passes it on."""
     ff = model.FeedForward(model.Config(60, 1, 1, 3, 1, 1, 1)).requires_grad_(False)

@@ -6,6 +6,7 @@ Oracle: a run that was not interrupted, and a table of what each flag may change
 """
 
 import contextlib
+import dataclasses
 import doctest
 import json
 import os
@@ -128,6 +129,9 @@ def test_what_was_decided_otherwise_is_not_read_and_the_difference_is_said(tmp_p
     said = capsys.readouterr().out
     assert said == (f"{folder} was made of something else and is not used: "
                     "steps 4, wanted 5\n")
+    fewer = {"steps": 4}  # it had something more, a teacher, say
+    assert home.found(folder, "prompt.json", fewer, bool) == (None, None)
+    capsys.readouterr()
     # Without resume only what the project ships is read.
     fresh, shipped = states.Home(tmp_path, resume=False), tmp_path / "shipped"
     assert fresh.found(folder, "prompt.json", wanted, bool, shipped) == (None, None)
@@ -178,6 +182,17 @@ def test_numbers_that_are_not_finite_stop_a_run(tmp_path):
         with pytest.raises(ValueError, match=r"pass: .* not finite at step 5 \(prompt seed 1, its "
                            r"norm now 1e\+09\); no state was written"):
             states.check_finite(work, [1.0, 2.0, 0.0, bad], 5, path)  # CE of both, KD of both
+
+
+def test_in_fp16_what_is_beside_a_run_decides_it_and_else_only_with_dropout(tmp_path):
+    # A GradScaler leaves a step out for all of them.
+    shop = shop_in(tmp_path)
+    task, runs = encoded(shop), some_runs(shop, encoded(shop))
+    for dtype, dropout, beside in (("fp32", 0.0, False), ("fp32", 0.1, True), ("fp16", 0.0, True)):
+        shop = dataclasses.replace(shop, dtype=dtype)
+        both = states.decided_by("prompt", shop, task, runs, dropout, "kl")
+        [alone] = states.decided_by("prompt", shop, task, runs[:1], dropout, "kl")
+        assert (both[0] != alone) == beside == ("beside" in alone)
 
 
 def test_which_runs_are_one_training():

@@ -350,13 +350,12 @@ def test_if_no_source_is_alike_fusion_is_plain_prompt_tuning(tmp_path, monkeypat
     monkeypatch.setattr(transferability, "all_measures", lambda *_: {"panda": -0.3})
     monkeypatch.setattr(train, "train", lambda shop, work: passes.append(
         {run.name for run in work.runs}) or whole(shop, work))
-    found, _ = train.transfer(shop, task, sources_of(shop), ["fusion"], [0])
+    found, _ = train.transfer(shop, task, sources_of(shop), ["fusion"], [0, 1])
     assert passes == [{"prompt", "pot toy-nli", "pot toy-sst2"}]  # all else is there
-    [plain] = found["prompt"]
     for name in ("pot_early", "panda_early", "panda_late", "panda_early_states",
                  "panda_late_states"):
-        [result] = found[name]
-        assert same(result.best, plain.best) and result.folder == plain.folder
+        for result, plain in zip(found[name], found["prompt"]):
+            assert same(result.best, plain.best) and result.folder == plain.folder
 
 
 def test_fusion_from_the_command_line_to_its_files(tmp_path, capsys):

@@ -375,16 +375,18 @@ def test_runs_of_a_constant_rate_that_end_at_different_steps_are_one_training(
     task, start = encoded(shop), {}
     runs = [Run(name, seed, steps, start.setdefault(seed, train.fresh_prompt(shop, task, seed)))
             for name, steps in (("prompt", 2), ("prompt_2x", 4), ("prompt_3x", 6))
-            for seed in (0, 1)]
+            for seed in (0, 1)] + [Run("pot", 0, 4, teacher_of(shop))]  # for itself
     alone = [trained(f"{n}", [run])[0] for n, run in enumerate(runs)]
     monkeypatch.setattr(train, "gradients", told)
     beside = trained("all", runs)
     for one, other in zip(alone, beside):
         assert same(one.best, other.best) and one.folder.name == other.folder.name
         assert (one.score, one.curve, one.terms) == (other.score, other.curve, other.terms)
-    # Each step's rows are the two seeds' of prompt_3x, places 4 and 5; batches of 4.
-    assert [sorted(n for n, _ in step) for step in rows] == [[4] * 4 + [5] * 4] * 6
-    assert [[at for at, _ in result.curve] for result in beside[::2]] == [[1, 2], [2, 4], [3, 6]]
+    # Each step's rows are the two seeds' of prompt_3x, places 4 and 5, and pot's; batches of 4.
+    assert [sorted(n for n, _ in step) for step in rows] == [
+        [4] * 4 + [5] * 4 + [6] * 4 * (step < 4) for step in range(6)]
+    assert [[at for at, _ in result.curve] for result in beside[::2]] == [
+        [1, 2], [2, 4], [3, 6], [2, 4]]
     # What a run costs is what it would cost beside the other seed: not a share of its shares.
     seconds = [result.seconds for result in beside]
     assert seconds[0] < seconds[2] < seconds[4] and seconds[1] < seconds[3] < seconds[5]
@@ -423,7 +425,7 @@ def test_model_tuning_starts_from_the_checkpoint_and_ends_with_its_best(tmp_path
         return [next(scores)]
 
     def told(shop, work, *rest):
-        dropouts.append(work.t5.dropout)
+        dropouts.append((work.t5.dropout, work.t5.amp))
         if not weights:
             weights.append(copied(work.t5))
         return whole(shop, work, *rest)
@@ -431,7 +433,8 @@ def test_model_tuning_starts_from_the_checkpoint_and_ends_with_its_best(tmp_path
     monkeypatch.setattr(train, "dev_scores", scripted)
     monkeypatch.setattr(train, "gradients", told)
     result = train.tune_model(shop, task, seed=0)
-    assert same(weights[0], model.load(SMALL).state_dict()) and dropouts == [0.5] * 4
+    assert same(weights[0], model.load(SMALL).state_dict())
+    assert dropouts == [(0.5, torch.bfloat16)] * 4
     assert result.score == 77 and result.best is None and shop.t5 is frozen
     assert same(weights[5], weights[2])  # the second of four scored best
     assert not same(weights[4], weights[2])
@@ -599,7 +602,7 @@ def test_a_tuned_t5_is_a_model_folder_that_scores_as_it_was_reported(tmp_path, c
     reported = json.loads((tmp_path / "toy-cb" / "results.json").read_text())["scores"]["finetune"]
     folders = [tmp_path / "models" / f"toy-cb-{seed}" for seed in (0, 1)]
     weights = [model.load(folder).state_dict() for folder in folders]
-    assert not same(*weights) and not same(weights[0], model.load(world.MODEL).state_dict())
+    assert not same(*weights) and not same(weights[0], model.load(SMALL).state_dict())
     capsys.readouterr()
     predict.main(["score", "--task", "toy-cb", "--device", "cpu", "--model", *map(str, folders)])
     table = capsys.readouterr().out
