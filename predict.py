@@ -18,6 +18,7 @@ Dimensions: N prompts, B batch, L labels.
 import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -231,17 +232,18 @@ def common_labels(trained, other):
     raise ValueError("; ".join(says) + ": no labels in common")
 
 
-def scores_on(t5, bank, asked, name, tokenizer, share, args):
+def scores_on(t5, bank, asked, name, read, tokens):
     """What each prompt of a bank, and their votes, score on a task: a dict for a table's column.
 
     asked: the task that the prompts were trained on. Its labels are what is ranked; where the
     task that is scored has coarser ones, both are put into the words that serve both.
+    read: name -> data.Encoded; tokens: positions of a pass, at most.
     """
     scored_as, words = common_labels(asked, name)  # before anything is read
-    task = data.Encoded(name, tokenizer, share, args.data, args.cache)
-    labels, longest = data.TASKS[asked].labels, task.longest
+    task = read(name)
+    tokenizer, labels, longest = task.tokenizer, data.TASKS[asked].labels, task.longest
     if not labels and asked != name:  # an answer may be as long as either task's
-        longest = max(longest, data.Encoded(asked, tokenizer, share, args.data, args.cache).longest)
+        longest = max(longest, read(asked).longest)
     ids = [tokenizer.encode(label) for label in labels]
     kind = (model.pad(ids, t5.device), None) if labels else (None, longest)
     examples = [dataclasses.replace(e, target=words.get(e.target, e.target))
@@ -252,7 +254,7 @@ def scores_on(t5, bank, asked, name, tokenizer, share, args):
         return next(iter(data.score(scored_as, texts, examples).values()))
 
     rows = [(n, task.dev_ids[i], 0) for n in range(len(bank)) for i in task.report]
-    said = prompt.ask(t5, bank, rows, {0: kind}, args.tokens, sure=len(bank) > 1)
+    said = prompt.ask(t5, bank, rows, {0: kind}, tokens, sure=len(bank) > 1)
     N, B, votes = len(bank), len(examples), {}
     if labels:
         log_probs = torch.stack(said).view(N, B, -1)
@@ -301,11 +303,13 @@ def score_one(name, args):
         raise ValueError("prompts that are scored together must be of one task, not of "
                          + ", ".join(sorted(tasks)))
     share, columns = share_of(made_by, args), {}
+    read = functools.lru_cache(2)(  # a task once, not once for the prompts and once without
+        lambda name: data.Encoded(name, tokenizer, share, args.data, args.cache))
     for task in args.task:
         asked = made_by[0].get("task", task)
-        columns[task] = scores_on(t5, bank, asked, task, tokenizer, share, args)
+        columns[task] = scores_on(t5, bank, asked, task, read, args.tokens)
         columns[task]["alone"] = columns[task]["scores"][0] if bank is alone else scores_on(
-            t5, alone, asked, task, tokenizer, share, args)["scores"][0]
+            t5, alone, asked, task, read, args.tokens)["scores"][0]
     return columns
 
 

@@ -288,10 +288,14 @@ def trained(few, tmp_path_factory):
     return out, json.loads((out / "toy-cb" / "results.json").read_text())
 
 
-def test_a_score_is_the_one_that_the_training_reported(trained, capsys):
+def test_a_score_is_the_one_that_the_training_reported(trained, monkeypatch, capsys):
     out, results = trained
     folders = [out / "prompts" / f"toy-cb-{seed}" for seed in (0, 1)]
+    read, whole = [], data.Encoded
+    monkeypatch.setattr(
+        data, "Encoded", lambda name, *rest: read.append(name) or whole(name, *rest))
     columns = predict.score_one(world.MODEL, arguments(*folders, "--task", "toy-cb"))
+    assert read == ["toy-cb"]  # once, for the prompts and for T5 without
     assert columns["toy-cb"]["scores"] == results["scores"]["prompt"]
     assert columns["toy-cb"]["majority"] == results["majority"]
     assert columns["toy-cb"]["alone"] == results["promptless"]
@@ -352,7 +356,7 @@ def scores_of(toy, prompts, asked, scored):
     """What fresh prompts of a task score on another, or on their own."""
     t5, tokenizer = toy
     return predict.scores_on(t5, prompt.PromptBank([torch.zeros(2, 128)] * prompts), asked, scored,
-                             tokenizer, predict.Share(), arguments("--task", scored))
+                             lambda name: data.Encoded(name, tokenizer, predict.Share()), 8192)
 
 
 def test_scores_on_coarser_and_on_finer_labels(toy, monkeypatch):
@@ -486,8 +490,8 @@ def test_an_ensemble_costs_one_pass_of_the_encoder_for_each_part(toy, monkeypatc
     everything = []
     for tokens, most in ((8192, 4), (400, 36)):
         everything.append(predict.scores_on(
-            t5, bank, "toy-nli", "toy-nli", tokenizer, share,
-            arguments("--task", "x", "--tokens", str(tokens))))
+            t5, bank, "toy-nli", "toy-nli", lambda name: data.Encoded(name, tokenizer, share),
+            tokens))
         assert sum(rows for rows, _ in shapes) == 36 and len(shapes) < most
         assert all(rows * wide <= tokens for rows, wide in shapes)
         shapes.clear()

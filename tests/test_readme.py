@@ -3,8 +3,8 @@
     python -m pytest tests/test_readme.py
 
 Oracle: the pages. Commands in the README's ```bash blocks run on the toy world, train.py's with
-fewer steps and a tiny T5; those in ```sh blocks need real weights and data, or hours, so only their
-options are read.
+fewer steps and a tiny T5, predict.py's scores on fewer examples; those in ```sh blocks need real
+weights and data, or hours, so only their options are read.
 """
 
 import doctest
@@ -49,7 +49,8 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("command", [c for c in commands("README.md", "bash") if "pytest" not in c])
 def test_command_runs(command, tmp_path):
-    few = f" {FEW} --model {SMALL} --out {tmp_path}" if "train.py" in command else ""
+    few = (f" {FEW} --model {SMALL} --out {tmp_path}" if "train.py" in command else
+           " --held-out 0.1" if " score " in command else "")
     done = forked.run(shlex.split(command + few)[1:])
     assert done.returncode == 0, done.stderr
     said = done.stderr.strip()  # nothing, or the rate of answering

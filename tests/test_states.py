@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import distill
 import model
 import prompt
 import train
@@ -27,7 +28,7 @@ from distill import Run
 from plumbing import files, states
 from toy import world
 from workbench import (
-    D, SMALL, TOY, encoded, in_another_process, same, shop_in, some_runs, without_t5)
+    D, SMALL, TOY, encoded, in_another_process, in_turn, same, shop_in, some_runs, without_t5)
 
 pytestmark = pytest.mark.usefixtures("few")
 
@@ -272,6 +273,25 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     last = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["bank"]
             for name in ("straight", "resumed")]
     assert same(*last)
+
+
+def test_a_resumed_pass_asks_its_teachers_again_in_the_same_order(tmp_path, monkeypatch):
+    """Else what they remember is of other batches, and on a GPU, say, of other last bits."""
+    asked, whole = [], distill.Teachers.teach
+    monkeypatch.setattr(distill.Teachers, "teach", lambda self, rows: asked.append(rows.keys)
+                        or whole(self, rows))
+
+    def trained():
+        shop = dataclasses.replace(shop_in(tmp_path, "--evals", "4"), each=in_turn)
+        task = encoded(shop)
+        train.train_prompts(shop, task, some_runs(shop, task), "pass")
+
+    with killed_at(3):
+        trained()
+    before = asked[:]
+    asked.clear()
+    trained()
+    assert asked[:len(before)] == before and len(asked) > len(before) >= 3
 
 
 def test_a_state_can_be_written_while_another_process_finishes_the_same_pass(tmp_path):
