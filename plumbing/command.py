@@ -102,15 +102,16 @@ def run(main, program, goes_on=False):
 
 def several():
     """"process 1 of 2", say, of those that torchrun has started together; "" of one alone."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    return f"process {os.environ['RANK']} of {size}" if size > 1 else ""
+    rank, size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", 1))
+    return f"process {rank} of {size}" if size > 1 else ""
 
 
 def explained(error):
     """(exit status, one line) for an error that a user can do something about; raises others."""
     said = " ".join(str(error).split("\n"))
     if isinstance(error, ValueError):
-        return 2, (f"{several()}: " if several() and os.environ["RANK"] != "0" else "") + said
+        first = os.environ.get("RANK", "0") == "0"
+        return 2, ("" if first or not several() else f"{several()}: ") + said
     if isinstance(error, OSError):
         return 2, f"{error.filename or 'a file or the output'}: {error.strerror or said}"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", said):

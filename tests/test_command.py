@@ -73,6 +73,9 @@ def test_of_several_processes_each_says_which_it_is(raised, monkeypatch):
     lost = RuntimeError("Connection closed by peer\nand more")
     assert raised(lost) == (1, "it.py: process 2 of 3 stopped, as another of them ended "
                             "(Connection closed by peer); the same command goes on\n")
+    monkeypatch.delenv("RANK")  # by hand, say: then ranks.start tells what is missing
+    assert raised(ValueError("two is not one")) == (2, "it.py: two is not one\n")
+    monkeypatch.setenv("RANK", "2")
     monkeypatch.delenv("WORLD_SIZE")  # alone there is no other
     assert raised(ValueError("two is not one")) == (2, "it.py: two is not one\n")
     with pytest.raises(RuntimeError, match="Connection closed"):
@@ -132,7 +135,7 @@ def test_other_signals_end_it_with_a_word_after_tidying_up(name):
 
 def test_several_processes_end_at_once_as_they_may_wait_where_python_hears_nothing():
     process = started("print('here', flush=True); time.sleep(60)", stdout=subprocess.PIPE,
-                      env=os.environ | {"WORLD_SIZE": "2", "RANK": "0"})
+                      env=os.environ | {"WORLD_SIZE": "2"})
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) == ("", "")
