@@ -102,8 +102,8 @@ def run(main, program, goes_on=False):
 
 def several():
     """"process 1 of 2", say, of those that torchrun has started together; "" of one alone."""
-    rank, size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", 1))
-    return f"process {rank} of {size}" if size > 1 else ""
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    return f"process {rank} of {size}" if size != "1" else ""
 
 
 def explained(error):

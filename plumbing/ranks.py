@@ -23,6 +23,8 @@ def start(split):
     """Join the other processes, if torchrun has started any. All but the first fall silent."""
     global _split
     _split = split
+    if not os.environ.get("WORLD_SIZE", "1").isdecimal():
+        raise ValueError(f"WORLD_SIZE is {os.environ['WORLD_SIZE']!r}; torchrun gives a number")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         # Days, as by pairs one may have to wait for another's whole share; torchrun ends the rest
         # at once if one of them dies.

@@ -138,6 +138,12 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
         ranks.device("cuda")
 
 
+def test_a_world_that_has_no_size_is_told_in_one_line(tmp_path):
+    done = forked.Command(["train.py", *FEW, "--out", tmp_path], env={"WORLD_SIZE": "x"}).ended()
+    assert (done.returncode, done.stderr) == (
+        2, "train.py: WORLD_SIZE is 'x'; torchrun gives a number\n")
+
+
 def test_one_process_alone_does_nothing_of_it():
     rows = [((0, place), "ids") for place in range(5)]
     assert ranks.mine(rows, lambda row: row[0][1]) is rows
