@@ -249,7 +249,7 @@ def train(shop, work):
         step, began = state["step"], time.time()
         for group, rate in zip(work.optimizer.param_groups, work.rates(step)):
             group["lr"] = rate
-        torch.manual_seed(step + ranks.apart())  # of dropout: a resume draws the same
+        work.dropout and torch.manual_seed(step + ranks.apart())  # a resume draws the same
         work.t5.dropout = work.dropout
         live = [n for n, run in enumerate(runs) if step < run.steps]
         trained = {work.lead[n] for n in live}

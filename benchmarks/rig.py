@@ -50,6 +50,8 @@ from plumbing import download, files, flags
 from plumbing.tokenizer import Tokenizer
 from toy import world
 
+world.examples = functools.cache(world.examples)  # once, and not in each fork
+
 
 class Failure(Exception):
     """What an attempt shows to be wrong."""

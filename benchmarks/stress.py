@@ -425,7 +425,7 @@ def main(argv=None):
     print("| class | tried | refused in one line | right | failures | seconds |\n"
           "|---|---|---|---|---|---|", flush=True)
     try:
-        home(), hub()
+        home(), hub(), data.load("toy-cb"), data.load("toy-reviews")  # before any fork
         for name in flags.names(args.only):
             began, found = time.time(), dict.fromkeys(("refused", "right", "failure"), 0)
             numbers = [args.number] if args.number is not None else range(

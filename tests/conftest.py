@@ -1,5 +1,6 @@
 """What every test file may use: a vocabulary small enough to count in, and a small toy world."""
 
+import functools
 import io
 
 import pytest
@@ -10,7 +11,7 @@ from plumbing.tokenizer import Tokenizer
 from rows import write
 from toy import world
 
-
+world.examples = functools.cache(world.examples)  # the same ones each time: drawn once
 WORDS = "the the the the cats cats cats sleep sleep dogs"  # by frequency: ids 3, 4, 5, 6
 
 

@@ -1,4 +1,4 @@
-"""Commands in forks of one process that has imported torch already: two seconds less for each.
+"""Commands in forks of one process that has torch and the toy tasks: seconds less for each.
 
     done = forked.run(["predict.py", "neighbours", "toy/prompts/toy-nli-0"])
     assert done.returncode == 0 and done.stdout and not done.stderr
@@ -22,7 +22,7 @@ from plumbing import files
 
 ROOT = Path(train.__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["forked", "predict"])
+SERVER.set_forkserver_preload(["tests.drawn"])
 
 
 def become(argv, folder, env, said):

@@ -20,6 +20,7 @@ import verdicts
 from plumbing import stats
 from workbench import shop_in
 
+pytestmark = pytest.mark.beside
 
 @pytest.fixture
 def bench(tmp_path):
@@ -102,11 +103,11 @@ def test_stored_bytes_are_those_of_the_files(bench, tmp_path):
 
 @pytest.fixture(scope="module")
 def studied(few, tmp_path_factory):
-    """A study of toy-cb, three seeds of four steps, from two sources."""
+    """A study of toy-cb, three seeds of two steps, from two sources."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verdicts, "SEEDS", (400, 401, 402))
         patch.setattr(verdicts, "SOURCES", ["toy-nli", "toy-boolq", "toy-qqp"])
-        shop = shop_in(tmp_path_factory.mktemp("verdicts"))
+        shop = shop_in(tmp_path_factory.mktemp("verdicts"), "--steps", "2", "--evals", "1")
         for part in ("grid", "controls"):
             verdicts.PARTS[part](verdicts.Study(shop, "toy-cb"))
         verdicts.labels(verdicts.Study(shop, "toy-cb", labelled=16))
@@ -144,11 +145,11 @@ def test_its_controls_have_what_they_say(studied):
 
 
 def test_cells_of_few_labels(studied, monkeypatch):
-    monkeypatch.setattr(verdicts, "STEPS", (4,))
+    monkeypatch.setattr(verdicts, "STEPS", (2,))
     monkeypatch.setattr(verdicts, "LABELS", (16,))
     found = verdicts.cells(studied, ["toy-cb"])
     assert [cell[:4] for cell in found] == [
-        ("toy-cb", 16, 4, ""), ("toy-cb", 0, 4, "")]  # with 4,000 more: not trained
+        ("toy-cb", 16, 2, ""), ("toy-cb", 0, 2, "")]  # with 4,000 more: not trained
     assert {len(each) for *_, mine in found for each in mine.values()} == {3}
     assert [line.split(" | ")[:4] for line in verdicts.few(found)[2:]] == [
-        ["| toy-cb", "16", "4", ""], ["| toy-cb", "all", "4", ""]]
+        ["| toy-cb", "16", "2", ""], ["| toy-cb", "all", "2", ""]]

@@ -162,7 +162,7 @@ def test_a_state_of_torchs_in_which_one_prompt_had_no_gradient_goes_to_the_other
 
 @pytest.mark.beside
 def test_a_training_does_not_import_torchs_compiler(tmp_path):
-    """Two seconds of each command's start on an older processor: docs/fast.md."""
+    """Nor does loading, before it. Two seconds of a start on an older processor: docs/fast.md."""
     told = subprocess.run([sys.executable, "-c", f"""import sys, train
 for kind in {list(optimizer.KINDS)}:
     train.main({[*FAST, "--approach", "prompt", "--seeds", "1", "--out", str(tmp_path), "--target",

@@ -116,7 +116,7 @@ def test_pairs_are_dealt_out_and_each_run_is_trained_once(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
          "train.py", *FEW, "--approach", "prompt,pot", "--split", "pairs", "--source",
-         "toy-reviews,toy-rte", "--target", "toy-cb,toy-rte", "--out", str(tmp_path)], cwd=ROOT,
+         "toy-reviews,toy-sst2", "--target", "toy-cb,toy-sst2", "--out", str(tmp_path)], cwd=ROOT,
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=100)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("grid*")} == {

@@ -588,6 +588,7 @@ def test_what_is_shipped_is_read_where_it_is_what_would_be_trained(tmp_path, mon
     assert SOURCE in trained_by(tmp_path / "out", "--approach", "pot")
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("name", ["toy-nli-0", "toy-sst2-0"])
 def test_a_shipped_prompt_is_what_the_toy_recipe_would_train(name, tmp_path, monkeypatch):
     # With the sizes that the world has.

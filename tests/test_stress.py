@@ -2,11 +2,12 @@
 
     python -m pytest tests/test_stress.py
 
-Oracle: a project with a planted fault, which the judge of that class must see. In processes of
-their own: the command forks, which a process with threads of torch's should not.
+Oracle: a project with a planted fault, which the judge of that class must see. In a process of
+its own: the command forks, which a process with threads of torch's should not.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ sys.path.insert(0, 'benchmarks')
 import stress
 import torch
 from plumbing import adapter, checkpoint, examples, flags
+stress.data.load('toy-cb'), stress.data.load('toy-reviews')  # drawn once
 for name, (kind, numbers, fault) in {PLANTED!r}.items():
     if not os.fork():
         exec(fault)
@@ -48,21 +50,23 @@ for name, (kind, numbers, fault) in {PLANTED!r}.items():
         shutil.rmtree(stress.home())
         os._exit(0)
     os.wait()
+stress.main(['--count', {FEW!r}])
 """
 
 
-def python(*argv):
-    return subprocess.run([sys.executable, *argv], cwd=ROOT, capture_output=True, text=True,
+@pytest.fixture(scope="module")
+def done():
+    return subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True,
                           timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def test_a_few_attacks_of_each_class_do_no_harm():
-    done = python("benchmarks/stress.py", "--count", FEW)
+def test_a_few_attacks_of_each_class_do_no_harm(done):
     assert done.returncode == 0, done.stdout + done.stderr
+    tried = dict(re.findall(r"^\| (\w+) \| (\d+) \|", done.stdout, flags=re.M))
+    assert tried == dict(part.split("=") for part in FEW.split(","))
 
 
-def test_each_judge_sees_a_planted_fault():
-    done = python("-c", SCRIPT)
-    said = dict(line.split(" [") for line in done.stdout.splitlines())
+def test_each_judge_sees_a_planted_fault(done):
+    said = dict(line.split(" [") for line in done.stdout.splitlines() if " [" in line)
     assert set(said) == set(PLANTED), done.stderr
     assert [name for name in said if "failure" not in said[name]] == []

@@ -236,6 +236,7 @@ def test_pretraining_draws_nothing_that_is_kept_for_dev(toy, monkeypatch):
         assert not world.kept_for_dev(text.removeprefix("nli "))
 
 
+@pytest.mark.beside
 def test_shipped_prompts_give_the_score_they_promise(tmp_path):
     folders = sorted(world.PROMPTS.iterdir())
     assert {folder.name for folder in folders} == {"toy-nli-0", "toy-sst2-0"}

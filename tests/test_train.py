@@ -696,7 +696,7 @@ def test_at_the_command_line_an_error_is_one_line_and_status_2(tmp_path):
                                      "{} > /dev/full"])
 def test_what_was_trained_is_written_whatever_becomes_of_the_output(command, tmp_path):
     words = ("train.py --steps 1 --evals 1 --seeds 1 --max-dev 12 --approach prompt "
-             f"--target toy-cb --out {tmp_path}")
+             f"--target toy-cb --model {SMALL} --out {tmp_path}")
     done = subprocess.run(["bash", "-c", command.format(f"{sys.executable} {words}")],
                           cwd=Path(train.__file__).parent, capture_output=True, text=True,
                           errors="replace")
