@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint as checkpoint_of
 
-from plumbing import checkpoint, command, gpu, packed, show
+from plumbing import checkpoint, command, gpu, show
 from plumbing.product import Linear, Norm, Rectified, Table, by_head, frozen, product
 from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
 
@@ -304,8 +304,6 @@ class T5(nn.Module):
         at = torch.arange(embedded.shape[1], device=embedded.device)
         with self.autocast():
             bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
-            if packed.pays(self, embedded, mask):  # the same, without the padding
-                return packed.encode(self, embedded, mask, bias)
             x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
             for block in self.encoder.blocks:
                 if self.recompute and x.requires_grad:

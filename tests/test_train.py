@@ -28,7 +28,7 @@ import prompt
 import train
 import transferability
 from distill import FORMS, Run
-from plumbing import cores, device, flags, packed, states
+from plumbing import cores, device, flags, states
 from toy import world
 from workbench import (
     D, FAST, SMALL, TOY, encoded, in_turn, pass_of, same, shop_in, some_runs, step_of,
@@ -180,12 +180,8 @@ class Waits(torch.overrides.TorchFunctionMode):
         return function(*args, **kwargs or {})
 
 
-def test_a_step_never_waits_for_its_device(tmp_path, monkeypatch):
-    """What a GPU has not computed yet is not asked for: the next part can already be sent.
-
-    Empty places are counted on a CPU alone: see test_packed.py.
-    """
-    monkeypatch.setattr(packed, "pays", lambda *_: False)
+def test_a_step_never_waits_for_its_device(tmp_path):
+    """What a GPU has not computed yet is not asked for: the next part can already be sent."""
     shop = dataclasses.replace(shop_in(tmp_path), each=in_turn)  # calls are watched in one thread
     task, seen = encoded(shop), []
     work = pass_of(shop, task, some_runs(shop, task))
