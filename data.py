@@ -90,8 +90,8 @@ BOOL = ("False", "True")
 NER = ("sentence: {sentence}", "entities", (), ("entity_f1",))
 SRL = ("predicate: {predicate} sentence: {sentence}", "arguments", (), ("argument_f1",))
 
-# The columns stand in alphabetical order and under the names that T5's own preprocessors give
-# them: a published T5 was pretrained on many of these tasks, and meets the strings that it knows.
+# The columns stand in the order and under the names that T5's own preprocessors give them: a
+# published T5 was pretrained on many of these tasks, and meets the strings that it knows.
 # Labels are words for the same reason. NER and SRL have no preprocessor of T5's: theirs are ours.
 TASKS = {
     # --- the nine targets of PANDA, which are sources as well

@@ -49,7 +49,7 @@ from toy import world
 
 # -------------------------------------------------------------------- the recipe
 
-LESTER = "Lester et al. 2021, section 3.1"
+LESTER = "Lester et al. 2021, section 3"
 STARTS = ("uniform", "vocabulary", "labels")
 APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 
@@ -58,8 +58,8 @@ APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 class Recipe:
     """Every number of the recipe: its default, what it is, where it comes from, its range.
 
-    A flag is worth more than the model's recipe.json, and that more than the default, the paper's.
-    Lambda and the temperature of distillation are open in PANDA's paper.
+    A flag is worth more than the model's recipe.json, and that more than the default, the paper's
+    where it has one (`init` is not: docs/papers.md). PANDA's leaves lambda and temperature open.
     `decides` says whose results a number decides by itself; most show elsewhere: in a run's start
     or steps, in its teacher's weight, in the examples.
     """
@@ -105,7 +105,7 @@ class Recipe:
                              "(the other training inputs), a number (so many more, of a generated "
                              "task), or a file", free=lambda how: not how or Path(how).is_file()
                              or how.isdecimal() and 0 < int(how[:8]) <= 1e6)
-    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}: 0.001)", above=0, at_most=10,
+    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}.1: 0.001)", above=0, at_most=10,
                                 decides=("finetune",))
     finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "
                                      "3.1.1)", at_least=0, at_most=0.9, decides=("finetune",))
@@ -355,7 +355,7 @@ def tune_model(shop, task, seed):
     """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
 
     Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
-    section 3: Adafactor at 0.001 (torch's is at most 1 / sqrt(step), which is more for a million).
+    section 3.1: Adafactor at 0.001 (torch's is at most 1 / sqrt(step), which is more for a million).
     """
     home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
     run = Run("finetune", seed, recipe.steps)

@@ -185,7 +185,7 @@ def forms(study):
 
 
 def loud(study):
-    """The published form from the related source at thirty times its weight."""
+    """The published form from the related source at a weight of 30, whatever the similarity."""
     related = RELATED[study.task.name]
     study.plain(related)
     study.learn((f"loud {related}", study.fresh.get,

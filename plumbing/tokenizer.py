@@ -1,8 +1,8 @@
 """T5's tokenizer: sentencepiece, an end of text, and the sentinels of span corruption.
 
     tokenizer = Tokenizer("toy/t5/spiece.model")
-    tokenizer.encode("cats chased dogs .")      -> [25, 78, 28, 3, 1]
-    tokenizer.decode([25, 78, 28, 3, 1])        -> "cats chased dogs ."
+    tokenizer.encode("cats chased dogs .")      -> [21, 78, 24, 3, 1]
+    tokenizer.decode([21, 78, 24, 3, 1])        -> "cats chased dogs ."
 
 Left out: training a vocabulary (toy/pretrain.py does), and every other kind of tokenizer.
 """
