@@ -355,7 +355,7 @@ def tune_model(shop, task, seed):
     """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
 
     Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
-    section 3.1: Adafactor at 0.001 (torch's is at most 1 / sqrt(step), which is more for a million).
+    section 3.1: Adafactor at 0.001 (torch's: at most 1 / sqrt(step), which is more for a million).
     """
     home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
     run = Run("finetune", seed, recipe.steps)

@@ -107,8 +107,8 @@ def chosen(recipe, args, folder):
 def train_parser(description, recipe, approaches):
     """The flags of train.py: what is run, on what, where; and those of the recipe."""
     parser = Parser(description=description, epilog=(
-        "The recipe's defaults are the paper's, but for init (docs/papers.md); a recipe.json in the "
-        "model's folder is worth more (toy/t5 has one), and a flag more than that."))
+        "The recipe's defaults are the paper's, but for init (docs/papers.md); a recipe.json in "
+        "the model's folder is worth more (toy/t5 has one), and a flag more than that."))
     add = parser.add_argument
     add("--source", help="source tasks, comma-separated (default: what the model's recipe names)")
     add("--target", help="target tasks, comma-separated (default: what the model's recipe names)")

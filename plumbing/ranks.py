@@ -4,8 +4,9 @@
     torchrun --nproc_per_node=8 train.py … --split pairs    sources, then targets, whole
 
 By rows every process has the T5 and all prompts, and trains and scores its share of the rows; what
-travels is the gradients of the prompts, the losses and the answers. By pairs each works alone on the sources and targets that
-it is dealt, in one --out folder, and the first of them then writes the grid from what is there.
+travels is the prompts' gradients, the losses, the answers. By pairs each works alone on the sources
+and targets that it is dealt, in one --out folder, and the first of them then writes the grid from
+what is there.
 One process alone: the same calls, which then do nothing.
 """
 

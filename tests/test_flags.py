@@ -176,7 +176,7 @@ def test_inputs_without_labels_are_none_or_rest_or_a_number_or_a_file(tmp_path):
 def test_help_says_the_default_and_where_it_is_from():
     parser = flags.train_parser("what", train.Recipe, train.APPROACHES)
     shown = " ".join(parser.format_help().split())
-    assert "rate of prompts (Lester et al. 2021, section 3.1: 0.3) (default: 0.3)" in shown
+    assert "rate of prompts (Lester et al. 2021, section 3: 0.3) (default: 0.3)" in shown
     assert "or a file (default: none)" in shown
     parser = argparse.ArgumentParser()
     flags.add_options(parser, Small)
