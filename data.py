@@ -10,7 +10,7 @@ preprocessors without the task's name, whose place a prompt takes (Lester et al.
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
 
-So turned, a row is an Example, of which these two strings are the most (plumbing/examples.py).
+The two strings, and what scoring needs beside them, are an Example (plumbing/examples.py).
 
     python data.py           the tasks, their sizes and metrics
     python data.py cb        examples of one as the model sees them

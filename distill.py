@@ -202,8 +202,8 @@ def students(recipe, form, wanted, seed, fresh, sources, sims, best):
                          start=source if recipe.student_init == "source" else fresh)
                  for name, source in sources.items()]
     if "fusion" in wanted:
-        parts = normalised(sims)
-        likeness = sum(parts[name] * sims[name] for name in sims)
+        parts = normalised(sims)  # of 1, by similarity
+        likeness = sum(parts[name] * sims[name] for name in sims)  # the mean, by these parts
         runs += [student(f"_early{kind}", ("pot_early", likeness, 1.0)),
                  student(f"_late{kind}", *((f"pot {n}", 1.0, parts[n]) for n in sims))]
     if "controls" in wanted:
@@ -235,8 +235,8 @@ class Rows:
     ids: torch.Tensor  # (B, S), of the inputs
     targets: torch.Tensor  # (B, T), pad after a row's end
     index: torch.Tensor  # (B,), the student's place in the bank
-    share: torch.Tensor  # (B,), of `shares`: of the target tokens, 0 without a label,
-    unit: torch.Tensor  # (B,), and of what its form compares
+    share: torch.Tensor  # (B,), 1 / the target tokens of its student's step; 0 without a label
+    unit: torch.Tensor  # (B,), 1 / what its form compares in that step
 
     @classmethod
     def of(cls, rows, tokens, units, device="cpu", length=0):

@@ -186,7 +186,7 @@ class Attention(nn.Module):
     def attend(self, q, keys, values, bias, dropout=0.0):
         """softmax(q k^T + bias) v, q (B, H, T, K); beyond SHORT keys without keeping the scores."""
         if frozen(q, self.o.weight) and keys.shape[2] <= SHORT:
-            # Contiguous: rounding depends on how they lie, and that else on B (cores.apart).
+            # Contiguous, or how they lie, and with it the rounding, depends on B (cores.apart).
             scores = q.contiguous() @ keys.contiguous().transpose(2, 3) + bias  # (B, H, T, S)
             return F.dropout(scores.softmax(-1), dropout) @ values.contiguous()
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),

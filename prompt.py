@@ -77,7 +77,7 @@ class PromptBank(nn.Module):
             raise ValueError(f"these prompts are {prompts.shape[-1]} wide, the model {D}")
         if index.shape != (B,):
             raise ValueError(f"index has shape {tuple(index.shape)}, wanted one per row: ({B},)")
-        # Not prompts[index], whose gradient threads add up in any order: not the same bits twice.
+        # Not prompts[index]: threads add up its gradient in any order, so not the same bits twice.
         rows = prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
         seen = torch.ones(rows.shape[:2], dtype=torch.bool, device=mask.device)
         return torch.cat([rows, embedded], dim=1), torch.cat([seen, mask.bool()], dim=1)
@@ -124,10 +124,10 @@ def in_parts(rows, tokens, length=0, overhead=100, every=1, step=1):
     A part is one forward pass, as wide as its longest row, of at most `tokens` positions, `length`
     of a prompt and the padding counted. Its price is its positions and `overhead` more. A loss that
     is summed row by row does not mind where a row stands: the parts of a step give the gradient of
-    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text. That
-    shapes come again: cuts after a multiple of `every` rows alone, widths a multiple of `step`.
+    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text. A GPU
+    wants few shapes: there, cuts after a multiple of `every` rows, widths a multiple of `step`.
 
-    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 600, or 24 + 200 + 100
+    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 700, or 24 + 200 + 200
     >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]
     [['a', 'c'], ['b']]
     """
@@ -160,7 +160,7 @@ def ask(t5, bank, rows, kinds, tokens=8192, sure=False, apart=True):
     kinds   kind -> (label ids (L, T) that end in eos, None), or (None, most tokens of a text)
     tokens  positions in one forward pass, see `in_parts`
     sure    whether a text's confidence is wanted, which costs another run of the decoder
-    apart   whether rows, which then come prompt by prompt, are padded as each prompt's alone are
+    apart   whether each prompt's rows are padded as if alone; they then come prompt by prompt
 
     Each input is encoded once. An answer to a kind with labels is their log-probabilities (L,);
     to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).

@@ -60,8 +60,8 @@ class Recipe:
 
     A flag is worth more than the model's recipe.json, and that more than the default, the paper's
     where it has one (`init` is not: docs/papers.md). PANDA's leaves lambda and temperature open.
-    `decides` says whose results a number decides by itself; most show elsewhere: in a run's start
-    or steps, in its teacher's weight, in the examples.
+    `decides`: the kinds of run that a number names by itself; the others show in a run's start or
+    steps, in its teacher's weight, or in the examples.
     """
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
@@ -133,7 +133,7 @@ def fresh_prompt(shop, task, seed):
 
 
 def parts(shop, work, step):
-    """A step's rows as distill.Rows, cut into parts: for each list of `together` an iterator.
+    """A step's rows as distill.Rows, cut into parts: an iterator for each list of cores.together.
 
     A student reads as many inputs without a label as with one, if the task has any. For a form
     that compares answers their target is the teacher's own.
@@ -241,7 +241,7 @@ def train(shop, work):
     speed, read, kept = 0.0, 0, time.time()  # positions a second, positions since the last state
     if home.resume and path.exists():
         state = states.go_on(path, things, work.title, steps) or state
-        home.done += states.steps_of(work.decided, state["step"]) * recipe.batch
+        home.skip(states.steps_of(work.decided, state["step"]) * recipe.batch)
         epoch = -(-len(work.task.inputs) // recipe.batch) if work.teachers.bank else 0
         for step in range(min(state["step"], epoch)):  # they remember the same, to the last bit
             shop.each(lambda some: [*map(work.teachers.teach, some)], parts(shop, work, step))

@@ -80,7 +80,7 @@ def load_once(folder, fingerprint):
         raise ValueError(f"{folder} is damaged: its vectors are not those that were written")
     if fingerprint is not None and made_by["fingerprint"] != fingerprint:
         raise ValueError(f"{folder} was trained on model and tokenizer {made_by['fingerprint']}, "
-                         f"these are {fingerprint}")
+                         f"these are {fingerprint}: it needs the T5 that it was trained on")
     return prompt, made_by
 
 

@@ -24,8 +24,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, allow_abbrev=False, **more)
 
     def error(self, message):
-        unknown = re.match("unrecognized arguments: (--[a-z-]+)", message)
-        near = difflib.get_close_matches(unknown[1] if unknown else "", self._option_string_actions)
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        near = difflib.get_close_matches(unknown[1].replace("_", "-") if unknown else "",
+                                         self._option_string_actions)
         raise ValueError(message + (f"; did you mean {near[0]}?" if near else
                                     "; --help tells what there is"))
 

@@ -143,6 +143,13 @@ def train_parser(description, recipe, approaches):
     return parser
 
 
+def of_report(name):
+    """Which approach brings what the report calls so, in words; "" for other names."""
+    if name in ("prompt_2x", "prompt_3x", "panda_self"):
+        return f"; {name} comes with controls"
+    return f"; {name} is panda with --kd {name[6:]}" if name.startswith("panda_") else ""
+
+
 def of_train(argv, description, recipe, approaches, find_task, toy_model):
     """The flags of train.py, checked, with lists of names, and `recipe` and `said` of `chosen`.
 
@@ -165,7 +172,7 @@ def of_train(argv, description, recipe, approaches, find_task, toy_model):
         raise ValueError("--split pairs reads what others have trained: not with --no-resume")
     args.approach = names(args.approach or "prompt,pot,panda,controls")
     for name in args.approach:
-        check("approach", name, choices=approaches)
+        check("approach", name, choices=approaches, words=of_report(name))
     given = [find_task(name) for name in names(f"{args.source or ''},{args.target or ''}")]
     if args.model is None and any(task.files for task in given):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "

@@ -36,7 +36,7 @@ def device(shop, where, recipe):
 def opening(task, promptless):
     """What a target is, before anything is trained on it."""
     same = ", the same" if task.report == task.choose else ""
-    few = f"{task.labelled} of them labelled, others for each seed, " if task.labelled else ""
+    few = f"{task.labelled} of them labelled (others for each seed), " if task.labelled else ""
     free = f"{len(task.rest(0))} inputs without labels, " if task.unlabelled else ""
     print(f"target {task.name}: {len(task.train)} training examples, {few}{free}"
           f"{len(task.choose)} dev examples to choose by, {len(task.report)} to report{same}; "
@@ -58,7 +58,7 @@ def progress(home, work, state, steps, live, due, speed):
                + (f"{max(scores):.1f}" if scores else "–") + f", all done in {home.eta()}",
                step == steps)
     elif step == 1:
-        print(f"{work.title}: runs {len(names)}; a uniform guess costs "
+        print(f"{work.title}: runs {len(names)}; CE of a uniform guess among the vocabulary "
               f"{math.log(work.t5.config.vocab_size):.2f}", flush=True)
     elif due:
         print(f"{work.title}: step {step}/{steps} {100 * step // steps}% "

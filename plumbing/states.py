@@ -56,6 +56,7 @@ class Home:
         self.locks, self.mine = open(self.out / ".lock", "a"), None
         files.tidy(self.out, self.locks)
         self.begun, self.done, self.planned = time.time(), 0, 0  # rows trained, and to be trained
+        self.skipped = 0  # of those done, what was there already
 
     def alone(self, title, decided_by):
         """Wait until no other process trains these runs; until they are done, none will."""
@@ -140,12 +141,17 @@ class Home:
         return None, None
 
     def read_instead(self, title, runs, rows):
-        """Say that these runs were trained before, and count so many rows as done."""
+        """Say that these runs are there: of before, shipped, or equal to others; so many rows."""
         if runs:
             which = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:4])
             more = ", …" if len(runs) > 4 else ""
-            print(f"{title}: {len(runs)} trained before, read ({which}{more})", flush=True)
-            self.done += rows
+            print(f"{title}: {len(runs)} already there, read and not trained ({which}{more})",
+                  flush=True)
+            self.skip(rows)
+
+    def skip(self, rows):
+        """Count so many rows as done, but by others than this process."""
+        self.done, self.skipped = self.done + rows, self.skipped + rows
 
     def forget(self, path):
         """The state of a pass that is finished."""
@@ -164,10 +170,11 @@ class Home:
                     shutil.copy(file, new / file.name)
 
     def eta(self):
-        """Minutes and seconds to go, from the rows trained so far."""
-        if not self.done:
+        """Minutes and seconds to go, from the rows trained so far, not counting those skipped."""
+        if self.done == self.skipped:
             return "?"
-        left = (time.time() - self.begun) * max(0.0, self.planned / self.done - 1)
+        each = (time.time() - self.begun) / (self.done - self.skipped)
+        left = each * max(0, self.planned - self.done)
         return f"{int(left) // 60}:{int(left) % 60:02d}"
 
 

@@ -8,6 +8,7 @@ there. Give train.py an --out, or it writes to the checkout's runs/. Where the s
 matters, or its end, tests start whole ones.
 """
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -22,7 +23,7 @@ from plumbing import files
 
 ROOT = Path(train.__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.drawn"])
+SERVER.set_forkserver_preload(["drawn"])
 
 
 def become(argv, folder, env, said):
@@ -48,7 +49,8 @@ class Command:
             path.touch()
         self.process = SERVER.Process(
             target=become, args=(self.argv, folder, os.environ | env, self.said))
-        self.process.start()
+        with contextlib.chdir(ROOT / "tests"):  # where the server finds drawn.py
+            self.process.start()
 
     def ended(self, timeout=100):
         """A CompletedProcess, as subprocess.run gives one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from plumbing import command
 
 pytestmark = pytest.mark.beside
@@ -92,6 +93,7 @@ def test_a_mistyped_flag_is_told_in_one_line_with_the_one_that_may_be_meant():
     parser = command.Parser()
     parser.add_argument("--target", type=int)
     for words, said in (("--targte 3", "unrecognized arguments: --targte 3; did you mean --target"),
+                        ("--tar_get 3", "unrecognized arguments: --tar_get 3; did you mean --tar"),
                         ("--targ 3", "unrecognized arguments: --targ 3; did you mean --target"),
                         ("--target x", "argument --target: invalid int value: 'x'; --help tells"),
                         ("more", "unrecognized arguments: more; --help tells what there is")):
@@ -162,3 +164,10 @@ def test_an_output_that_is_full(goes_on, status, line):
 
 def test_an_output_that_is_closed():
     assert ended("print('nobody hears')", preexec_fn=lambda: os.close(1)) == (0, "")
+
+
+def test_a_forked_command_has_the_toy_tasks_already(tmp_path, monkeypatch):
+    """Of the tests' own forks, wherever pytest was started: else only their speed is lost."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it.py").write_text("from toy import world\nprint(world.examples.cache_info())")
+    assert "currsize=12)" in forked.run([tmp_path / "it.py"]).stdout  # six tasks, train and dev

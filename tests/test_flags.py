@@ -273,6 +273,8 @@ def test_what_runs_if_nothing_is_given():
                                                 "--approach prompt"),
     (["--source", "mnli", "--model", "t5-small"], "give --target"),
     (["--approach", "panda_self"], "unknown approach 'panda_self': prompt, pot, panda, controls"),
+    (["--approach", "panda_self"], "finetune; panda_self comes with controls"),
+    (["--approach", "panda_states"], "finetune; panda_states is panda with --kd states"),
     (["--approach", "magic"], "unknown approach 'magic'"),
     (["--seeds", "0"], "--seeds is 0, wanted 1 or more"),
     (["--tokens", "0"], "--tokens is 0, wanted 1 or more"),

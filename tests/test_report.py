@@ -310,7 +310,7 @@ def test_a_line_for_each_approach_at_the_first_step_and_at_each_evaluation(
 
     # ln 384 = 5.95. The two seeds of an approach are averaged, never two approaches.
     assert progress(1, [0, 1, 2, 3], []) == (
-        "toy-cb prompts: runs 4; a uniform guess costs 5.95\n"
+        "toy-cb prompts: runs 4; CE of a uniform guess among the vocabulary 5.95\n"
         "    prompt: CE 1.500\n"
         "    panda toy-nli: CE 4.000 KD 0.300 cosine of their gradients +0.40\n")
     assert progress(2, [0, 1, 2, 3], []) == ""
@@ -345,7 +345,7 @@ def test_a_target_is_opened_with_what_it_takes_to_beat(capsys):
     assert "2 dev examples to choose by, 2 to report, the same;" in capsys.readouterr().out
     task.labelled, task.unlabelled, task.rest = 6, "0f3a", lambda seed: range(18)
     report.opening(task, 41.75)
-    assert ("24 training examples, 6 of them labelled, others for each seed, 18 inputs without "
+    assert ("24 training examples, 6 of them labelled (others for each seed), 18 inputs without "
             "labels, 2 dev") in capsys.readouterr().out
 
 

@@ -25,7 +25,7 @@ import prompt
 import train
 import transferability
 from distill import Run
-from plumbing import files, states
+from plumbing import files, ranks, states
 from toy import world
 from workbench import (
     D, SMALL, TOY, encoded, in_another_process, in_turn, same, shop_in, some_runs, without_t5)
@@ -170,8 +170,17 @@ def test_time_to_go_is_told_from_the_rows_that_are_done(tmp_path, monkeypatch):
     monkeypatch.setattr(states.time, "time", lambda: 1030.0)
     home.done = 100  # 30 seconds for a quarter: 90 to go
     assert home.eta() == "1:30"
+    home.skip(200)  # which took no time: 30 seconds for 100 rows, and 100 to go
+    assert home.eta() == "0:30"
     home.done = 500  # more than was planned
     assert home.eta() == "0:00"
+
+
+def test_nothing_is_told_of_the_time_before_something_was_trained(tmp_path):
+    home = states.Home(tmp_path)
+    home.planned = 400
+    home.skip(300)
+    assert home.eta() == "?"
 
 
 def test_numbers_that_are_not_finite_stop_a_run(tmp_path):
@@ -259,6 +268,7 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     straight = run_in("straight")
     with killed_at(3):
         run_in("resumed")
+    torch.manual_seed(999)  # another process draws otherwise
     [state] = (tmp_path / "resumed").glob("passes/*.pt")
     assert torch.load(state, weights_only=True)["step"] in (2, 3)  # the last evaluation
     resumed = run_in("resumed")
@@ -273,6 +283,18 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     last = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["bank"]
             for name in ("straight", "resumed")]
     assert same(*last)
+
+
+@pytest.mark.parametrize("more, seeds", [([], []), (["--dropout", "0.1"], [70, 71, 72, 73])])
+def test_each_step_draws_a_dropout_of_its_own(more, seeds, tmp_path, monkeypatch):
+    """In each of several processes, by its number (70, say), and the same if it is made again."""
+    shop, drawn = shop_in(tmp_path, *more), []
+    task = encoded(shop)
+    [run, _] = some_runs(shop, task)
+    monkeypatch.setattr(torch, "manual_seed", drawn.append)
+    monkeypatch.setattr(ranks, "apart", lambda: 70)
+    train.train_prompts(shop, task, [run], "pass")
+    assert drawn == seeds
 
 
 def test_a_resumed_pass_asks_its_teachers_again_in_the_same_order(tmp_path, monkeypatch):
@@ -570,7 +592,7 @@ def test_a_target_that_is_a_source_too_is_trained_once(tmp_path, capsys):
     names = trained_by(tmp_path, "--source-steps", "2", "--target", "toy-cb,toy-nli", "--approach",
                        "prompt,pot", "--source", "toy-nli,toy-sst2")
     assert SOURCE in names and "toy-nli prompt 0" not in names
-    assert "toy-nli prompts: 1 trained before, read" in capsys.readouterr().out
+    assert "toy-nli prompts: 1 already there, read" in capsys.readouterr().out
     assert same(*(prompt.load(tmp_path / name)[0]
                   for name in ("sources/toy-nli-0", "prompts/toy-nli-0")))
 

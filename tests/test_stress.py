@@ -36,7 +36,7 @@ flags.check = lambda *args, **more: None"""),
 stress.ATTACKS['data'], stress.LIMIT['data'] = (1, lambda *args: time.sleep(60)), 0.1"""),
 }
 SCRIPT = f"""
-import itertools, os, shutil, sys, time
+import itertools, os, runpy, shutil, sys, time
 sys.path.insert(0, 'benchmarks')
 import stress
 import torch
@@ -50,14 +50,15 @@ for name, (kind, numbers, fault) in {PLANTED!r}.items():
         shutil.rmtree(stress.home())
         os._exit(0)
     os.wait()
-stress.main(['--count', {FEW!r}])
+sys.argv = ['stress.py', '--count', {FEW!r}]
+runpy.run_path('benchmarks/stress.py', run_name='__main__')
 """
 
 
 @pytest.fixture(scope="module")
 def done():
-    return subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True,
-                          timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run([sys.executable, "-P", "-c", SCRIPT], cwd=ROOT, capture_output=True,
+                          text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def test_a_few_attacks_of_each_class_do_no_harm(done):
