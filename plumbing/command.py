@@ -25,8 +25,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-        near = difflib.get_close_matches(unknown[1].replace("_", "-") if unknown else "",
-                                         self._option_string_actions)
+        near = difflib.get_close_matches(unknown[1] if unknown else "", self._option_string_actions)
         raise ValueError(message + (f"; did you mean {near[0]}?" if near else
                                     "; --help tells what there is"))
 

@@ -276,6 +276,7 @@ def test_what_runs_if_nothing_is_given():
     (["--approach", "panda_self"], "finetune; panda_self comes with controls"),
     (["--approach", "panda_states"], "finetune; panda_states is panda with --kd states"),
     (["--approach", "magic"], "unknown approach 'magic'"),
+    (["--source_steps", "2"], "did you mean --source-steps"),
     (["--seeds", "0"], "--seeds is 0, wanted 1 or more"),
     (["--tokens", "0"], "--tokens is 0, wanted 1 or more"),
     (["--dtype", "fp16", "--device", "cpu"], "--dtype fp16 needs a GPU"),

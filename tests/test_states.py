@@ -252,12 +252,14 @@ def killed_at(at):
                                   "prompts, inputs without labels", "all weights",
                                   "prompts, a second epoch"])
 def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
+    homes = {}
+
     def run_in(name):
         more = ["--dropout", "0.1"] if "dropout" in what else []
         more += ["--unlabelled", "24"] if "labels" in what else []
         more += ["--labelled", "8"] if "epoch" in what else []  # two batches
         shop = shop_in(tmp_path / name, "--evals", "4", "--finetune-dropout", "0.1", *more)
-        forget = shop.home.forget
+        homes[name], forget = shop.home, shop.home.forget
         shop.home.forget = lambda path: shutil.copy(path, tmp_path / f"{name}.pt") and forget(path)
         task = encoded(shop)
         if what == "all weights":
@@ -283,6 +285,7 @@ def test_resume_equals_straight_through_bit_for_bit(what, tmp_path):
     last = [torch.load(tmp_path / f"{name}.pt", weights_only=True)["bank"]
             for name in ("straight", "resumed")]
     assert same(*last)
+    assert homes["straight"].done == homes["resumed"].done > homes["resumed"].skipped > 0
 
 
 @pytest.mark.parametrize("more, seeds", [([], []), (["--dropout", "0.1"], [70, 71, 72, 73])])
