@@ -382,7 +382,7 @@ def print_neighbours(folder, t5, tokenizer, top):
         print(f"{place:4}  "
               + "  ".join(f"{name(i)} {value:.2f}" for i, value in zip(near, values)))
     shared = [group for group in clusters(ids) if len(group) > 1]
-    print(f"\ngroups of vectors linked by a piece among their nearest {top}: {len(shared)}")
+    print(f"\ngroups of vectors that share a piece among their nearest {top}: {len(shared)}")
     for group in shared:
         near = sorted({name(i) for place in group for i in ids[place].tolist()})
         print(f"  vectors {', '.join(map(str, group))}: {' '.join(near)}")

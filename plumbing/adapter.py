@@ -73,7 +73,8 @@ def load_once(folder, fingerprint):
             lacks = f"it lacks {file.name}" if os.path.isdir(folder) else "there is no such folder"
             near = [path.parent.name for path in folder.parent.glob(f"{folder.name}*/{told.name}")]
             also = f"; there is {', '.join(sorted(near)[:3])}" if near else ""
-            raise ValueError(f"{folder} is not a prompt of ours: {lacks}{also}")
+            text = "; a text is given by --text" if " " in folder.name else ""
+            raise ValueError(f"{folder} is not a prompt of ours: {lacks}{also}{text}")
     prompt, made_by = of_peft(weights), read_made_by(
         told, "vectors", "task", *["fingerprint"] * (fingerprint is not None))
     if made_by["vectors"] not in (digest_of(prompt), checksum(prompt)):  # the latter until 2026-11

@@ -37,7 +37,7 @@ def show_examples(args, metric, load, majority):
     tokenizer = Tokenizer(checkpoint(args.model, cache=args.cache, weights=False) / "spiece.model")
     commonest = majority(args.task, Counter(e.target for e in train), dev)
     print(f"{args.task}: {len(train)} train, {len(dev)} dev, {metric} of the commonest target "
-          f"{commonest:.1f}")
+          f"{commonest:.1f} on all dev")
     rows, _ = tokenizer.encode_inputs(dev[:args.count], args.max_input)
     for example, ids in zip(dev, rows):
         whole, target = tokenizer.encode(example.input), tokenizer.encode(example.target)

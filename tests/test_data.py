@@ -641,7 +641,7 @@ def test_the_command_shows_examples_as_the_model_sees_them(tmp_path, vocabulary)
     answer = command("cb", "--data", ".", "--model", vocabulary.parent, folder=tmp_path)
     assert answer.returncode == 0 and answer.stderr.count("the published file has") == 2
     lines = answer.stdout.splitlines()
-    assert lines[:4] == ["cb: 3 train, 4 dev, accuracy of the commonest target 25.0", "",
+    assert lines[:4] == ["cb: 3 train, 4 dev, accuracy of the commonest target 25.0 on all dev", "",
                          "input  (8 tokens)  hypothesis: dogs sleep premise: the cats sleep",
                          "target (2 tokens)  neutral"]
     assert sum(line.startswith("input") for line in lines) == 3  # the default of --count

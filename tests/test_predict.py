@@ -466,6 +466,7 @@ def test_what_was_trained_with_another_share_of_dev_is_refused_with_flags(saved,
     ([NLI, "--task", "toy-sst2"], "toy-nli answers .* no labels in common"),
     ([NLI, "--task", "toy-nly"], "unknown task 'toy-nly'; did you mean toy-nli"),
     ([ROOT, "--task", "toy-nli"], "is not a prompt of ours"),
+    ([NLI, "sentence: a b .", "--task", "toy-nli"], "a text is given by --text"),
     ([NLI, "--task", "toy-nli", "--model", "t5-smal"], "did you mean t5-small"),
     ([NLI, "--task", "toy-nli", "--tokens", "0"], "--tokens is 0, wanted 1 or more"),
 ])
