@@ -145,9 +145,11 @@ def train_parser(description, recipe, approaches):
 
 def of_report(name):
     """Which approach brings what the report calls so, in words; "" for other names."""
-    if name in ("prompt_2x", "prompt_3x", "panda_self"):
-        return f"; {name} comes with controls"
-    return f"; {name} is panda with --kd {name[6:]}" if name.startswith("panda_") else ""
+    by = {"prompt_2x": "controls", "prompt_3x": "controls", "panda_self": "controls",
+          "pot_early": "fusion", "panda_early": "fusion", "panda_late": "fusion"}
+    if name in by:
+        return f"; {name} comes with {by[name]}"
+    return "; panda_FORM is panda with --kd FORM" if name.startswith("panda_") else ""
 
 
 def of_train(argv, description, recipe, approaches, find_task, toy_model):
