@@ -370,7 +370,7 @@ class T5(nn.Module):
                     values = torch.cat([cache[i]["values"], values], dim=2)
                 x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
                 normed = block.cross_norm(x)
-                if keep or 2 * T > self.config.d_kv:
+                if keep or 2 * T > self.config.d_kv:  # else few ask: cheaper without keys
                     cross = (cache[i]["cross"] if i < len(cache) else
                              block.cross_attention.keys_values(memory))
                     answer = block.cross_attention(normed, *cross, cross_bias, p)
