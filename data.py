@@ -10,34 +10,33 @@ preprocessors without the task's name, whose place a prompt takes (Lester et al.
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
 
-The two strings, and what scoring needs beside them, are an Example (plumbing/examples.py).
+Begin at TASKS. Below it: reading and scoring (strings), then a task as token ids (`encode`), and
+the order in which training meets the examples.
 
     python data.py           the tasks, their sizes and metrics
     python data.py cb        examples of one as the model sees them
 
 The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are read from a folder of
-yours, or fetched once. Tasks named toy-* are generated (toy/world.py). Your own is one more entry.
+yours, or downloaded once. Tasks named toy-* are generated (toy/world.py). Your own is one more
+entry. The file formats and the formulas of the metrics are in plumbing/.
 
-Not here, because no paper mentions it, but in plumbing/: the formats of the files (readers.py),
-what becomes of their rows, odd ones too (examples.py), the metrics' formulas (metrics.py),
-downloads, the tokenizer, shuffling (order.py), and what this file prints as a command (show.py).
-
-Dimensions: S source tokens, T target tokens.
+Dimensions: B batch, L labels, T target tokens.
 """
 
-import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
 import difflib
+import functools
 import hashlib
+import random
 from collections import Counter
 
-from model import PAD, pad
-from plumbing import command, readers, show
-from plumbing.download import located
-from plumbing.examples import Example, check_task, read_file, read_inputs, tell_of_ids
+from model import pad
+from plumbing import formats, options
+from plumbing.download import archive_of, checkpoint, located
+from plumbing.formats import Example
 from plumbing.metrics import METRICS
-from plumbing.order import shuffled, walk
-from plumbing.tokenizer import UNK, Tokenizer  # noqa: F401
+from plumbing.tokenizer import EOS, UNK, Tokenizer
+from prompt import Row, collate, generate, label_scores
 from toy import world
 
 
@@ -69,7 +68,7 @@ class Task:
     rows: object = None
 
     def __post_init__(self):
-        check_task(self, METRICS)
+        formats.check_task(self, METRICS)
 
 
 def glue(folder, dev="dev.tsv"):
@@ -102,21 +101,21 @@ TASKS = {
                  "question: {question}", "label", ("choice1", "choice2"), ("accuracy",),
                  codes=("0", "1"), sizes=(400, 100), cut="premise"),
     "wsc": Task(superglue("WSC"), "{text}", "referent", (), ("referent_accuracy",),
-                sizes=(259, 104), rows=readers.wsc),
+                sizes=(259, 104), rows=formats.wsc),
     "rte": Task(superglue("RTE"), "hypothesis: {hypothesis} premise: {premise}", "label", RTE,
                 ("accuracy",), sizes=(2490, 277)),
     "wic": Task(superglue("WiC"), "sentence1: {sentence1} sentence2: {sentence2} word: {word}",
                 "label", BOOL, ("accuracy",), sizes=(5428, 638), cut="sentence2"),
     "cola": Task(glue("CoLA"), "sentence: {sentence}", "label", ("unacceptable", "acceptable"),
-                 ("matthews",), codes=("0", "1"), sizes=(8551, 1043), read=readers.read_cola),
+                 ("matthews",), codes=("0", "1"), sizes=(8551, 1043), read=formats.read_cola),
     "mrpc": Task(("glue/MRPC/msr_paraphrase_train.txt", "glue/MRPC/mrpc_dev_ids.tsv"),
                  "sentence1: {sentence1} sentence2: {sentence2}", "Quality",
                  ("not_equivalent", "equivalent"), ("accuracy", "f1"), codes=("0", "1"),
-                 sizes=(3668, 408), read=readers.read_mrpc),
+                 sizes=(3668, 408), read=formats.read_mrpc),
     "stsb": Task(glue("STS-B"), "sentence1: {sentence1} sentence2: {sentence2}", "rounded", (),
-                 ("pearson", "spearman"), sizes=(5749, 1500), rows=readers.stsb),
+                 ("pearson", "spearman"), sizes=(5749, 1500), rows=formats.stsb),
     "conll04": Task(("conll04/conll04_train.json", "conll04/conll04_dev.json"), *NER,
-                    sizes=(922, 231), read=readers.read_conll04),
+                    sizes=(922, 231), read=formats.read_conll04),
     # --- the twelve other sources
     "mnli": Task(glue("MNLI", "dev_matched.tsv"), "hypothesis: {sentence2} premise: {sentence1}",
                  "gold_label", NLI, ("accuracy",), sizes=(392702, 9815)),
@@ -131,19 +130,19 @@ TASKS = {
                   ("accuracy",), sizes=(9427, 3270), cut="passage"),
     "multirc": Task(superglue("MultiRC"), "question: {question and answer} paragraph: {paragraph}",
                     "label", BOOL, ("f1", "question_em"), codes=("0", "1"), sizes=(27243, 4848),
-                    rows=readers.multirc),
+                    rows=formats.multirc),
     "record": Task(superglue("ReCoRD"), "query: {query} entities: {entities} passage: {passage}",
                    "answer", (), ("answer_f1", "answer_em"), sizes=(100730, 10000),
-                   rows=readers.record),
+                   rows=formats.record),
     "squad": Task(("squad/train-v1.1.json", "squad/dev-v1.1.json"),
                   "question: {question} context: {context}", "answer", (),
-                  ("answer_em", "answer_f1"), sizes=(87599, 10570), read=readers.read_squad),
+                  ("answer_em", "answer_f1"), sizes=(87599, 10570), read=formats.read_squad),
     "conll03": Task(("conll03/eng.train", "conll03/eng.testa"), *NER, sizes=(14041, 3250),
-                    read=readers.read_conll03),
+                    read=formats.read_conll03),
     "ontonotes": Task(("ontonotes/train", "ontonotes/development"), *NER,
-                      read=readers.read_ontonotes),
-    "conll05": Task(("conll05/train", "conll05/devel"), *SRL, read=readers.read_conll05),
-    "conll12": Task(("conll12/train", "conll12/development"), *SRL, read=readers.read_conll12),
+                      read=formats.read_ontonotes),
+    "conll05": Task(("conll05/train", "conll05/devel"), *SRL, read=formats.read_conll05),
+    "conll12": Task(("conll12/train", "conll12/development"), *SRL, read=formats.read_conll12),
     # --- the toy world
     "toy-nli": toy(NLI), "toy-cb": toy(NLI), "toy-rte": toy(RTE),
     "toy-qqp": toy(("duplicate", "not_duplicate")), "toy-boolq": toy(("yes", "no")),
@@ -165,31 +164,30 @@ def find_task(name):
 # ------------------------------------------------------------- reading, scoring
 
 
-def load(name, folder=None, cache=None, least=0):
+def load(name, folder=None, cache=None, at_least=0):
     """The (train, dev) examples of a task.
 
-    Read from `folder`, if one is given, else from the cache, where they are fetched once.
-    Generated tasks need neither, and have more than their size of training examples if `least`
-    is more. What was skipped or fixed is counted on standard error.
+    Read from `folder`, if one is given, else from the cache, where they are downloaded once.
+    Generated tasks need neither, and have more than their size of training examples if `at_least`
+    is more. What was skipped or mended is counted on standard error.
     Raises ValueError for an unknown name, a missing file, or a row that cannot be used.
     """
     task = find_task(name)
     if not task.files:
-        kind = name.removeprefix("toy-")
-        sizes = [(max(world.SIZES[kind][0], least), False), (world.SIZES[kind][1], True)]
-        return tuple([Example(*pair) for pair in world.examples(kind, count, seed=0, dev=dev)]
-                     for count, dev in sizes)
-    paths = located(name, task.files, folder, cache)
-    return tuple(read_file(name, task, path, train) for train, path in zip((True, False), paths))
+        return generated(name, at_least)
+    train_path, dev_path = located(name, task.files, folder, cache)
+    train = formats.read_examples(name, task, train_path, train=True)
+    dev = formats.read_examples(name, task, dev_path, train=False)
+    return train, dev
 
 
-def without_labels(name, source, known):
-    """Examples whose targets are "", as plumbing/examples.py's read_inputs says it.
-
-    source: a file, or a number: so many as the toy world generates after the `known` ones.
-    """
-    return read_inputs(name, find_task(name), source, lambda count: world.examples(
-        name.removeprefix("toy-"), known + count, seed=0)[known:])
+def generated(name, at_least=0):
+    """The (train, dev) examples of a toy task."""
+    kind = name.removeprefix("toy-")
+    train_size, dev_size = world.SIZES[kind]
+    train = world.examples(kind, max(train_size, at_least), seed=0, dev=False)
+    dev = world.examples(kind, dev_size, seed=0, dev=True)
+    return [Example(*pair) for pair in train], [Example(*pair) for pair in dev]
 
 
 def score(name, predictions, targets):
@@ -206,124 +204,281 @@ def score(name, predictions, targets):
     task = find_task(name)
     if not targets or len(predictions) != len(targets):
         raise ValueError(f"{len(predictions)} predictions for {len(targets)} targets")
-    examples = [e if isinstance(e, Example) else Example("", e, golds=(e,)) for e in targets]
+    examples = [target if isinstance(target, Example) else Example("", target, golds=(target,))
+                for target in targets]
     if len(task.labels) == 2:
-        wrong = dict(zip(task.labels, reversed(task.labels)))
-        predictions = [p if p in task.labels else wrong[e.target]
-                       for p, e in zip(predictions, examples)]
+        first, second = task.labels
+        other = {first: second, second: first}
+        predictions = [prediction if prediction in task.labels else other[example.target]
+                       for prediction, example in zip(predictions, examples)]
     return {metric: 100 * METRICS[metric](predictions, examples, task.labels)
             for metric in task.metrics}
 
 
-def majority(name, targets, dev):
-    """What the commonest of the training targets, a Counter, would score on dev, in percent."""
-    commonest = targets.most_common(1)[0][0]
-    return next(iter(score(name, [commonest] * len(dev), dev).values()))
+def first_metric(name, predictions, targets):
+    """The reported metric, in percent."""
+    return next(iter(score(name, predictions, targets).values()))
+
+
+def majority(name, train_targets, dev):
+    """What the commonest training target (of a Counter) would score on dev, in percent."""
+    [(commonest, _)] = train_targets.most_common(1)
+    return first_metric(name, [commonest] * len(dev), dev)
 
 
 # ----------------------------------------------------------------- as token ids
 
 
-class Encoded:
-    """A task's examples as token ids, and the parts of dev to choose and to report by.
+@dataclasses.dataclass
+class EncodedTask:
+    """A task's examples as token ids, and the halves of dev to choose and to report by."""
 
-    A place is an example's number in `train`, or from len(train) on that of an input that came
-    without a label. Which training examples keep theirs is drawn by the seed: see `mine`.
+    name: str
+    task: Task
+    tokenizer: Tokenizer
+    inputs: list  # the token ids of each training input, ending in eos
+    targets: list  # and of its target
+    dev: list  # Examples
+    dev_inputs: list  # the token ids of their inputs
+    labels: list  # the token ids of each label; [] for free text
+    longest: int  # tokens of the longest training target
+    choose: list  # numbers of the dev examples by which a checkpoint is chosen
+    report: list  # and of those on which the chosen one is scored
+    labelled: int  # training examples that keep their label, see `labelled_examples`; 0: all
+    target_counts: Counter  # how often each target stands in the training set
+    majority: float  # what the commonest would score on the reported part, in percent
+    fingerprint: str  # a checksum of all examples, and of what is asked of them
 
-    train            [(input ids, an array; target ids, a list)], both ending in eos
-    inputs           the input ids at every place
-    dev, dev_ids     Examples, and the ids of their inputs
-    choose, report   places in dev: a checkpoint is chosen by the first, and the chosen one is
-                     scored on the second. With held_out 0 both are all of dev: the papers'
-                     habit, which flatters; published dev sets are small. The toy's holds some out
-    labels           the ids of each label, [] for free text; longest: of an answer, in tokens
-    targets          how often each target stands in the whole training set
-    majority         what the commonest would score on the reported part, in percent
-    fingerprint      a checksum of all examples, and of what is asked of them
-    unlabelled       one of the inputs without labels, which only students read; "" without them
-
-    recipe: anything with max_input, max_dev and held_out, and if need be labelled and unlabelled
-    (train.Recipe says what they mean). Raises ValueError for a label that the vocabulary cannot
-    write, and for labels or inputs without labels that the task does not have.
-    """
-
-    def __init__(self, name, tokenizer, recipe, folder=None, cache=None):
-        self.name, self.task, self.tokenizer = name, find_task(name), tokenizer
-        self.labels = [tokenizer.encode(label) for label in self.task.labels]
-        for label, ids in zip(self.task.labels, self.labels):
-            if UNK in ids or self.labels.count(ids) > 1:
-                raise ValueError(f"{name}: this model's vocabulary cannot write {label!r} so that "
-                                 "it differs from the other labels: give another --model")
-        self.labelled, source = getattr(recipe, "labelled", 0), getattr(recipe, "unlabelled", "")
-        train, dev = load(name, folder, cache, self.labelled)
-        self.split = source == "rest"
-        least, most = (1, len(train) - 1) if self.split else (0, len(train))
-        if not least <= self.labelled <= most:
-            raise ValueError(f"{name}: --labelled is {self.labelled}, wanted {least} to {most} of "
-                             f"{len(train)} examples{' with --unlabelled rest' * self.split}")
-        more = without_labels(name, source, len(train)) if source and not self.split else []
-        if recipe.max_dev and recipe.max_dev < len(dev):
-            dev = [dev[i * len(dev) // recipe.max_dev] for i in range(recipe.max_dev)]
-        self.inputs, cut = tokenizer.encode_inputs(train + more, recipe.max_input)
-        self.dev, (self.dev_ids, cut_dev) = dev, tokenizer.encode_inputs(dev, recipe.max_input)
-        self.train = list(zip(self.inputs, (tokenizer.encode(e.target) for e in train)))
-        self.longest = max(len(target) for _, target in self.train)
-        tell_of_ids(name, recipe.max_input, self.inputs, cut, self.dev_ids, cut_dev)
-        count = round(len(dev) * recipe.held_out)
-        if recipe.held_out and not 0 < count < len(dev):
-            raise ValueError(f"{name}: --held-out {recipe.held_out} of {len(dev)} dev examples "
-                             "leaves none to choose by, or none to report")
-        order = shuffled(len(dev), 0, "held out")  # not the file's order, which may be sorted
-        self.report = sorted(order[:count]) or sorted(order)
-        self.choose = sorted(order[count:]) if count else sorted(order)
-        self.targets = Counter(example.target for example in train)
-        self.majority = majority(name, self.targets, [dev[i] for i in self.report])
-        few = [self.labelled] if self.labelled else []
-        asked = self.task.metrics, self.task.labels, *few  # others would give other scores
-        free = source and [self.split, *self.inputs[len(train):]]
-        self.fingerprint, self.unlabelled = (
-            what and hashlib.sha256(f"{what}".encode()).hexdigest()[:16]
-            for what in (f"{asked} {self.train} {self.dev_ids} {dev}", free))
+    def labelled_examples(self, seed):
+        """The numbers of the training examples that keep their labels, drawn by the seed."""
+        count = len(self.inputs)
+        if not self.labelled:
+            return range(count)
+        return shuffled(count, seed, "labelled")[:self.labelled]
 
     def step(self, seed, step, batch):
-        """The places of the labelled examples of a seed's step."""
-        return walk(self.mine(seed), seed, step, batch)
+        """The numbers of the training examples that a seed's step visits."""
+        return visited(self.labelled_examples(seed), seed, step, batch)
 
-    def mine(self, seed):
-        """The places of the training examples that keep their labels, drawn by the seed."""
-        every = len(self.train)
-        return shuffled(every, seed, "labelled")[:self.labelled] if self.labelled else range(every)
+    def label_tensor(self, device):
+        """The label ids (L, T), padded; None for free text."""
+        return pad(self.labels).to(device) if self.labels else None
 
-    def rest(self, seed):
-        """The places of a seed's inputs without labels; none if the recipe gives none."""
-        if self.split:
-            return shuffled(len(self.train), seed, "labelled")[self.labelled:]
-        return range(len(self.train), len(self.inputs))
 
-    def free(self, seed, step, batch):
-        """The places of the inputs without labels of a seed's step, in an order of their own."""
-        return walk(self.rest(seed), seed, step, batch, "free ")
+def encode(name, tokenizer, recipe, folder=None, cache=None):
+    """Read a task and turn it into token ids: an EncodedTask.
 
-    def kind(self, device):
-        """What this task asks of prompt.ask: (label ids (L, T), None), or (None, most tokens)."""
-        return (pad(self.labels, device), None) if self.labels else (None, self.longest)
+    recipe: has max_input, max_dev, held_out and labelled (train.Recipe says what they mean).
+    Raises ValueError for a label that the vocabulary cannot write.
+    """
+    task = find_task(name)
+    labels = encode_labels(name, tokenizer, task.labels)
+    train, dev = load(name, folder, cache, recipe.labelled)
+    if recipe.labelled > len(train):
+        raise ValueError(f"{name}: --labelled is {recipe.labelled}, there are {len(train)} examples")
+    dev = evenly_spaced(dev, recipe.max_dev)
+    inputs = encode_inputs(name, tokenizer, train, recipe.max_input)
+    dev_inputs = encode_inputs(name, tokenizer, dev, recipe.max_input)
+    targets = tokenizer.encode_all([example.target for example in train])
+    choose, report = split_dev(name, len(dev), recipe.held_out)
+    counts = Counter(example.target for example in train)
+    decides = [task.metrics, task.labels, recipe.labelled, inputs, targets, dev_inputs, dev]
+    return EncodedTask(
+        name, task, tokenizer, inputs, targets, dev, dev_inputs, labels,
+        longest=max(len(target) for target in targets), choose=choose, report=report,
+        labelled=recipe.labelled, target_counts=counts,
+        majority=majority(name, counts, [dev[i] for i in report]),
+        fingerprint=hashlib.sha256(repr(decides).encode()).hexdigest()[:16])
 
-    def told(self, answers):
-        """The answers of prompt.ask as target ids, with their eos."""
-        if self.labels:
-            return [self.labels[answer.argmax()] for answer in answers]
-        return [[i for i in ids if i != PAD] for ids, _ in answers]
 
-    def texts(self, answers):
-        """The answers of prompt.ask as strings: the likeliest label, or the text."""
-        if self.labels:
-            return [self.task.labels[answer.argmax()] for answer in answers]
-        return [self.tokenizer.decode(ids) for ids, _ in answers]
+def encode_labels(name, tokenizer, labels):
+    """The token ids of each label. Raises ValueError if two would be written alike."""
+    encoded = tokenizer.encode_all(list(labels))
+    for label, ids in zip(labels, encoded):
+        if UNK in ids or encoded.count(ids) > 1:
+            raise ValueError(f"{name}: this model's vocabulary cannot write {label!r} so that "
+                             "it differs from the other labels: give another --model")
+    return encoded
 
-    def score(self, texts, places):
-        """The task's first metric of what was answered to these places of dev, in percent."""
-        return next(iter(score(self.name, texts, [self.dev[i] for i in places]).values()))
+
+def encode_inputs(name, tokenizer, examples, longest):
+    """The token ids of each input, at most `longest`. Prints how many were cut, or are unknown."""
+    encoded = tokenizer.encode_all([example.input for example in examples])
+    cut = 0
+    for i, example in enumerate(examples):
+        if len(encoded[i]) > longest:
+            encoded[i] = cut_input(tokenizer, example, longest)
+            cut += 1
+    if cut:
+        print(f"{name}: {cut} of {len(examples)} inputs cut to {longest} tokens", flush=True)
+    unknown = sum(ids.count(UNK) for ids in encoded) / sum(len(ids) for ids in encoded)
+    if unknown > 0.01:
+        print(f"{name}: {100 * unknown:.1f} % of its input tokens are unknown to this model's "
+              "vocabulary, which was made for another kind of text", flush=True)
+    return encoded
+
+
+def cut_input(tokenizer, example, longest):
+    """An input as at most `longest` token ids: the end of its long column goes first.
+
+    The long column is the premise or the passage; the rest is cut only if it alone is too long.
+    """
+    start, end = example.long
+    before = tokenizer.encode(example.input[:start])[:-1]  # without eos
+    long = tokenizer.encode(example.input[start:end])[:-1]
+    after = tokenizer.encode(example.input[end:])[:-1]
+    room = max(0, longest - 1 - len(before) - len(after))
+    ids = before + long[:room] + after
+    return ids[:longest - 1] + [EOS]
+
+
+def evenly_spaced(examples, count):
+    """`count` examples, evenly spaced; all of them if count is 0, or more than there are.
+
+    >>> evenly_spaced(["a", "b", "c", "d"], 2)
+    ['a', 'c']
+    """
+    if not 0 < count < len(examples):
+        return examples
+    return [examples[i * len(examples) // count] for i in range(count)]
+
+
+def split_dev(name, count, held_out):
+    """Numbers of the dev examples to choose a checkpoint by, and of those to report.
+
+    held_out is the share to report. With 0 both are all of dev: the papers' habit, which flatters;
+    published dev sets are small. The order is not the file's, which may be sorted.
+    """
+    if not held_out:
+        return list(range(count)), list(range(count))
+    reported = round(count * held_out)
+    if not 0 < reported < count:
+        raise ValueError(f"{name}: --held-out {held_out} of {count} dev examples leaves none to "
+                         "choose by, or none to report")
+    order = shuffled(count, 0, "held out")
+    return sorted(order[reported:]), sorted(order[:reported])
+
+
+# ------------------------------------------------------------- what a bank answers
+
+
+def answers(engine, bank, task, rows):
+    """The answer to each Row as a string: its likeliest label, or for free text what T5 writes.
+
+    engine: a plumbing.engine.Engine, which splits the rows into batches.
+    """
+    labels = task.label_tensor(engine.device)
+
+    def answer(rows):
+        batch = collate(rows).to(engine.device)
+        if labels is None:
+            texts = generate(engine.t5, bank, batch, task.longest)
+            return [task.tokenizer.decode(ids) for ids in texts]
+        best = label_scores(engine.t5, bank, batch, labels).argmax(1)  # (B, L) -> (B,)
+        return [task.task.labels[i] for i in best.tolist()]
+
+    return engine.map(answer, rows, bank.length)
+
+
+def dev_metrics(engine, bank, task, examples):
+    """All metrics of each prompt of a bank on these dev examples: N dicts, the first one first."""
+    rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(bank)) for i in examples]
+    texts = answers(engine, bank, task, rows)
+    wanted = [task.dev[i] for i in examples]
+    count = len(examples)
+    return [score(task.name, texts[n * count:(n + 1) * count], wanted) for n in range(len(bank))]
+
+
+# ------------------------------------------------------------- the order of examples
+
+
+@functools.lru_cache(maxsize=64)  # every step asks, and a shuffle of MNLI takes a while
+def shuffled(count, seed, epoch):
+    """The order in which an epoch visits `count` examples, the same for the same arguments.
+
+    So nothing has to be stored to go on in the middle of a run, and every approach meets the
+    examples of a seed in the same order.
+    """
+    order = list(range(count))
+    random.Random(f"order {seed} {epoch}").shuffle(order)
+    return tuple(order)
+
+
+def visited(examples, seed, step, batch):
+    """Those of the examples (a sequence of numbers) that a step visits, `batch` of them.
+
+    Whole epochs, not draws with replacement: in a small task each example would else be seen by
+    luck.
+
+    >>> sorted(visited(range(4), 0, 0, 2) + visited(range(4), 0, 1, 2))
+    [0, 1, 2, 3]
+    """
+    count = len(examples)
+    numbers = []
+    for position in range(step * batch, (step + 1) * batch):
+        epoch, offset = divmod(position, count)
+        numbers.append(examples[shuffled(count, seed, epoch)[offset]])
+    return numbers
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def show_tasks():
+    """The table of the tasks."""
+    print(f"{'task':12} {'train':>7} {'dev':>6}  metrics; labels; files")
+    for name, task in TASKS.items():
+        sizes = task.sizes
+        origin = "generated"
+        if task.files:
+            way = "downloaded" if archive_of(task.files[0]) else "by hand"
+            origin = f"{way}: {', '.join(task.files)}"
+        else:
+            sizes = world.SIZES[name.removeprefix("toy-")]
+        train, dev = sizes or ("?", "?")
+        print(f"{name:12} {train:>7} {dev:>6}  {', '.join(task.metrics)}; "
+              f"{', '.join(task.labels) or 'free text'}; {origin}")
+
+
+def show_examples(name, args):
+    """The first dev examples of a task as the model sees them."""
+    task = find_task(name)
+    model = args.model or ("t5-small" if task.files else str(world.MODEL))
+    train, dev = load(name, args.data, args.cache)
+    folder = checkpoint(model, cache=args.cache, weights=False)
+    tokenizer = Tokenizer(folder / "spiece.model")
+    commonest = majority(name, Counter(example.target for example in train), dev)
+    print(f"{name}: {len(train)} train, {len(dev)} dev, {task.metrics[0]} of the commonest target "
+          f"{commonest:.1f} on all dev")
+    for example in dev[:args.count]:
+        whole = tokenizer.encode(example.input)
+        [ids] = encode_inputs(name, tokenizer, [example], args.max_input)
+        target = tokenizer.encode(example.target)
+        cut = f", cut from {len(whole)}" if len(ids) < len(whole) else ""
+        print(f"\ninput  ({len(ids)} tokens{cut})  {tokenizer.decode(ids)}")
+        print(f"target ({len(target)} tokens)  {example.target}")
+        if example.golds:
+            print(f"scored against  {' | '.join(example.golds)}")
+
+
+def main(argv=None):
+    parser = options.Parser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("task", nargs="?", help="show examples of this task")
+    add("--data", help="folder with the official files (default: downloaded into the cache)")
+    add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or the user's cache)")
+    add("--model", help="folder with a spiece.model, or name, whose vocabulary counts the tokens "
+        "(default: the toy T5 for generated tasks, else t5-small)")
+    add("--max-input", type=int, default=512, help="tokens of an input (default: 512)")
+    add("--count", type=int, default=3, help="how many dev examples to show (default: 3)")
+    args = parser.parse_args(argv)
+    options.check("max_input", args.max_input, at_least=2)
+    options.check("count", args.count, at_least=0)
+    if args.task is None:
+        show_tasks()
+    else:
+        show_examples(args.task, args)
 
 
 if __name__ == "__main__":
-    command.run(lambda: show.of_data(TASKS, find_task, load, majority, world), "data.py")
+    options.run(main, "data.py")

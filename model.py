@@ -4,8 +4,8 @@
                         ▲ prompts are put in front here       ├─decode─► logits (B, T, V)
     decoder ids (B, T) ───────────────────────────────────────┘
 
-Here are the layers, the two stacks, and what a frozen model is asked for: the score of a label, a
-greedy continuation. Both kinds of the published checkpoints run:
+This file has the layers, the two stacks, and what is asked of a frozen model: the score of a
+label and a greedy continuation. Both kinds of published checkpoints run:
 
     v1.0   t5-small, t5-base, …: ReLU feed-forward, tied embedding (the output layer is the
            embedding again, and its input is scaled by D^-0.5)
@@ -17,8 +17,7 @@ Transformer", section 2.1, and the published checkpoints. Three habits of T5 tha
 do not have: attention is not scaled by K^-0.5; positions enter only as a learned number added to
 the attention scores, one table for a whole stack; and nothing has a bias or a mean subtracted.
 
-Left out: beam search and sampling, and a model cut over several devices. A checkpoint's files
-are read by plumbing/checkpoint.py; the command, plumbing/show.py, asks what T5 writes:
+Left out: beam search and sampling, and a model split over several devices.
 
     python model.py toy/t5 "nli sentence1: old cats chased dogs . sentence2: cats chased dogs ."
 
@@ -28,24 +27,23 @@ Dimensions, the same letters in every file of this project:
     V vocabulary   N prompts in a bank   L labels of a task
 """
 
-import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
+import argparse
 import dataclasses
 import math
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint as checkpoint_of
 
-from plumbing import checkpoint, command, gpu, show
-from plumbing.product import Linear, Norm, Rectified, Table, by_head, frozen, product
-from plumbing.tokenizer import EOS, PAD, Tokenizer, pad  # noqa: F401
+from plumbing import checkpoint
+from plumbing.tokenizer import EOS, PAD, Tokenizer
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
 # visible key gives numbers and not NaN; within what fp16 can hold (-65504).
 MASKED = -3e4
-SHORT = 64  # keys up to which attention is faster with all of its scores in memory, on a CPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +84,6 @@ class RMSNorm(nn.Module):
         self.eps = config.layer_norm_epsilon
 
     def forward(self, x):
-        if frozen(x, self.weight):  # the same, with its gradient by hand
-            return Norm.apply(x, self.weight, self.eps)
-        if gpu.is_one(x.device):  # the same, in one operation
-            return gpu.rms_norm(x, self.weight, self.eps)
         # Always in fp32: squares of bf16 numbers lose too much in the mean.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return (x * scale).to(self.weight.dtype) * self.weight
@@ -115,8 +109,9 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     else:
         distance = (-distance).clamp(min=0)  # the future is masked anyway
     exact = buckets // 2
-    steps = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
-    far = (exact + (steps * (buckets - exact)).long()).clamp(max=buckets - 1)
+    log_ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    far = exact + (log_ratio * (buckets - exact)).long()
+    far = far.clamp(max=buckets - 1)
     return bucket + torch.where(distance < exact, distance, far)
 
 
@@ -134,21 +129,21 @@ class RelativeBias(nn.Module):
 
     So a prompt shifts the text without changing any distance inside it: that is why a
     frozen T5 still reads the text behind a prompt that it never saw. What changes with P is
-    how far a word is from the first vectors of the prompt: below 8 every distance has a
+    how far a word is from the first vectors of the prompt. Below 8 every distance has a
     bucket of its own, beyond that they share buckets, and from 91 on they are all one.
     """
 
     def __init__(self, config, bidirectional):
         super().__init__()
-        self.table = Table(config.relative_attention_num_buckets, config.num_heads)
+        self.table = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
     def forward(self, queries, keys):
         """For positions queries (T,) and keys (S,): what to add to the scores, (1, H, T, S)."""
         distance = keys[None, :] - queries[:, None]  # (T, S)
-        bucket = relative_bucket(distance, self.bidirectional, self.table.num_embeddings,
-                                 self.max_distance)
+        buckets = self.table.num_embeddings
+        bucket = relative_bucket(distance, self.bidirectional, buckets, self.max_distance)
         return self.table(bucket).permute(2, 0, 1)[None]  # (T, S, H) -> (1, H, T, S)
 
 
@@ -166,10 +161,14 @@ class Attention(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        D, inner = config.d_model, config.num_heads * config.d_kv
+        D = config.d_model
+        inner = config.num_heads * config.d_kv
         self.heads = config.num_heads
-        self.q, self.k, self.v = (Linear(D, inner) for _ in range(3))
-        self.o = Linear(inner, D)
+        self.q = nn.Linear(D, inner, bias=False)
+        self.k = nn.Linear(D, inner, bias=False)
+        self.v = nn.Linear(D, inner, bias=False)
+        self.o = nn.Linear(inner, D, bias=False)
+        self.dropout = nn.Dropout(0.0)
 
     def to_heads(self, x):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, S, H*K) -> (B, H, S, K)
@@ -178,32 +177,18 @@ class Attention(nn.Module):
         """(B, S, D) -> keys and values, each (B, H, S, K)."""
         return self.to_heads(self.k(memory)), self.to_heads(self.v(memory))
 
-    def forward(self, x, keys, values, bias, dropout=0.0):
+    def attend(self, x, keys, values, bias):
         """x (B, T, D) asks keys and values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
-        out = self.attend(self.to_heads(self.q(x)), keys, values, bias, dropout)
+        queries = self.to_heads(self.q(x))
+        p = self.dropout.p if self.training else 0.0
+        out = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias.to(queries.dtype), dropout_p=p, scale=1.0)
         return self.o(out.transpose(1, 2).flatten(2))  # (B, H, T, K) -> (B, T, H*K) -> (B, T, D)
 
-    def attend(self, q, keys, values, bias, dropout=0.0):
-        """softmax(q k^T + bias) v, q (B, H, T, K); beyond SHORT keys without keeping the scores."""
-        if frozen(q, self.o.weight) and keys.shape[2] <= SHORT:
-            # Contiguous, or how they lie, and with it the rounding, depends on B (cores.apart).
-            scores = q.contiguous() @ keys.contiguous().transpose(2, 3) + bias  # (B, H, T, S)
-            return F.dropout(scores.softmax(-1), dropout) @ values.contiguous()
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias.to(q.dtype),
-                                              dropout_p=dropout, scale=1.0)
-
-    def absorbed(self, x, memory, bias, dropout=0.0):
-        """The same for few queries x (B, T, D) to a long memory (B, S, D), without its keys.
-
-        q . (Wk m) is (Wk^T q) . m, and a weighted sum of Wv m is Wv times that sum of m: T queries
-        are projected instead of S positions, in each block, there and back.
-        """
-        to_k, to_v = (one.weight.unflatten(0, (self.heads, -1)) for one in (self.k, self.v))
-        asked = by_head(self.to_heads(self.q(x)), to_k.transpose(1, 2))  # (B, H, T, K) to D
-        scores = asked.flatten(1, 2) @ memory.transpose(1, 2)  # (B, H*T, S)
-        shares = F.dropout((scores + bias[:, 0]).softmax(-1), dropout)  # bias (B, 1, 1, S)
-        out = by_head((shares @ memory).view(asked.shape), to_v)  # (B, H, T, K)
-        return self.o(out.transpose(1, 2).flatten(2))
+    def forward(self, x, memory, bias):
+        """x (B, T, D), memory (B, S, D), bias (…, T, S) -> (B, T, D)."""
+        keys, values = self.keys_values(memory)
+        return self.attend(x, keys, values, bias)
 
 
 class FeedForward(nn.Module):
@@ -211,34 +196,38 @@ class FeedForward(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        D = config.d_model
         self.gated = config.feed_forward_proj == "gated-gelu"
-        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
-            setattr(self, name, Linear(config.d_model, config.d_ff))
-        self.wo = Linear(config.d_ff, config.d_model)
+        if self.gated:
+            self.wi_0 = nn.Linear(D, config.d_ff, bias=False)
+            self.wi_1 = nn.Linear(D, config.d_ff, bias=False)
+        else:
+            self.wi = nn.Linear(D, config.d_ff, bias=False)
+        self.wo = nn.Linear(config.d_ff, D, bias=False)
+        self.dropout = nn.Dropout(0.0)
 
-    def forward(self, x, dropout=0.0):
-        if not self.gated and not dropout and frozen(x, self.wi.weight, self.wo.weight):
-            return Rectified.apply(x, self.wi.weight, self.wo.weight)  # the same, by hand
+    def forward(self, x):
         if self.gated:
             hidden = F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x)  # (B, S, F)
         else:
             hidden = F.relu(self.wi(x))
-        hidden = F.dropout(hidden, dropout)
-        if hidden.dtype != torch.float16:
-            return self.wo(hidden)
-        # fp16 ends at 65504, which this product exceeds from t5-base on: stay in fp32.
-        with torch.autocast(hidden.device.type, enabled=False):
-            return F.linear(hidden.float(), self.wo.weight.float())
+        hidden = self.dropout(hidden)
+        if hidden.dtype == torch.float16:
+            # fp16 ends at 65504, which this product exceeds from t5-base on: stay in fp32.
+            with torch.autocast(hidden.device.type, enabled=False):
+                return F.linear(hidden.float(), self.wo.weight.float())
+        return self.wo(hidden)
 
 
 class Block(nn.Module):
     """Self-attention, in the decoder cross-attention, feed-forward.
 
-    Each on a normalised copy of the stream, its result added to the stream.
+    Each reads a normalised copy of the stream x, and its result is added to the stream.
     """
 
     def __init__(self, config, decoder):
         super().__init__()
+        self.decoder = decoder
         self.self_norm = RMSNorm(config)
         self.self_attention = Attention(config)
         if decoder:
@@ -246,6 +235,15 @@ class Block(nn.Module):
             self.cross_attention = Attention(config)
         self.ff_norm = RMSNorm(config)
         self.ff = FeedForward(config)
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(self, x, bias, memory=None, memory_bias=None):
+        """x (B, T, D) -> (B, T, D); the decoder's blocks also read memory (B, S, D)."""
+        normed = self.self_norm(x)
+        x = x + self.dropout(self.self_attention(normed, normed, bias))
+        if self.decoder:
+            x = x + self.dropout(self.cross_attention(self.cross_norm(x), memory, memory_bias))
+        return x + self.dropout(self.ff(self.ff_norm(x)))
 
 
 class Stack(nn.Module):
@@ -257,36 +255,55 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(config, decoder) for _ in range(depth))
         self.positions = RelativeBias(config, bidirectional=not decoder)
         self.norm = RMSNorm(config)
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(self, x, bias, memory=None, memory_bias=None):
+        x = self.dropout(x.float())  # the stream adds up in fp32, whatever the weights are in
+        for block in self.blocks:
+            x = block(x, bias, memory, memory_bias)
+        return self.dropout(self.norm(x))
+
+
+# ------------------------------------------------------------------ the model
 
 
 class T5(nn.Module):
-    """A T5 of the sizes in `config`. Weights are those of `load`, or of `initialise`.
+    """A T5 of the sizes in `config`. Its weights come from `load`, or from `initialise`.
 
-    How it runs is set on it, and not by train() or eval(); all off at first:
-    dropout   the share of numbers dropped (`t5.dropout = 0.1`); 0 gives one answer to one
-              input, so that prompts trained together equal prompts trained alone
-    amp       torch.bfloat16 or torch.float16: products in that type, what adds up in fp32
-              (automatic mixed precision); None: everything in the weights' own type
-    recompute whether the backward pass computes each encoder block again instead of keeping what
-              it needs of it (Chen et al. 2016): slower, for a part of the memory
+    amp   torch.bfloat16 or torch.float16: products in that type, sums in fp32 (automatic mixed
+          precision); None: everything in the weights' own type
+    Dropout is 0 until `set_dropout`, and then falls in train() mode only.
     """
 
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.dropout, self.amp, self.recompute = 0.0, None, False
-        self.shared = Table(config.vocab_size, config.d_model)
+        self.amp = None
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
-        if not config.tie_word_embeddings:
-            self.lm_head = Linear(config.d_model, config.vocab_size)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.tie_weights()
+
+    def tie_weights(self):
+        """In a tied T5 the output layer is the embedding: one parameter under two names."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.shared.weight
+
+    def set_dropout(self, p):
+        """Give every dropout of this T5 the share p of numbers to drop."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = p
 
     @property
     def device(self):
         return self.shared.weight.device
 
     def autocast(self):
-        return torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()
+        if self.amp is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.amp)
 
     def embed(self, ids):
         """Token ids (B, S) -> their vectors (B, S, D)."""
@@ -300,124 +317,136 @@ class T5(nn.Module):
         """
         if mask.shape != embedded.shape[:2]:
             raise ValueError(f"mask {tuple(mask.shape)} does not fit {tuple(embedded.shape)}")
-        p = self.dropout
-        at = torch.arange(embedded.shape[1], device=embedded.device)
+        S = embedded.shape[1]
+        positions = torch.arange(S, device=embedded.device)
         with self.autocast():
-            bias = self.encoder.positions(at, at).masked_fill(~mask.bool()[:, None, None], MASKED)
-            x = F.dropout(embedded.float(), p)  # what adds up stays in fp32; bias is (B, H, S, S)
-            for block in self.encoder.blocks:
-                if self.recompute and x.requires_grad:
-                    x = checkpoint_of(self.encoder_block, block, x, bias, use_reentrant=False)
-                else:
-                    x = self.encoder_block(block, x, bias)
-            return F.dropout(self.encoder.norm(x), p)
+            bias = self.encoder.positions(positions, positions)  # (1, H, S, S)
+            bias = bias.masked_fill(~mask.bool()[:, None, None], MASKED)  # (B, H, S, S)
+            return self.encoder(embedded, bias)
 
-    def encoder_block(self, block, x, bias):
-        p, normed = self.dropout, block.self_norm(x)
-        keys, values = block.self_attention.keys_values(normed)
-        x = x + F.dropout(block.self_attention(normed, keys, values, bias, p), p)
-        return x + F.dropout(block.ff(block.ff_norm(x), p), p)
+    def decode_hidden(self, decoder_ids, memory, mask):
+        """The decoder's last hidden states, (B, T, D): `decode` without the output layer."""
+        if len(decoder_ids) != len(memory):
+            raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
+        T = decoder_ids.shape[1]
+        positions = torch.arange(T, device=memory.device)
+        future = positions[None, :] > positions[:, None]  # (T, T)
+        with self.autocast():
+            bias = self.decoder.positions(positions, positions).masked_fill(future, MASKED)
+            # Cross-attention has no positions at all, only the padding to avoid.
+            memory_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
+            return self.decoder(self.embed(decoder_ids), bias, memory, memory_bias)
 
-    def forward(self, embedded, mask, decoder_ids):
-        """The memory (B, S, D) and the decoder's states (B, T, D)."""
-        memory = self.encode(embedded, mask)
-        return memory, self.decoder_states(decoder_ids, memory, mask)
-
-    def decode(self, decoder_ids, memory, mask, cache=None):
-        """Logits for every next token, teacher-forced.
-
-        decoder_ids (B, T) already start with pad; memory (B, S, D) and mask (B, S) are those
-        of `encode`. With a `cache` (an empty list at first) decoder_ids are only the new tokens,
-        and the keys and values of the earlier ones come from it. Returns (B, T, V).
-        """
-        return self.output(self.decoder_states(decoder_ids, memory, mask, cache))
-
-    def output(self, states):
-        """Decoder states (B, T, D) -> logits (B, T, V).
+    def logits(self, hidden):
+        """The output layer: decoder states (B, T, D) -> logits (B, T, V).
 
         A tied output layer is the embedding E, whose numbers start with variance 1, as its rows
         must also serve as inputs of that size. A state has unit size after the last norm, so
         var(state . E_v) = D * 1 * 1: times D^-0.5 the logits start at unit size.
         """
+        if self.config.tie_word_embeddings:
+            hidden = hidden * self.config.d_model ** -0.5
         with self.autocast():
-            if self.config.tie_word_embeddings:
-                return product(states * self.config.d_model ** -0.5, self.shared.weight)
-            return self.lm_head(states)
+            return self.lm_head(hidden)
 
-    def decoder_states(self, decoder_ids, memory, mask, cache=None, tree=None):
-        """What `decode` computes, before the output layer: (B, T, D).
+    def decode(self, decoder_ids, memory, mask):
+        """Logits for every next token, teacher-forced: (B, T, V).
 
-        tree: for tokens that do not stand one after the other, the place of each (T,), and for
-        each (a row) the tokens that it sees (T, T).
+        decoder_ids (B, T) already start with pad; memory (B, S, D) and mask (B, S) are those
+        of `encode`.
         """
-        if len(decoder_ids) != len(memory):
-            raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
-        T, p = decoder_ids.shape[1], self.dropout
-        cache, keep = ([], False) if cache is None else (cache, True)
-        past = cache[0]["keys"].shape[2] if cache else 0
-        at = torch.arange(past + T, device=memory.device)
-        at, seen = tree or (at, at[None, :] <= at[past:, None])  # all but the future
-        with self.autocast():
-            self_bias = self.decoder.positions(at[past:], at).masked_fill(~seen, MASKED)
-            # Cross-attention has no positions at all, only the padding to avoid.
-            cross_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
-            x = F.dropout(self.embed(decoder_ids).float(), p)
-            for i, block in enumerate(self.decoder.blocks):
-                normed = block.self_norm(x)
-                keys, values = block.self_attention.keys_values(normed)
-                if i < len(cache):
-                    keys = torch.cat([cache[i]["keys"], keys], dim=2)
-                    values = torch.cat([cache[i]["values"], values], dim=2)
-                x = x + F.dropout(block.self_attention(normed, keys, values, self_bias, p), p)
-                normed = block.cross_norm(x)
-                if keep or 2 * T > self.config.d_kv:  # else few ask: cheaper without keys
-                    cross = (cache[i]["cross"] if i < len(cache) else
-                             block.cross_attention.keys_values(memory))
-                    answer = block.cross_attention(normed, *cross, cross_bias, p)
-                else:
-                    answer = block.cross_attention.absorbed(normed, memory, cross_bias, p)
-                if keep:
-                    cache[i:i + 1] = [{"keys": keys, "values": values, "cross": cross}]
-                x = x + F.dropout(answer, p)
-                x = x + F.dropout(block.ff(block.ff_norm(x), p), p)
-            return F.dropout(self.decoder.norm(x), p)
+        return self.logits(self.decode_hidden(decoder_ids, memory, mask))
+
+    def forward(self, embedded, mask, decoder_ids):
+        """Both stacks: the memory (B, S, D) and the logits (B, T, V)."""
+        memory = self.encode(embedded, mask)
+        return memory, self.decode(decoder_ids, memory, mask)
 
     def score_labels(self, memory, mask, labels):
-        """log p(label | input) of every label for every input, eos counted.
+        """log p(label | input) of every label for every input, eos counted: (B, L).
 
-        labels (L, T): token ids that end in eos, padded. Returns (B, L). All labels share one row
-        of the decoder: what follows the pad sees it and its own label. "a b </s>" and "c </s>":
-
-            token, its place      pad, 0    a, 1    b, 2    c, 1
-            sees                  pad       pad a   pad a b pad c
-            tells                 a, c      b       </s>    </s>
-
-        The sum is not divided by a label's length: it is the probability of just this text.
-        Trained, T5 is nearly certain of all tokens but the first; untrained, it likes short labels.
+        labels (L, T): token ids that end in eos, padded. The sum over a label's tokens is not
+        divided by its length: it is the probability of just this text. A trained T5 is nearly
+        certain of all tokens but the first; an untrained one likes short labels.
         """
-        label, place = (labels[:, 1:] != PAD).nonzero(as_tuple=True)  # of all tokens but the last
-        ids = F.pad(labels[label, place], (1, 0), value=PAD)
-        told_by = torch.zeros_like(labels)  # (L, T): which token of `ids` tells each, first the pad
-        told_by[label, place + 1] = torch.arange(1, len(ids), device=ids.device)
-        label, place = F.pad(label, (1, 0), value=-1), F.pad(place + 1, (1, 0))
-        sees = (label < 0) | (label == label[:, None]) & (place <= place[:, None])
-        states = self.decoder_states(ids.expand(len(memory), -1), memory, mask, tree=(place, sees))
-        log_probs = self.output(states).float().log_softmax(-1)[:, told_by, labels]  # (B, L, T)
-        return log_probs.masked_fill(labels == PAD, 0.0).sum(-1)
+        scores = []
+        for label in labels:
+            targets = label.expand(len(memory), -1)  # (T,) -> (B, T)
+            logits = self.decode(shift_right(targets), memory, mask)
+            scores.append(target_log_probs(logits, targets).sum(1))  # (B,)
+        return torch.stack(scores, dim=1)
 
     @torch.no_grad()
-    def generate(self, memory, mask, max_tokens, use_cache=True):
-        """Greedy: ids (B, <= max_tokens), eos, then pad. Without the cache slow, plainly right."""
-        ids = torch.full((len(memory), 1), PAD, device=memory.device)
-        done = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
-        cache = [] if use_cache else None
-        while ids.shape[1] <= max_tokens and not done.all():
-            new = ids[:, -1:] if use_cache else ids
-            token = self.decode(new, memory, mask, cache)[:, -1].argmax(-1)
-            token = token.masked_fill(done, PAD)
-            done = done | (token == EOS)
-            ids = torch.cat([ids, token[:, None]], dim=1)
-        return ids[:, 1:]
+    def generate(self, memory, mask, max_tokens):
+        """The greedy continuation: ids (B, <= max_tokens), each row with its eos, then pad."""
+        cache = GenerationCache(self, memory, mask)
+        token = torch.full((len(memory), 1), PAD, device=memory.device)
+        ended = torch.zeros_like(token, dtype=torch.bool)
+        tokens = []
+        while len(tokens) < max_tokens and not ended.all():
+            logits = cache.next_logits(token)  # (B, 1, V)
+            token = logits.argmax(-1).masked_fill(ended, PAD)  # (B, 1)
+            ended = ended | (token == EOS)
+            tokens.append(token)
+        return torch.cat(tokens, dim=1)
+
+
+class GenerationCache:
+    """Decoding one token at a time, without computing the earlier ones again.
+
+    For each block it keeps the keys and values of the memory, and of the tokens so far. The
+    numbers are those of T5.decode at its last position (tests/test_model.py compares them).
+    """
+
+    def __init__(self, t5, memory, mask):
+        self.t5 = t5
+        self.length = 0  # tokens so far
+        self.memory_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
+        with t5.autocast():
+            self.cross = [block.cross_attention.keys_values(memory) for block in t5.decoder.blocks]
+        self.past = [None] * len(t5.decoder.blocks)
+
+    def next_logits(self, token):
+        """token (B, 1), the latest of each row -> logits (B, 1, V) of the one after it."""
+        decoder = self.t5.decoder
+        positions = torch.arange(self.length + 1, device=token.device)
+        with self.t5.autocast():
+            bias = decoder.positions(positions[-1:], positions)  # (1, H, 1, length + 1)
+            x = self.t5.embed(token).float()  # (B, 1, D)
+            for i, block in enumerate(decoder.blocks):
+                normed = block.self_norm(x)
+                keys, values = self.extended(i, *block.self_attention.keys_values(normed))
+                x = x + block.self_attention.attend(normed, keys, values, bias)
+                normed = block.cross_norm(x)
+                x = x + block.cross_attention.attend(normed, *self.cross[i], self.memory_bias)
+                x = x + block.ff(block.ff_norm(x))
+            hidden = decoder.norm(x)
+        self.length += 1
+        return self.t5.logits(hidden)
+
+    def extended(self, i, keys, values):
+        """Block i's keys and values of all tokens so far, these new ones (B, H, 1, K) included."""
+        if self.past[i] is not None:
+            keys = torch.cat([self.past[i][0], keys], dim=2)
+            values = torch.cat([self.past[i][1], values], dim=2)
+        self.past[i] = keys, values
+        return keys, values
+
+
+# ------------------------------------------------------- token ids and targets
+
+
+def pad(rows, multiple=1):
+    """Lists of token ids -> ids (B, S), filled up with pad on the right to a multiple.
+
+    >>> pad([[5, 6, 1], [7, 1]]).tolist()
+    [[5, 6, 1], [7, 1, 0]]
+    >>> pad([[5, 6, 1]], multiple=4).tolist()
+    [[5, 6, 1, 0]]
+    """
+    longest = max(len(row) for row in rows)
+    width = math.ceil(longest / multiple) * multiple
+    return torch.tensor([[*row] + [PAD] * (width - len(row)) for row in rows])
 
 
 def shift_right(targets):
@@ -431,48 +460,93 @@ def shift_right(targets):
 
 def target_log_probs(logits, targets):
     """log p of each target token: logits (B, T, V), targets (B, T) -> (B, T), 0 at padding."""
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD,
-                             reduction="none")  # (B * T,)
-    return -losses.view(targets.shape)
+    losses = F.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+    return -losses.view(targets.shape)  # (B * T,) -> (B, T)
 
 
 # ------------------------------------------------------------ the checkpoint
 
 
+def published_weights(t5):
+    """All weights of a T5 under the names of the published files; a tied one's head is left out."""
+    weights = {}
+    for name, weight in t5.state_dict().items():
+        if name == "lm_head.weight" and t5.config.tie_word_embeddings:
+            continue
+        weights[checkpoint.published_name(name)] = weight
+    return weights
+
+
 def load(folder, dtype=torch.float32, device="cpu"):
     """A frozen T5 from a folder with config.json and the weights.
 
-    In `dtype` on `device`, since nothing frozen needs more; under fp16 `wo` stays in fp32 (see
-    FeedForward). Raises ValueError that names every tensor that does not fit.
+    In `dtype` on `device`; under fp16 `wo` stays in fp32 (see FeedForward). Raises ValueError
+    that names every tensor that does not fit.
     """
     config = Config.read(folder)
     with torch.device("meta"):  # shapes only: no memory is taken for random weights
         t5 = T5(config)
-    wanted = {checkpoint.published_name(name): name for name in t5.state_dict()}
-    shapes = {name: tuple(weight.shape) for name, weight in checkpoint.published(t5).items()}
-    tensors = checkpoint.fitting(folder, checkpoint.read_tensors(folder), shapes,
-                                 config.tie_word_embeddings)
-    fp32 = "wo.weight" if dtype == torch.float16 else ()  # the end of names that stay fp32
-    weights = checkpoint.placed(tensors, {
-        name: torch.float32 if name.endswith(fp32) else dtype for name in wanted}, device)
-    t5.load_state_dict({wanted[name]: one for name, one in weights.items()}, assign=True)
-    t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), tensors, folder)
+    shapes = {name: tuple(weight.shape) for name, weight in published_weights(t5).items()}
+    tensors = checkpoint.read_weights(folder, shapes, config.tie_word_embeddings)
+    t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), tensors)
+    weights = {}
+    for name in t5.state_dict():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            weights[name] = weights["shared.weight"]
+            continue
+        keeps_fp32 = dtype == torch.float16 and name.endswith("wo.weight")
+        tensor = tensors[checkpoint.published_name(name)]
+        weights[name] = tensor.to(device, torch.float32 if keeps_fp32 else dtype)
+    t5.load_state_dict(weights, assign=True)
+    t5.tie_weights()
     t5.amp = None if dtype == torch.float32 else dtype
-    return t5.requires_grad_(False)
+    return t5.requires_grad_(False).eval()
 
 
 def save(t5, folder):
-    """Write config.json and model.safetensors, as published, each whole or not at all.
-
-    Returns the fingerprint of what was written.
-    """
-    return checkpoint.write(folder, dataclasses.asdict(t5.config), checkpoint.published(t5))
+    """Write config.json and model.safetensors, as published. Returns the fingerprint."""
+    return checkpoint.write(folder, dataclasses.asdict(t5.config), published_weights(t5))
 
 
 def initialise(config, seed=0):
     """A T5 with random weights, on the scales of the T5 paper's own code, all trainable."""
-    return checkpoint.draw(T5(config), seed)
+    t5 = T5(config)
+    D = config.d_model
+    inner = config.num_heads * config.d_kv
+    deviation = {
+        "shared": 1.0, "lm_head": 1.0, "table": D ** -0.5,
+        "q": (D * config.d_kv) ** -0.5, "k": D ** -0.5, "v": D ** -0.5, "o": inner ** -0.5,
+        "wi": D ** -0.5, "wi_0": D ** -0.5, "wi_1": D ** -0.5, "wo": config.d_ff ** -0.5}
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in t5.named_parameters():
+        if weight.dim() == 2:  # the norms stay at 1
+            layer = name.split(".")[-2]
+            weight.data.normal_(0, deviation[layer], generator=generator)
+    t5.fingerprint = checkpoint.fingerprint(dataclasses.asdict(config), published_weights(t5))
+    return t5.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="What a T5 writes after a text.")
+    parser.add_argument("folder", help="a T5: config.json, weights and spiece.model")
+    parser.add_argument("text", help="what it reads")
+    parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
+    args = parser.parse_args()
+    if args.max_tokens < 1:
+        raise ValueError(f"--max-tokens is {args.max_tokens}, wanted 1 or more")
+    tokenizer = Tokenizer(Path(args.folder) / "spiece.model")
+    t5 = load(args.folder)
+    ids = torch.tensor([tokenizer.encode(args.text)])
+    mask = ids != PAD
+    memory = t5.encode(t5.embed(ids), mask)
+    [answer] = t5.generate(memory, mask, args.max_tokens)
+    print(tokenizer.decode(answer.tolist()))
 
 
 if __name__ == "__main__":
-    command.run(lambda: show.of_model(load), "model.py")
+    try:
+        main()
+    except ValueError as error:
+        print(f"model.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,69 +2,67 @@
 
 A soft prompt is P vectors of size D that stand in front of an embedded input (Lester, Al-Rfou and
 Constant 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 2). The T5 behind
-it is frozen. This file holds N of them at once, and each row of a batch names the one that it uses:
+it is frozen. This file holds N of them at once, and each row of a batch names the one it uses:
 
     bank row  0: [p p p p]      batch row 0 (index 1): [q q q q] old cats … </s>
               1: [q q q q]            row 1 (index 0): [p p p p] the soups … </s>
 
-That one gather is prompt tuning (N = 1), several seeds in one pass, an ensemble, and a batch of
-several tasks. As each prompt meets only its own rows, and a loss that is averaged over its own
-rows, N prompts trained together get the gradients of N trained alone (tests/test_prompt.py; not
-with dropout, which falls on a whole batch, nor in fp16, with its one GradScaler: train.py).
+That one gather is prompt tuning (N = 1), several seeds in one batch, an ensemble, and a batch of
+several tasks. Each prompt meets only its own rows, and its loss is a mean over its own rows. So N
+prompts trained together get the gradients of N prompts trained alone (tests/test_prompt.py). This
+does not hold with dropout, which is drawn for a whole batch, nor in fp16, where all prompts share
+one loss scale.
 
-Also here: how a bank is asked, where a prompt starts from (section 3.2 of the paper), and what
-several prompts of one task answer together (section 6). The words that a prompt lies near
-(section 7) are in predict.py; how one is kept on disk, as PEFT does, in plumbing/adapter.py.
+Also here: what a bank answers to inputs, where a prompt starts from (section 3.2 of the paper), and
+how several prompts of one task vote (section 6). The words that a prompt lies near (section 7) are
+in predict.py. On disk a prompt is a folder as the PEFT library writes it (`save`, `load`).
 
-Left out: prompts in every layer ("deep" ones), and reparametrised by a network.
+Left out: prompts in every layer ("deep" prompts), and prompts that a network computes.
 
-Dimensions: B batch, S source tokens, P prompt length, D model, V vocabulary, N prompts, L labels.
+Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, V vocabulary,
+N prompts in the bank, L labels.
 """
+
+import dataclasses
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
-from plumbing import cores, gpu
-from plumbing.adapter import from_file, load, load_peft, save  # noqa: F401: a prompt on disk
+from plumbing.prompt_files import from_file, load, load_peft, save  # noqa: F401: prompts on disk
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
 SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
 
 
 class PromptBank(nn.Module):
-    """N prompts of one length, each a parameter of its own.
+    """N prompts of one length as one parameter (N, P, D), in fp32 whatever T5 runs in.
 
-    prompts: (N, P, D), or N tensors (P, D). Copied, and kept in fp32, whatever T5 runs in.
+    prompts: N tensors (P, D), which are copied.
     """
 
     def __init__(self, prompts):
         super().__init__()
-        self.prompts = nn.ParameterList(
-            nn.Parameter(p.detach().clone().float()) for p in prompts)
-        if len({p.shape for p in self.prompts}) != 1:
-            shapes = sorted({tuple(p.shape) for p in self.prompts})
-            raise ValueError(f"a bank needs prompts of one shape, got {shapes}")
+        shapes = {tuple(prompt.shape) for prompt in prompts}
+        if len(shapes) != 1:
+            raise ValueError(f"a bank needs prompts of one shape, got {sorted(shapes)}")
+        self.prompts = nn.Parameter(torch.stack([prompt.detach().float() for prompt in prompts]))
 
     def __len__(self):
         return len(self.prompts)
 
     @property
     def length(self):
-        return len(self.prompts[0])  # P
+        return self.prompts.shape[1]  # P
 
-    def trained(self, n):
-        """A copy of what run n trains: its prompt (P, D)."""
+    def snapshot(self, n):
+        """A copy of prompt n, (P, D), on the CPU."""
         return self.prompts[n].detach().cpu().clone()
 
-    def part(self, places):
-        """A bank of the prompts at these places."""
-        return self.holding([self.prompts[n] for n in places])
-
-    def holding(self, trained):
-        """A bank of such copies, on the same device."""
-        return PromptBank(trained).to(self.prompts[0].device)
+    def holding(self, snapshots):
+        """A bank of other prompts on the same device."""
+        return PromptBank(snapshots).to(self.prompts.device)
 
     def prepend(self, embedded, mask, index):
         """Put prompt index[b] in front of row b.
@@ -72,22 +70,22 @@ class PromptBank(nn.Module):
         embedded (B, S, D), mask (B, S), index (B,) of whole numbers below N.
         Returns (B, P+S, D) and its mask (B, P+S): every prompt vector is visible.
         """
-        (B, _, D), prompts = embedded.shape, torch.stack(tuple(self.prompts))
-        if prompts.shape[-1] != D:
-            raise ValueError(f"these prompts are {prompts.shape[-1]} wide, the model {D}")
+        B, _, D = embedded.shape
+        if self.prompts.shape[-1] != D:
+            raise ValueError(f"these prompts are {self.prompts.shape[-1]} wide, the model {D}")
         if index.shape != (B,):
             raise ValueError(f"index has shape {tuple(index.shape)}, wanted one per row: ({B},)")
-        # Not prompts[index]: threads add up its gradient in any order, so not the same bits twice.
-        rows = prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
-        seen = torch.ones(rows.shape[:2], dtype=torch.bool, device=mask.device)
-        return torch.cat([rows, embedded], dim=1), torch.cat([seen, mask.bool()], dim=1)
+        # index_select and not self.prompts[index]: its gradient is added up in a fixed order.
+        prompts = self.prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
+        visible = torch.ones(prompts.shape[:2], dtype=torch.bool, device=mask.device)
+        return torch.cat([prompts, embedded], dim=1), torch.cat([visible, mask.bool()], dim=1)
 
 
-class Promptless(nn.Module):
-    """T5 by itself under the same interface: nothing in front, and what is trained is T5.
+class NoPrompt(nn.Module):
+    """T5 by itself under the interface of a bank: nothing in front, and what is trained is T5.
 
-    Model tuning, the baseline of the paper, is then the loop of prompt tuning with another
-    optimiser; and T5 without a prompt is scored as a prompt is.
+    So model tuning, the baseline of the paper, is the loop of prompt tuning with another
+    optimiser, and T5 without a prompt is scored as a prompt is.
     """
 
     length = 0
@@ -99,103 +97,107 @@ class Promptless(nn.Module):
     def __len__(self):
         return 1
 
-    def trained(self, n):
+    def snapshot(self, n):
         """A copy of all weights, by name."""
-        return {name: w.detach().cpu().clone() for name, w in self.t5.state_dict().items()}
+        return {name: weight.detach().cpu().clone() for name, weight in self.state_dict().items()}
 
-    def part(self, places):
-        return self
-
-    def holding(self, trained):
-        """The same T5, with the one copy's weights."""
-        self.t5.load_state_dict(trained[0])
+    def holding(self, snapshots):
+        """The same T5 with other weights."""
+        [weights] = snapshots
+        self.load_state_dict(weights)
         return self
 
     def prepend(self, embedded, mask, index):
         return embedded, mask.bool()
 
 
-# --------------------------------------------------------------- batches of rows
+# ------------------------------------------------------------------ rows and batches
 
 
-def in_parts(rows, tokens, length=0, overhead=100, every=1, step=1):
-    """Cut rows, (key, input ids, …), where their length changes, into parts, the cheapest way.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One example behind one prompt."""
 
-    A part is one forward pass, as wide as its longest row, of at most `tokens` positions, `length`
-    of a prompt and the padding counted. Its price is its positions and `overhead` more. A loss that
-    is summed row by row does not mind where a row stands: the parts of a step give the gradient of
-    the whole. Each cut is weighed against all earlier ones, as in breaking lines of text. A GPU
-    wants few shapes: there, cuts after a multiple of `every` rows, widths a multiple of `step`.
+    prompt: int  # its index in the bank
+    example: int  # its number in the task's examples
+    ids: list  # the input's token ids
+    target: list = ()  # the target's token ids
+    # In training: 1 / the target tokens, and 1 / the encoder positions (prompt included), of all
+    # rows of this prompt in the step. A sum over rows with these shares is a mean.
+    token_share: float = 0.0
+    position_share: float = 0.0
 
-    >>> rows = [("a", [5] * 10), ("b", [5] * 200), ("c", [5] * 12)]  # 700, or 24 + 200 + 200
-    >>> [[key for key, _ in part] for part in in_parts(rows, tokens=800)]
-    [['a', 'c'], ['b']]
-    """
-    rows = sorted(rows, key=lambda row: len(row[1]))
-    widths = [-(-(length + len(row[1])) // step) * step for row in rows]
 
-    def price(start, end):
-        passes = -(-(end - start) // max(1, tokens // widths[end - 1]))
-        return cheapest[start] + (end - start) * widths[end - 1] + passes * overhead
+@dataclasses.dataclass
+class Batch:
+    """B rows as tensors."""
 
-    cheapest, before = {0: 0}, {}  # of the rows up to an end; where their last part begins
-    for end in range(1, len(rows) + 1):
-        if end == len(rows) or end % every == 0 and (every > 1 or widths[end] > widths[end - 1]):
-            before[end] = min(cheapest, key=lambda start: price(start, end))
-            cheapest[end] = price(before[end], end)
-    ends = [len(rows)] if rows else []
-    while ends and before[ends[-1]]:
-        ends.append(before[ends[-1]])
-    for end in reversed(ends):
-        most = max(1, tokens // widths[end - 1])
-        for start in range(before[end], end, most):
-            yield rows[start:min(start + most, end)]
+    rows: list
+    ids: torch.Tensor  # (B, S), the inputs, padded
+    targets: torch.Tensor  # (B, T), padded
+    index: torch.Tensor  # (B,), each row's prompt
+    token_share: torch.Tensor  # (B,)
+    position_share: torch.Tensor  # (B,)
+
+    @property
+    def mask(self):
+        return self.ids != PAD
+
+    def to(self, device):
+        """The same batch with its tensors on a device."""
+        tensors = [self.ids, self.targets, self.index, self.token_share, self.position_share]
+        if torch.device(device).type == "cuda":  # pinned memory: the copies do not wait
+            tensors = [tensor.pin_memory() for tensor in tensors]
+        return Batch(self.rows, *(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+    def select(self, index, rows):
+        """The batch of some of its rows: index (R,), and the same rows as a list."""
+        return Batch(rows, self.ids[index], self.targets[index], self.index[index],
+                     self.token_share[index], self.position_share[index])
+
+
+def collate(rows, multiple=1, before=0):
+    """Rows -> a Batch. With `before` columns in front, the width is a multiple of `multiple`."""
+    ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
+    return Batch(
+        rows, ids, pad([row.target for row in rows], multiple),
+        torch.tensor([row.prompt for row in rows]),
+        torch.tensor([row.token_share for row in rows]),
+        torch.tensor([row.position_share for row in rows]))
+
+
+# ------------------------------------------------------------------ what a bank answers
+
+
+def encode(t5, bank, batch):
+    """T5's encoder on a batch behind its prompts: memory (B, P+S, D) and its mask (B, P+S)."""
+    embedded, mask = bank.prepend(t5.embed(batch.ids), batch.mask, batch.index)
+    return t5.encode(embedded, mask), mask
 
 
 @torch.no_grad()
-def ask(t5, bank, rows, kinds, tokens=8192, sure=False, apart=True):
-    """What prompts say to inputs, in whatever mixture: a list of answers, one for each row.
-
-    rows    (n, input ids, kind): prompt n of the bank stands before this input
-    kinds   kind -> (label ids (L, T) that end in eos, None), or (None, most tokens of a text)
-    tokens  positions in one forward pass, see `in_parts`
-    sure    whether a text's confidence is wanted, which costs another run of the decoder
-    apart   whether each prompt's rows are padded as if alone; they then come prompt by prompt
-
-    Each input is encoded once. An answer to a kind with labels is their log-probabilities (L,);
-    to free text it is (ids, confidence), the mean log-probability of its tokens (None if not sure).
-    """
-    answers = [None] * len(rows)
-    keyed, given = [((n, i), ids) for i, (n, ids, _) in enumerate(rows)], (tokens, bank.length)
-    for part in (cores.passes(in_parts, t5, keyed, *given) if apart else
-                 in_parts(keyed, *given, cores.overhead(t5))):
-        places = [i for (_, i), _ in part]
-        ids = pad([row for _, row in part], t5.device, gpu.EIGHT, bank.length)
-        index = gpu.placed([rows[i][0] for i in places], t5.device)
-        embedded, mask = bank.prepend(t5.embed(ids), ids != PAD, index)
-        memory = t5.encode(embedded, mask)
-        for kind in dict.fromkeys(rows[i][2] for i in places):
-            mine = [b for b, i in enumerate(places) if rows[i][2] == kind]
-            labels, most = kinds[kind]
-            if labels is not None:
-                said = t5.score_labels(memory[mine], mask[mine], labels)
-            else:
-                said = write(t5, memory[mine], mask[mine], most, sure)
-            for b, answer in zip(mine, said):
-                answers[places[b]] = answer
-    return answers
+def label_scores(t5, bank, batch, labels):
+    """log p of each label (L, T) for each row: (B, L)."""
+    memory, mask = encode(t5, bank, batch)
+    return t5.score_labels(memory, mask, labels)
 
 
-def write(t5, memory, mask, most, sure):
-    """Free text for each input: (ids, mean log-probability of its tokens, or None if not sure)."""
-    written = t5.generate(memory, mask, most)  # (B, T)
-    if not sure:
-        return [(ids, None) for ids in written.tolist()]
-    log_probs = target_log_probs(t5.decode(shift_right(written), memory, mask), written)
-    return zip(written.tolist(), (log_probs.sum(1) / (written != PAD).sum(1)).tolist())
+@torch.no_grad()
+def generate(t5, bank, batch, max_tokens):
+    """The free text that follows each row, greedily: lists of token ids."""
+    memory, mask = encode(t5, bank, batch)
+    return t5.generate(memory, mask, max_tokens).tolist()
 
 
-# ------------------------------------------------------------ initialisation
+@torch.no_grad()
+def target_log_likelihood(t5, bank, batch):
+    """log p of each row's target, summed over its tokens: (B,)."""
+    memory, mask = encode(t5, bank, batch)
+    logits = t5.decode(shift_right(batch.targets), memory, mask)
+    return target_log_probs(logits, batch.targets).sum(1)
+
+
+# ------------------------------------------------------------ where a prompt starts
 
 
 def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
@@ -205,7 +207,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
                "vocabulary": embeddings of pieces drawn without replacement from the
                5,000 commonest (the vocabulary lists them by falling frequency)
                "labels": the embedding of each label, several pieces averaged; the rest as above
-               "text": the embeddings of a text's pieces, over and over
+               "text": the embeddings of a text's pieces, repeated
     embedding  (V, D), the model's
     pieces     size of the vocabulary without sentinels and padding rows; V if None
     labels     for "labels": the token ids of each label, without eos
@@ -215,13 +217,10 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     V, D = embedding.shape
     if how == "uniform":
         return torch.rand(length, D, generator=generator) - 0.5
-    if how not in ("vocabulary", "labels", "text"):
-        raise ValueError(f"unknown initialisation {how!r}: uniform, vocabulary, labels or text")
     if how == "text":
-        if not len(text) or min(text) < SPECIAL:
-            raise ValueError("initialising from a text needs one whose pieces are all known")
-        ids = torch.as_tensor(text, device=embedding.device)[torch.arange(length) % len(text)]
-        return embedding[ids].float().cpu()
+        return from_text(embedding, length, text)
+    if how not in ("vocabulary", "labels"):
+        raise ValueError(f"unknown initialisation {how!r}: uniform, vocabulary, labels or text")
     if how == "labels" and not labels:
         raise ValueError("initialising from labels needs a task with labels")
     candidates = min(SPECIAL + COMMONEST, pieces or V) - SPECIAL
@@ -232,8 +231,16 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     prompt = embedding[drawn.to(embedding.device)].float().cpu()
     if how == "labels":
         for i, ids in enumerate(labels[:length]):
-            prompt[i] = embedding[torch.as_tensor(ids, device=embedding.device)].float().mean(0)
+            prompt[i] = embedding[torch.tensor(ids, device=embedding.device)].float().mean(0)
     return prompt
+
+
+def from_text(embedding, length, ids):
+    """The embeddings (P, D) of token ids, repeated until there are P of them."""
+    if len(ids) == 0 or min(ids) < SPECIAL:
+        raise ValueError("initialising from a text needs one whose pieces are all known")
+    repeated = [ids[i % len(ids)] for i in range(length)]
+    return embedding[torch.tensor(repeated, device=embedding.device)].float().cpu()
 
 
 # ---------------------------------------------------------------- an ensemble
@@ -256,6 +263,5 @@ def vote(log_probs, how="majority"):
         raise ValueError(f"unknown vote {how!r}: majority or mean")
     L = log_probs.shape[-1]
     votes = F.one_hot(log_probs.argmax(-1), L).sum(0)  # (N, B) -> (B, L)
-    total = log_probs.sum(0)
-    best = votes == votes.max(-1, keepdim=True).values
-    return total.masked_fill(~best, float("-inf")).argmax(-1)
+    is_leading = votes == votes.max(-1, keepdim=True).values
+    return log_probs.sum(0).masked_fill(~is_leading, float("-inf")).argmax(-1)

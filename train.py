@@ -1,36 +1,41 @@
 """The whole method from one command: prompt tuning, transfer, PANDA, and a report.
 
-    python train.py                                        the toy world, some minutes
+    python train.py                                        the toy world, about two minutes
     python train.py --source mnli --target cb --model t5-base --data FOLDER
 
 For each target, with its sources, in this order:
 
-    source       each source's prompt, tuned on the source; then on the target:
-    prompt       plain prompt tuning; prompt_2x with twice the steps, and the control
-    prompt_3x    with three times: what a student costs, with the `prompt` that its similarity needs
-                 and its `pot` (the source's own steps come on top)
-    pot          prompt transfer: from the source's prompt, tuned on the target
-    similarity   of each source's prompt and the plain target prompt
-    panda        a fresh prompt that learns from the labels and from its `pot`, weighted by that,
-                 as the paper has it; or panda_FORM, with another form of distillation
-    panda_self   control: the same with `prompt_2x` as its teacher, no source at all
-    pot_early    on request (fusion): `pot` from the average of the sources' prompts, and its
-    panda_early  student; and panda_late, the student of all sources' `pot` at once
-    finetune     all of T5's weights, on request
+    source        each source's prompt, tuned on the source; then on the target:
+    prompt        plain prompt tuning
+    prompt_2x     control: with twice the steps
+    prompt_3x     control: with three times: what a student costs with all that it needs, a
+                  `prompt` for its similarity and a `pot` as its teacher
+    pot           prompt transfer: starts from the source's prompt, is tuned on the target
+    similarity    of each source's prompt and the plain target prompt
+    panda_kl      a fresh prompt that learns from the labels and from its `pot`, weighted by the
+                  similarity; panda_hidden, with another distance (distill.DISTANCES)
+    self_kl       control: the same with `prompt_2x` as its teacher, no source at all
+    pot_early     on request (fusion): `pot` from the average of the sources' prompts,
+    early_kl      its student,
+    late_kl       and a student of all sources' `pot` at once
+    finetune      all of T5's weights, on request
 
-A *run* is one prompt's training, a *pass* one bank of prompts trained on one task together: all
-that do not wait for each other. A seed decides start and order of the examples, alike for every
-approach, so that none is luckier. A run is done again if what decides it changed. At a constant
-rate prompt, _2x and _3x are one training (but for dropout and fp16), see states.leads.
+A *run* is one prompt's training. A *training* is a bank of runs on one task that need not wait for
+each other. A seed decides start and order of the examples, alike for every approach, so that none
+is luckier. A run is trained again only if something that decides its result has changed.
+
+Begin at `train`. What carries out a step (batches by length, precision, several processes, a GPU's
+graphs) is plumbing/engine.py; what is kept on disk is plumbing/run_files.py.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
 
-import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
-import copy
 import dataclasses
+import functools
 import math
 import random
+import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -41,10 +46,15 @@ import distill
 import model
 import prompt
 import transferability
-from distill import Run
-from plumbing import (
-    command, cores, device, files, flags, gpu, grid, hub, optimizer, ranks, report, states)
-from plumbing.flags import option
+from model import pad, shift_right
+from plumbing import files, options, processes, report
+from plumbing.download import checkpoint, published
+from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
+from plumbing.options import option
+from plumbing.optimizer import of_prompts, scheduled, set_rate, state_bytes
+from plumbing.prompt_files import checksum
+from plumbing.run_files import Journal, Progress, Result, RunDirectory, key_of, read_state
+from prompt import NoPrompt, PromptBank, Row, collate
 from toy import world
 
 # -------------------------------------------------------------------- the recipe
@@ -54,378 +64,502 @@ STARTS = ("uniform", "vocabulary", "labels")
 APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 
 
+def is_start(how):
+    """Whether --init names a text or a trained prompt."""
+    return how.startswith("text:") or Path(how).expanduser().exists()
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Every number of the recipe: its default, what it is, where it comes from, its range.
 
-    A flag is worth more than the model's recipe.json, and that more than the default, the paper's
-    where it has one (`init` is not: docs/papers.md). PANDA's leaves lambda and temperature open.
-    `decides`: the kinds of run that a number names by itself; the others show in a run's start or
-    steps, in its teacher's weight, or in the examples.
+    Precedence: flag, the model's recipe.json, default. The defaults are Lester et al.'s where
+    their paper has the number (`init` is not: docs/papers.md).
     """
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
-                         at_least=1, at_most=1e4, decides=("prompt",))
+                         at_least=1, at_most=1e4)
     init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
-                       choices=STARTS, words=", text:SOME WORDS, or a trained prompt: a folder of "
-                       "ours or of PEFT, a .npy or a .pt file",
-                       free=lambda how: how[:5] == "text:" < how.strip() or Path(how).exists())
+                       choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
+                       "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
     optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's code: adamw)",
-                            choices=("adafactor", "adamw"), decides=("prompt",))
-    lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3,
-                       decides=("prompt",))
+                            choices=("adafactor", "adamw"))
+    lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
     schedule: str = option("constant", f"of the rate ({LESTER}: constant; cosine goes down to 0)",
-                           choices=("constant", "cosine"), decides=("prompt",))
-    weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0, at_most=1,
-                                 decides=("prompt",))
+                           choices=("constant", "cosine"))
+    weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0, at_most=1)
     steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1, at_most=1e8)
     source_steps: int = option(30000, "of a source prompt", at_least=1, at_most=1e8)
-    batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5,
-                        decides=("prompt", "finetune"))
-    kd: str = option("kl,states", "forms of PANDA's distillation, comma-separated; kl is the "
-                     "paper's (Zhong et al. 2022, section 3)", choices=tuple(distill.FORMS),
-                     free=lambda kd: set(flags.names(kd)) <= set(distill.FORMS))
-    strength: float = option(1.0, "lambda, PANDA's weight before the similarity, in units of the "
-                             "form: kl 1, states, text 10, mse .01/batch", at_least=0, at_most=1e6)
-    temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3, decides=("student",))
-    metric: str = option("panda", "the similarity that weighs PANDA; none: 1 for every source",
-                         choices=(*transferability.MEASURES, "none"))
-    student_init: str = option("fresh", "start of a source's student", choices=("fresh", "source"))
+    batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5)
+    kd: str = option("kl,hidden", "PANDA's distances, comma-separated", choices=tuple(
+        distill.DISTANCES), free=lambda kd: set(options.names(kd)) <= set(distill.DISTANCES))
+    kd_lambda: float = option(1.0, "PANDA's weight before the similarity, in units of the "
+                              "distance: kl 1, hidden 10, mse .01/batch", at_least=0, at_most=1e6)
+    temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3)
+    similarity: str = option("panda", "what weighs PANDA; none: 1 for every source",
+                             choices=(*transferability.MEASURES, "none"))
     dropout: float = option(0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 "
-                            "in PANDA's)", at_least=0, at_most=0.9, decides=("prompt",))
+                            "in PANDA's)", at_least=0, at_most=0.9)
     evals: int = option(20, "how often a run is scored on dev; the best of these is kept",
-                        at_least=1, at_most=1e5, decides=("prompt", "finetune"))
+                        at_least=1, at_most=1e5)
     held_out: float = option(0.0, "share of dev kept for the report; 0: all, as in the papers",
-                             at_least=0, below=1, decides=("prompt", "finetune"))
+                             at_least=0, below=1)
     max_input: int = option(512, "tokens of an input; its long part (a premise) is cut", at_least=2)
     max_dev: int = option(0, "dev examples used, evenly spaced over the file; 0: all", at_least=0)
     labelled: int = option(0, "training examples of a target that keep their labels, drawn by the "
                            "seed, not balanced; 0: all", at_least=0, at_most=1e6)
-    unlabelled: str = option("", "inputs without labels for students", choices=("rest",), words=" "
-                             "(the other training inputs), a number (so many more, of a generated "
-                             "task), or a file", free=lambda how: not how or Path(how).is_file()
-                             or how.isdecimal() and 0 < int(how[:8]) <= 1e6)
-    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}.1: 0.001)", above=0, at_most=10,
-                                decides=("finetune",))
+    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}.1: 0.001)", above=0, at_most=10)
     finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "
-                                     "3.1.1)", at_least=0, at_most=0.9, decides=("finetune",))
+                                     "3.1.1)", at_least=0, at_most=0.9)
 
 
-# ----------------------------------------------------------------------- a start
+# What decides a prompt beside its model, examples, start and teachers; and a tuned T5.
+DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
+                   "evals", "held_out")
+DECIDE_A_TUNED_T5 = ("batch", "evals", "held_out", "finetune_lr", "finetune_dropout")
 
 
-def fresh_prompt(shop, task, seed):
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all trainings of one command share."""
+
+    engine: Engine  # with the frozen T5
+    tokenizer: data.Tokenizer
+    folder: Path  # of the T5
+    name: str  # of the T5, as it was given
+    dtype: str
+    recipe: Recipe
+    run_directory: RunDirectory
+
+    @property
+    def t5(self):
+        return self.engine.t5
+
+    @property
+    def fingerprint(self):
+        return f"{self.t5.fingerprint}-{self.tokenizer.fingerprint}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One prompt to be trained, or, without a start, all of T5."""
+
+    approach: str
+    source: str  # "" for none
+    seed: int
+    steps: int
+    start: torch.Tensor = None  # (P, D)
+    teachers: tuple = ()  # of (prompt (P, D), weight): frozen, and lambda * similarity
+
+    @property
+    def name(self):
+        return " ".join(filter(None, [self.approach, self.source, f"seed {self.seed}"]))
+
+
+# ------------------------------------------------------------------------ a training
+
+
+@dataclasses.dataclass
+class Training:
+    """N runs of equally many steps on one task: what is trained, and by what."""
+
+    task: data.EncodedTask
+    runs: list
+    engine: Engine
+    bank: object  # a PromptBank with a prompt for each run, or NoPrompt around the T5
+    optimizer: torch.optim.Optimizer
+    lr: float
+    schedule: str
+    distance: str  # of distill.DISTANCES
+
+
+def train(training, recipe, journal, state=None):
+    """Train the N prompts of a bank at once, each as if it were alone.
+
+    journal: keeps losses, scores and the best checkpoint of each run; state: where to go on.
+    Returns the percentage of training examples that each run's teachers answer right.
+    """
+    task, engine, bank = training.task, training.engine, training.bank
+    distance = distill.DISTANCES[training.distance]
+    teachers = distill.Teachers(engine.t5, [run.teachers for run in training.runs], distance)
+    precompute(training, teachers, recipe.batch)
+
+    def loss_of(rows, term="total"):
+        batch = collate(rows, engine.multiple, bank.length).to(engine.device)
+        embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
+        memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))
+        terms = distill.loss(
+            memory, logits, batch, teachers.targets(batch), distance, recipe.temperature)
+        return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
+
+    for step in journal.steps(state, bank=bank, optimizer=training.optimizer, scaler=engine.scaler):
+        set_rate(training.optimizer,
+                 scheduled(training.schedule, training.lr, step, journal.total))
+        rows = step_rows(training, step, recipe.batch)
+        is_due = journal.is_due(step)
+        if step == 0 or is_due:
+            cosines = gradient_cosines(training, loss_of, rows, step)
+        losses = engine.backward(loss_of, rows, step, bank)  # adds to each prompt's gradient
+        engine.update(training.optimizer)
+        if step == 0 or is_due:
+            ce, kd = losses.tolist()
+            journal.record_losses(step, ce, kd, cosines)
+        if is_due:
+            scores = journal.timed_scores(lambda: dev_scores(training))
+            journal.record_scores(step, scores, bank.snapshot)
+    return teacher_accuracies(training, teachers)
+
+
+def step_rows(training, step, batch):
+    """The rows of a step: `batch` examples for each run, in the order of the run's seed."""
+    task = training.task
+    P = training.bank.length
+    rows = []
+    for n, run in enumerate(training.runs):
+        examples = task.step(run.seed, step, batch)
+        tokens = sum(len(task.targets[i]) for i in examples)
+        positions = sum(P + len(task.inputs[i]) for i in examples)
+        rows += [Row(n, i, task.inputs[i], task.targets[i], 1 / tokens, 1 / positions)
+                 for i in examples]
+    return rows
+
+
+def dev_scores(training):
+    """Each run's score on the dev examples by which a checkpoint is chosen, in percent."""
+    task = training.task
+    metrics = data.dev_metrics(training.engine, training.bank, task, task.choose)
+    return [of_run[task.task.metrics[0]] for of_run in metrics]
+
+
+def gradient_cosines(training, loss_of, rows, step):
+    """For each run the cosine of the gradients of CE and of weighted KD; None without a teacher.
+
+    Near 1 the teacher says what the labels say. It costs two more backward passes.
+    """
+    if not any(run.teachers for run in training.runs):
+        return [None] * len(training.runs)
+    gradients = []
+    for term in ("ce", "weighted_kd"):
+        term_of = functools.partial(loss_of, term=term)
+        training.engine.backward(term_of, rows, step, training.bank)
+        gradients.append(training.bank.prompts.grad)  # (N, P, D)
+        training.bank.prompts.grad = None
+    return [transferability.cosine(ce, kd) if run.teachers else None
+            for run, ce, kd in zip(training.runs, *gradients)]
+
+
+# --------------------------------------------------------------- the teachers' answers
+
+
+def precompute(training, teachers, batch):
+    """Let every teacher read the examples that its student will meet, once, before the steps."""
+    task, engine = training.task, training.engine
+    rows = []
+    for run, numbers in zip(training.runs, teachers.of_student):
+        examples = task.labelled_examples(run.seed)
+        if run.steps * batch < len(examples):  # then the student meets these only
+            examples = [i for step in range(run.steps) for i in task.step(run.seed, step, batch)]
+        rows += [Row(k, i, task.inputs[i], task.targets[i]) for k in numbers for i in examples]
+
+    def cache(rows):
+        teachers.precompute(collate(rows).to(engine.device))
+
+    engine.for_each(cache, rows, training.bank.length)
+
+
+def teacher_accuracies(training, teachers, most=200):
+    """Percent of its first labelled examples that each run's teachers answer with the label.
+
+    Several teachers: the mean by their weights. None for a run without a teacher.
+    """
+    task = training.task
+    accuracies = []
+    for run, numbers in zip(training.runs, teachers.of_student):
+        if not numbers:
+            accuracies.append(None)
+            continue
+        examples = task.labelled_examples(run.seed)[:most]
+        weighted = 0.0
+        for k in numbers:
+            rows = [Row(k, i, task.inputs[i]) for i in examples]
+            texts = data.answers(training.engine, teachers.bank, task, rows)
+            right = [text == task.tokenizer.decode(task.targets[i])
+                     for text, i in zip(texts, examples)]
+            weighted += teachers.weights[k] * 100 * sum(right) / len(right)
+        accuracies.append(weighted / sum(teachers.weights[k] for k in numbers))
+    return accuracies
+
+
+# ------------------------------------------------------------------ runs and their results
+
+
+def fresh_prompt(ctx, task, seed):
     """A fresh prompt (P, D) of a task for a seed; from a text or a file it is the same for all.
 
     Drawn from the task's name, too: from the seed alone, a source's prompt and a target's would
     start from the same vectors, and would look alike for no other reason.
     """
+    recipe = ctx.recipe
+    embedding = ctx.t5.shared.weight
+    how, _, text = recipe.init.partition(":")
+    if how not in (*STARTS, "text"):
+        shape = recipe.length, embedding.shape[1]
+        return prompt.from_file(recipe.init, ctx.fingerprint, shape)
     drawn = random.Random(f"start {task.name} {seed}").getrandbits(48)
-    how, length, embedding = shop.recipe.init, shop.recipe.length, shop.t5.shared.weight
-    if how not in STARTS and not how.startswith("text:"):
-        return prompt.from_file(how, shop.fingerprint, (length, embedding.shape[1]))
-    how, _, text = how.partition(":")
-    return prompt.initialise(how, embedding, length, drawn, shop.tokenizer.pieces,
-                             [ids[:-1] for ids in task.labels], shop.tokenizer.encode(text)[:-1])
+    labels = [ids[:-1] for ids in task.labels]  # without eos
+    text_ids = ctx.tokenizer.encode(text)[:-1]
+    pieces = ctx.tokenizer.pieces
+    return prompt.initialise(how, embedding, recipe.length, drawn, pieces, labels, text_ids)
 
 
-# ------------------------------------------------------------------------ a step
+def configs_of(ctx, task, runs, distance):
+    """For each run all that decides what becomes of it, and nothing else.
 
-
-def parts(shop, work, step):
-    """A step's rows as distill.Rows, cut into parts: an iterator for each list of cores.together.
-
-    A student reads as many inputs without a label as with one, if the task has any. For a form
-    that compares answers their target is the teacher's own.
+    With dropout and in fp16 that includes what is trained beside it: dropout is drawn for a whole
+    batch, and a loss scale skips a step for all. (Rounding always depends on it.)
     """
-    rows, t5, task, teachers, batch = [], work.t5, work.task, work.teachers, shop.recipe.batch
-    for n, run in enumerate(work.runs):
-        if n == work.lead[n] and step < run.steps:
-            rows += [((n, i), *task.train[i], True) for i in task.step(run.seed, step, batch)]
-            rows += [((n, i), task.inputs[i], teachers.told.get((n, i), [model.EOS]), False)
-                     for i in (task.free(run.seed, step, batch) if run.teachers else ())]
-    shares = distill.shares(rows, len(work.runs), teachers.form, work.bank.length)
-    rows = ranks.mine(rows, lambda row: row[0][1])  # of this process, by the example
-    return [(distill.Rows.of(part, *shares, t5.device, work.bank.length) for part in cores.passes(
-        prompt.in_parts, t5, some, shop.tokens, work.bank.length, again=True))
-        for some in cores.together(rows, t5, lambda row: row[0][0])]
+    recipe = ctx.recipe
+    configs = []
+    for run in runs:
+        config = {"model": ctx.fingerprint, "dtype": ctx.dtype, "task": task.name,
+                  "examples": task.fingerprint, "seed": run.seed, "steps": run.steps}
+        names = DECIDE_A_TUNED_T5 if run.start is None else DECIDE_A_PROMPT
+        config.update({name: getattr(recipe, name) for name in names})
+        if run.start is not None:
+            config["start"] = checksum(run.start)
+        if run.teachers:
+            config["distance"] = distance
+            config["temperature"] = recipe.temperature
+            config["teachers"] = [[checksum(teacher), weight] for teacher, weight in run.teachers]
+        configs.append(config)
+    dropout = recipe.finetune_dropout if runs[0].start is None else recipe.dropout
+    if dropout or ctx.dtype == "fp16":
+        beside = key_of([configs, ctx.engine.tokens, processes.size()])
+        configs = [config | {"beside": beside} for config in configs]
+    return configs
 
 
-def gradients(shop, work, step, scaler, explain=False):
-    """One step's forward and backward: CE (N,), KD (N,), cosine of each run, input positions.
-
-    A run's loss is the mean over the target tokens of its own rows, whatever part of the pass
-    they fall into, and the losses of the runs are added: each prompt gets its own gradient.
-    explain: whether to say the cosine of the two terms' gradients (else None).
-    """
-    t5, bank, runs, prompts = work.t5, work.bank, work.runs, list(work.bank.parameters())
-    of = {}  # (term, prompt) -> its gradient, to explain how CE and KD pull: by their cosine
-
-    def learn(some):  # of the parts
-        told = scaler.scale(torch.zeros(3, len(runs), device=t5.device))  # CE, KD, positions
-        for part in some:
-            embedded, seen = bank.prepend(t5.embed(part.ids), part.ids != model.PAD, part.index)
-            memory, said = shop.through(  # t5, of which a GPU plays a recording: plumbing/gpu.py
-                t5, embedded, seen, model.shift_right(part.targets), again=explain)  # (B, P+S, D)
-            terms = distill.loss(distill.Made(memory, bank.length, t5.output(said)), part,
-                                 work.teachers.teach(part), work.teachers.form,
-                                 shop.recipe.temperature)
-            for k, term in enumerate((terms.ce, terms.total - terms.ce) if explain else ()):
-                mine = {n: prompts[n] for n, _ in part.keys}
-                grads = torch.autograd.grad(term.sum(), [*mine.values()], retain_graph=True)
-                of.update({(k, n): of.get((k, n), 0) + grad for n, grad in zip(mine, grads)})
-            scaler.scale(terms.total.sum()).backward()  # adds to each prompt's gradient
-            told.index_add_(1, part.index, torch.stack([
-                terms.ce, terms.kd, torch.full_like(terms.ce, part.ids.shape[1])]).detach())
-        return told
-
-    told = sum(shop.each(learn, parts(shop, work, step)) or [learn([])])
-    apart = [of.get((k, n), 0 * p.data) for k in (0, 1) for n, p in enumerate(prompts) if explain]
-    ranks.add(prompts, told, *apart)  # of all
-    alike = [transferability.cosine(*pair) if run.teachers else None for run, *pair in zip(
-        runs, apart, apart[len(runs):])] or [None] * len(runs)
-    return *told[:2], alike, told[2].sum()
+def read_prompt(folder, made_by):
+    """The Result of a prompt that was trained before."""
+    vectors, _ = prompt.load(folder)
+    return Result(**made_by["result"], folder=folder, best=vectors)
 
 
-def dev_scores(shop, t5, bank, task, places):
-    """The task's first metric of each prompt of the bank on these places of dev, in percent."""
-    def ask(rows):
-        return sum(shop.each(lambda some: prompt.ask(t5, bank, some, kinds, shop.tokens),
-                             cores.together(rows, t5, lambda row: row[0])), [])
-
-    kinds = {"all": task.kind(t5.device)}
-    texts = task.texts(ranks.shared([(n, task.dev_ids[i], "all") for n in range(len(bank))
-                                     for i in places], ask, len(places)))
-    return [task.score(texts[n * len(places):(n + 1) * len(places)], places)
-            for n in range(len(bank))]
+def read_tuned(folder, made_by):
+    """The Result of a T5 that was tuned before."""
+    return Result(**made_by["result"], folder=folder)
 
 
-# ------------------------------------------------------------------------ a pass
-
-
-@dataclasses.dataclass
-class Pass:
-    """Runs that are trained together on one task: what is trained, by what, and how."""
-
-    title: str
-    task: data.Encoded
-    runs: list
-    decided: list  # of each run, what decides it: states.decided_by
-    t5: model.T5
-    bank: object  # a PromptBank with a prompt for each run, or Promptless around the T5
-    optimizer: object  # of plumbing/optimizer.py, or one of torch.optim's
-    rates: object  # step -> learning rate of each of the optimiser's groups
-    dropout: float
-    teachers: distill.Teachers
-    keep_every: float = 60  # seconds between two states on disk, beside those of evaluations
-    path: Path = None  # of these states
-
-    def __post_init__(self):  # of each run, which one's prompt it shares: mostly its own
-        self.lead = states.leads(self.decided)
-
-
-def train(shop, work):
-    """Train all runs of a Pass to their ends: their Results.
-
-    The state on disk is all that is needed to go on bit for bit, and its name is a checksum of what
-    decides the runs. The order of the examples is not in it: seed and step give it.
-    """
-    recipe, home, runs, bank = shop.recipe, shop.home, work.runs, work.bank
-    path, steps = work.path or home.unfinished(work.decided), max(run.steps for run in runs)
-    # For fp16 only, and one for the bank: if any prompt's gradient overflows, the step of all of
-    # them is left out and the scale halved. So there, as with dropout, none is as if alone.
-    scaler = torch.amp.GradScaler(work.t5.device.type, enabled=work.t5.amp == torch.float16)
-    state = {"step": 0, "seconds": [0.0] * len(runs), "curves": [[] for _ in runs],
-             "terms": [[] for _ in runs], "best": [bank.trained(n) for n in range(len(runs))]}
-    things = {"bank": bank, "optimizer": work.optimizer, "scaler": scaler}
-    speed, read, kept = 0.0, 0, time.time()  # positions a second, positions since the last state
-    if home.resume and path.exists():
-        state = states.go_on(path, things, work.title, steps) or state
-        home.skip(states.steps_of(work.decided, state["step"]) * recipe.batch)
-        epoch = -(-len(work.task.inputs) // recipe.batch) if work.teachers.bank else 0
-        for step in range(min(state["step"], epoch)):  # they remember the same, to the last bit
-            shop.each(lambda some: [*map(work.teachers.teach, some)], parts(shop, work, step))
-    while state["step"] < steps:
-        step, began = state["step"], time.time()
-        for group, rate in zip(work.optimizer.param_groups, work.rates(step)):
-            group["lr"] = rate
-        work.dropout and torch.manual_seed(step + ranks.apart())  # a resume draws the same
-        work.t5.dropout = work.dropout
-        live = [n for n, run in enumerate(runs) if step < run.steps]
-        trained = {work.lead[n] for n in live}
-        # Each run is scored `evals` times, at even distances, the last time at its end.
-        due = [n for n in live if (step + 1) * recipe.evals // runs[n].steps
-               > step * recipe.evals // runs[n].steps]
-        explain = any(runs[n].teachers for n in (due if step else live))  # costs a backward pass
-        shop, (ce, kd, cosine, some) = device.fitting(gradients, shop, work, step, scaler, explain)
-        work.t5.dropout, read = 0.0, read + some
-        if due or not step:  # this waits for a GPU, as scores and states on disk do
-            ce, kd, speed = ce.tolist(), kd.tolist(), read.item() / (time.time() - kept)
-            states.check_finite(work, ce + kd, step, path)
-        scaler.step(work.optimizer)  # every prompt is a parameter, and moves by itself
-        scaler.update()
-        work.optimizer.zero_grad()
-        state["step"] = step = step + 1
-        home.done += len(trained) * recipe.batch
-        for n in due if step > 1 else live:
-            state["terms"][n].append([step, *(one[work.lead[n]] for one in (ce, kd, cosine))])
-        if due:  # on the examples to choose by, not on the reported ones
-            evaluate(shop, work, state, due)
-        for n in live:
-            state["seconds"][n] += (time.time() - began) / len(trained)
-        report.progress(home, work, state, steps, live, due, speed)
-        if due or time.time() - kept > work.keep_every:
-            states.check_finite(work, [p.sum().item() for p in bank.parameters()], step, path)
-            states.keep(path, state, things)
-            read, kept = 0, time.time()
-    results = finish(shop, work, state)
-    home.forget(path)
+def train_prompts(ctx, task, runs, title, distance="kl"):
+    """Train those of the runs that have no result yet, in one bank: a Result for each run."""
+    recipe = ctx.recipe
+    configs = configs_of(ctx, task, runs, distance)
+    results, state = ctx.run_directory.find_all(title, configs, "prompt.json", read_prompt)
+    todo = [n for n, result in enumerate(results) if result is None]
+    if not todo:
+        return results
+    bank = PromptBank([runs[n].start for n in todo]).to(ctx.engine.device)
+    optimizer = of_prompts(recipe.optimizer, bank.parameters(), recipe.lr, recipe.weight_decay)
+    training = Training(task, [runs[n] for n in todo], ctx.engine, bank, optimizer, recipe.lr,
+                        recipe.schedule, distance)
+    journal = start_journal(ctx, training, title, configs, todo, state)
+    accuracies = train(training, recipe, journal, state)
+    for n, result in zip(todo, score_the_best(training, journal, accuracies)):
+        results[n] = result
+        if result is not None:  # None: it diverged
+            result.folder = ctx.run_directory.folder_of(configs[n])
+            made_by = about(ctx, task, runs[n], configs[n], result)
+            if processes.is_writer():
+                prompt.save(result.folder, result.best, made_by, ctx.name, ctx.t5.config)
+    journal.finish()
     return results
 
 
-def evaluate(shop, work, state, due):
-    """Score the runs that are due on the examples to choose by; keep those that got better."""
-    asked = sorted({work.lead[n] for n in due})
-    found = dev_scores(shop, work.t5, work.bank.part(asked), work.task, work.task.choose)
-    for n in due:
-        score = found[asked.index(work.lead[n])]
-        if score > max([earlier for _, earlier in state["curves"][n]], default=-math.inf):
-            state["best"][n] = work.bank.trained(work.lead[n])
-        state["curves"][n].append([state["step"], score])
+def start_journal(ctx, training, title, configs, todo, state):
+    """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
+    names = [run.name for run in training.runs]
+    steps = training.runs[0].steps
+    journal = Journal(ctx.run_directory, title, configs, names, steps, ctx.recipe.evals)
+    journal.begin(state, todo, training.bank.snapshot)
+    return journal
 
 
-def finish(shop, work, state):
-    """Score the best of each run on the reported examples, once, and write it: the Results."""
-    results, bank = [], work.bank.holding(state["best"])
-    memory = states.memory_of(work.bank, work.optimizer) // len(bank)
-    trained = sum(p.numel() for p in bank.parameters()) // len(bank)
-    scores = dev_scores(shop, work.t5, bank, work.task, work.task.report)
-    for n, (run, decided) in enumerate(zip(work.runs, work.decided)):
-        found = {"score": scores[n], "curve": state["curves"][n], "terms": state["terms"][n],
-                 "right": work.teachers.right[n], "seconds": state["seconds"][n],
-                 "trained": trained, "memory": memory}
-        made_by = {"task": work.task.name, "seed": run.seed, "score": scores[n], "result": found,
-                   "fingerprint": shop.fingerprint, "recipe": dataclasses.asdict(shop.recipe),
-                   "decided_by": decided}
-        folder = shop.home.trained(work.task.name, run.seed, decided)
-        if bank.length:
-            prompt.save(folder, state["best"][n], made_by, shop.name, shop.t5.config)
-        else:
-            with files.whole_folder(folder) as new:
-                made_by["weights"] = model.save(bank.t5, new)
-                files.copy(shop.folder, new, ("spiece.model", "recipe.json"))
-                files.write_json(new / "tuned.json", states.signed(made_by))
-        results.append(states.Result(**found, folder=folder, best=state["best"][n]))
-    return results
-
-
-def train_prompts(shop, task, runs, title, form="kl"):
-    """Train in one pass those of the runs that are not done yet: a Result for each run.
-
-    form: of distill.FORMS, for the runs that have teachers.
-    """
-    home, recipe, results = shop.home, shop.recipe, [None] * len(runs)
-    decided = states.decided_by("prompt", shop, task, runs, recipe.dropout, form)
-    home.alone(title, decided)
-    for n, (run, by) in enumerate(zip(runs, decided)):  # what is there already
-        folder, said = home.found(home.trained(task.name, run.seed, by), "prompt.json", by,
-                                  prompt.load, shipped=world.PROMPTS / f"{task.name}-{run.seed}")
-        if folder:
-            results[n] = states.Result(**said["result"], folder=folder, best=prompt.load(folder)[0])
-    if runs and "beside" in decided[0] and None in results:  # then the pass decides its runs
-        results = [None] * len(runs)
-    todo, results = home.todo(decided, results)
-    mine, left = [runs[n] for n in todo], [decided[n] for n in todo]
-    home.read_instead(title, [run for n, run in enumerate(runs) if n not in todo],
-                      (states.steps_of(decided) - states.steps_of(left)) * recipe.batch)
-    if todo:
-        bank = prompt.PromptBank([run.start for run in mine]).to(shop.t5.device)
-        teachers = distill.Teachers(shop.t5, mine, form)
-        teachers.listen(task, mine, recipe.batch, shop.tokens, shop.each)
-        work = Pass(title, task, mine, left, shop.t5, bank,
-                    optimizer.of(recipe, bank.prompts),
-                    lambda step: [optimizer.rate(recipe, step, run.steps) for run in mine],
-                    recipe.dropout, teachers, path=home.unfinished(decided, todo))
-        for n, result in zip(todo, train(shop, work)):
-            results[n] = result
-    return results
-
-
-def tune_model(shop, task, seed):
+def tune_model(ctx, task, seed):
     """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
 
     Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
     section 3.1: Adafactor at 0.001 (torch's: at most 1 / sqrt(step), which is more for a million).
     """
-    home, recipe, title = shop.home, shop.recipe, f"{task.name} finetune {seed}"
-    run = Run("finetune", seed, recipe.steps)
-    [by] = states.decided_by("finetune", shop, task, [run], recipe.finetune_dropout, "")
-    home.alone(title, [by])
-    folder, said = home.found(home.trained(task.name, seed, by), "tuned.json", by, model.load)
-    todo, [result] = home.todo([by], [folder and states.Result(**said["result"], folder=folder)])
-    if not todo:
-        home.read_instead(title, [run], run.steps * recipe.batch)
+    recipe = ctx.recipe
+    runs = [Run("finetune", "", seed, recipe.steps)]
+    configs = configs_of(ctx, task, runs, "kl")
+    title = f"{task.name} finetune seed {seed}"
+    [result], state = ctx.run_directory.find_all(title, configs, "tuned.json", read_tuned)
+    if result is not None:
         return result
-    # Not the frozen weights, which may be rounded to a short type; a copy, as `load` maps its file.
-    t5 = copy.deepcopy(model.load(shop.folder, torch.float32, shop.t5.device)).requires_grad_(True)
-    t5.amp = shop.t5.amp
-    [result] = train(shop, Pass(
-        title, task, [run], [by], t5, prompt.Promptless(t5), torch.optim.Adafactor(
-            t5.parameters(), lr=recipe.finetune_lr), lambda step: [recipe.finetune_lr],
-        recipe.finetune_dropout, distill.Teachers(t5, [run]), keep_every=math.inf))
-    return dataclasses.replace(result, best=None)  # and to keep for every seed
+    t5 = model.load(ctx.folder, torch.float32, ctx.t5.device).requires_grad_(True)
+    t5.amp = ctx.t5.amp
+    engine = Engine(t5, ctx.engine.tokens, recipe.finetune_dropout)
+    bank = NoPrompt(t5)
+    optimizer = torch.optim.Adafactor(bank.parameters(), lr=recipe.finetune_lr)
+    training = Training(task, runs, engine, bank, optimizer, recipe.finetune_lr, "constant", "kl")
+    journal = start_journal(ctx, training, title, configs, [0], state)
+    train(training, recipe, journal, state)
+    [result] = score_the_best(training, journal, [None])
+    if result is not None:
+        result.folder = ctx.run_directory.folder_of(configs[0])
+        save_tuned(ctx, t5, result, about(ctx, task, runs[0], configs[0], result))
+    journal.finish()
+    return dataclasses.replace(result, best=None)  # too large to keep for every seed
+
+
+def save_tuned(ctx, t5, result, made_by):
+    """Write a tuned T5 as a folder that loads anywhere."""
+    if not processes.is_writer():
+        return
+    with files.whole_folder(result.folder) as new:
+        made_by["weights"] = model.save(t5, new)
+        for name in ("spiece.model", "recipe.json"):
+            if (ctx.folder / name).exists():
+                files.copy_file(ctx.folder / name, new / name)
+        files.write_json(new / "tuned.json", made_by)
+
+
+def about(ctx, task, run, config, result):
+    """What prompt.json or tuned.json says of a result: what made it, and what its user needs."""
+    definition = {"input": task.task.input, "labels": task.task.labels,
+                  "metrics": task.task.metrics}
+    return {"task": task.name, "definition": definition, "approach": run.approach,
+            "source": run.source, "seed": run.seed, "score": result.score,
+            "fingerprint": ctx.fingerprint, "recipe": dataclasses.asdict(ctx.recipe),
+            "result": result.to_json(), "config": config}
+
+
+def score_the_best(training, journal, accuracies):
+    """Score each run's best checkpoint on the reported examples, once: Results; None if diverged."""
+    task = training.task
+    progress = journal.progress
+    bank = training.bank.holding(progress.best)
+    metrics = data.dev_metrics(training.engine, bank, task, task.report)
+    count = len(bank)
+    trained = sum(p.numel() for p in bank.parameters()) // count
+    results = []
+    for n in range(count):
+        results.append(None if n in journal.diverged else Result(
+            metrics[n][task.task.metrics[0]], metrics[n], progress.curves[n], progress.losses[n],
+            progress.seconds / count, trained, state_bytes(training.optimizer) // count,
+            accuracies[n], best=progress.best[n]))
+    return results
 
 
 # ---------------------------------------------------------------- the approaches
 
 
-def source_prompt(shop, task):
-    """The prompt (P, D) of a source task, seed 0: read if it was trained before, else trained."""
-    run = Run("source", 0, shop.recipe.source_steps, fresh_prompt(shop, task, 0))
-    [result] = train_prompts(shop, task, [run], f"source {task.name}")
-    shop.home.link(result.folder, f"sources/{task.name}-0")
-    print(f"source {task.name}: {result.score:.1f} on its reported dev examples", flush=True)
+def source_prompt(ctx, task):
+    """The prompt (P, D) of a source task, seed 0."""
+    run = Run("source", "", 0, ctx.recipe.source_steps, fresh_prompt(ctx, task, 0))
+    [result] = train_prompts(ctx, task, [run], f"source {task.name}")
+    ctx.run_directory.copy(result.folder, f"sources/{task.name}-0")
+    ctx.run_directory.say(f"source {task.name}: {result.score:.1f} on its reported dev examples")
     return result.best
 
 
-def transfer(shop, target, sources, wanted, seeds):
+def probe(ctx, source, target, seed, count=100):
+    """What the measures of transfer read: inputs of both tasks, those whose labels the seed has."""
+    examples = target.labelled_examples(seed)[:count]
+    ids = pad([target.inputs[i] for i in examples])
+    answers = pad([target.targets[i] for i in examples])
+    source_ids = pad(source.inputs[:count])
+    tensors = [tensor.to(ctx.t5.device) for tensor in (ids, answers, source_ids)]
+    return transferability.Probe(ctx.t5, ctx.tokenizer.sentinel(0), *tensors)
+
+
+def transfer(ctx, target, sources, wanted, seeds):
     """All approaches on one target.
 
-    target: its data.Encoded; sources: name -> source prompt (P, D); wanted: of APPROACHES.
-    Returns, each for every seed: approach ("pot toy-nli", say) -> Result, source -> measures.
+    target: its data.EncodedTask; sources: name -> (its EncodedTask, its prompt (P, D)); wanted: of
+    APPROACHES. Returns (approach, source) -> a Result for each seed, and source -> all measures for
+    each seed.
     """
-    recipe, found = shop.recipe, {}
-    fresh = {seed: fresh_prompt(shop, target, seed) for seed in seeds}
+    recipe = ctx.recipe
+    fresh = {seed: fresh_prompt(ctx, target, seed) for seed in seeds}
+    results = {}
 
-    def learn(title, runs, form="kl"):
-        for run, result in zip(runs, train_prompts(shop, target, runs, title, form)):
-            found.setdefault(run.name, []).append(result)
+    def run_all(title, runs, distance="kl"):
+        found = train_prompts(ctx, target, runs, f"{target.name} {title}", distance)
+        for run, result in zip(runs, found):
+            results.setdefault((run.approach, run.source), []).append(result)
 
-    times = (1, 2, 3) if "controls" in wanted else (1,)  # the steps of prompt, _2x and _3x
-    learn(f"{target.name} prompts", [
-        Run(f"prompt_{k}x" if k > 1 else "prompt", seed, k * recipe.steps, fresh[seed])
-        for k in times for seed in seeds] + [
-        Run(f"pot {name}", seed, recipe.steps, source)
-        for name, source in sources.items() for seed in seeds])
-    # What weighs a student's teacher: the similarity of its own seed's plain target prompt.
-    probes = [transferability.Probe.of(shop.t5, shop.tokenizer, target, seed) for seed in seeds]
-    similar = {name: [transferability.all_measures(source, plain.best, asked) for plain, asked in
-                      zip(found["prompt"], probes)] for name, source in sources.items()}
-    # Rounded: the last bits differ from machine to machine, and name the run.
-    close = [{name: 1.0 if recipe.metric == "none" else round(similar[name][i][recipe.metric], 4)
-              for name in sources} for i in range(len(seeds))]
+    plain = [Run("prompt", "", seed, recipe.steps, fresh[seed]) for seed in seeds]
+    pots = [Run("pot", name, seed, recipe.steps, start)
+            for name, (_, start) in sources.items() for seed in seeds]
+    run_all("prompts", plain + pots)
+    if "controls" in wanted:
+        for times in (2, 3):
+            runs = [Run(f"prompt_{times}x", "", seed, times * recipe.steps, fresh[seed])
+                    for seed in seeds]
+            run_all(f"prompts, {times} times the steps", runs)
+
+    # What weighs a student's teacher: the similarity to its own seed's plain target prompt.
+    measures = {}
+    for name, (source, start) in sources.items():
+        measures[name] = [transferability.all_measures(start, plain.best, probe(
+            ctx, source, target, seed)) for seed, plain in zip(seeds, results["prompt", ""])]
+    weights = []  # for each seed source -> similarity
+    for i in range(len(seeds)):
+        weights.append({name: similarity(recipe, measures[name][i]) for name in sources})
+
     if "fusion" in wanted:
-        learn(f"{target.name} early fusion", [
-            Run("pot_early", seed, recipe.steps, distill.fuse(sources, sims, fresh[seed]))
-            for seed, sims in zip(seeds, close)])
-    for form in flags.names(recipe.kd):
-        learn(f"{target.name} students, {form}", [
-            run for i, seed in enumerate(seeds) for run in distill.students(
-                recipe, form, wanted, seed, fresh[seed], sources, close[i],
-                {name: results[i].best for name, results in found.items()})], form)
+        starts = {name: start for name, (_, start) in sources.items()}
+        run_all("early fusion", [
+            Run("pot_early", "", seed, recipe.steps, distill.fuse(starts, similar, fresh[seed]))
+            for seed, similar in zip(seeds, weights)])
+    for distance in options.names(recipe.kd):
+        runs = []
+        for i, seed in enumerate(seeds):
+            best = {key: of_seeds[i].best for key, of_seeds in results.items()}
+            runs += students(recipe, distance, wanted, seed, fresh[seed], weights[i], best)
+        if runs:
+            run_all(f"students, {distance}", runs, distance)
     if "finetune" in wanted:
-        found["finetune"] = [tune_model(shop, target, seed) for seed in seeds]
-    return found, similar
+        results["finetune", ""] = [tune_model(ctx, target, seed) for seed in seeds]
+    return results, measures
+
+
+def similarity(recipe, measures):
+    """The number that weighs PANDA. Rounded: its last bits differ from machine to machine."""
+    if recipe.similarity == "none":
+        return 1.0
+    return round(measures[recipe.similarity], 4)
+
+
+def students(recipe, distance, wanted, seed, fresh, similar, best):
+    """The Runs of one seed's students with one distance.
+
+    fresh: a start (P, D); similar: source -> similarity; best: (approach, source) -> the prompt
+    (P, D) that it came to. A teacher whose weight is 0 is left out: its student is `prompt`.
+    """
+
+    def weight(of_source, share=1.0):
+        return share * distill.weight(of_source, recipe.kd_lambda, distance, recipe.batch)
+
+    def student(approach, source, *teachers):
+        teachers = tuple(pair for pair in teachers if pair[1] > 0)
+        return Run(f"{approach}_{distance}", source, seed, recipe.steps, fresh, teachers)
+
+    runs = []
+    if "panda" in wanted:
+        for source, of_source in similar.items():
+            runs.append(student("panda", source, (best["pot", source], weight(of_source))))
+    if "fusion" in wanted:
+        shares = distill.normalised(similar)
+        mean = sum(shares[source] * similar[source] for source in similar)
+        runs.append(student("early", "", (best["pot_early", ""], weight(mean))))
+        runs.append(student("late", "", *[
+            (best["pot", source], weight(1.0, shares[source])) for source in similar]))
+    if "controls" in wanted:
+        runs.append(student("self", "", (best["prompt_2x", ""], weight(1.0))))
+    return runs
 
 
 # -------------------------------------------------------------------- the command
@@ -433,48 +567,107 @@ def transfer(shop, target, sources, wanted, seeds):
 
 def parse_arguments(argv=None):
     """The flags, checked before anything is loaded. Raises ValueError."""
-    return flags.of_train(argv, __doc__, Recipe, APPROACHES, data.find_task, str(world.MODEL))
+    parser = options.train_parser(__doc__.split("\n")[0], Recipe, APPROACHES)
+    args = parser.parse_args(argv)
+    of_toy_world = True
+    for name in options.names(f"{args.source or ''},{args.target or ''}", twice=True):
+        of_toy_world = of_toy_world and not data.find_task(name).files
+    if args.model is None and not of_toy_world:
+        raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
+                         "t5-small, say, or a folder")
+    args.model = args.model or str(world.MODEL)
+    if not Path(args.model).expanduser().is_dir():
+        published(args.model)  # a wrong name is said before anything else
+    args.recipe, args.origin = options.choose(Recipe, args, args.model)
+    options.check_train(args, Recipe, APPROACHES)
+    return args
 
 
-def open_workshop(args):
-    """The Workshop of a command. Says what runs where, and with which recipe."""
-    where, dtype, why = device.choose(args.device, args.dtype, "finetune" in args.approach)
-    folder, home = hub.checkpoint(args.model, cache=args.cache), states.Home(
-        args.out, args.resume, args.quiet)
-    if not args.dtype:
-        dtype, why = device.measured(model.Config.read(folder), where, dtype, home.out, why)
-    t5 = model.load(folder, device.DTYPES[dtype], ranks.device(where))
-    t5.recompute = args.recompute  # which gpu.room counts with
-    shop = states.Workshop(t5, data.Tokenizer(folder / "spiece.model"), folder,
-                           "toy/t5" if folder == world.MODEL else args.model, dtype, args.recipe,
-                           args.tokens or gpu.room(t5, args.recipe), home, cores.sharing(t5))
-    report.device(shop, f"{where} ({why})", args.said)
-    return shop
+def open_context(args):
+    """Load the T5 and what else all trainings share. Prints what runs where."""
+    device, why = choose_device(args.device)
+    folder = checkpoint(args.model, cache=args.cache)
+    config = model.Config.read(folder)
+    dtype = choose_dtype(device, args.dtype, config)
+    if dtype == "fp16" and "finetune" in args.approach:
+        raise ValueError("finetune needs --dtype bf16 or fp32: it has not been tried in fp16")
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
+    t5 = model.load(folder, DTYPES[dtype], processes.device(device))
+    name = "toy/t5" if folder == world.MODEL else args.model
+    engine = Engine(t5, args.tokens, args.recipe.dropout)
+    weights = sum(p.numel() for p in t5.parameters())
+    print(f"device {device} ({why}), {dtype}, {torch.get_num_threads()} threads; T5 {name}, "
+          f"{weights:,} weights, {t5.fingerprint}\n{args.origin}", flush=True)
+    return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory)
+
+
+def encode_tasks(args, recipe, tokenizer):
+    """name -> EncodedTask of the sources, and of the targets.
+
+    All before anything is trained: a missing file should not wait for hours. Few labels are a
+    target's alone: a source, even the same task, has all of its own.
+    """
+    with_all_labels = dataclasses.replace(recipe, labelled=0)
+    targets = {name: data.encode(name, tokenizer, recipe, args.data, args.cache)
+               for name in args.target}
+    sources = {}
+    for name in args.source:
+        if name in targets and not recipe.labelled:
+            sources[name] = targets[name]
+        else:
+            sources[name] = data.encode(name, tokenizer, with_all_labels, args.data, args.cache)
+    return sources, targets
+
+
+def on_target(ctx, args, target, sources):
+    """Train all approaches on one target, and write its report: the results of plumbing/report.py.
+
+    sources: name -> (EncodedTask, prompt).
+    """
+    [alone] = data.dev_metrics(ctx.engine, NoPrompt(ctx.t5), target, target.report)
+    promptless = alone[target.task.metrics[0]]
+    print(f"target {target.name}: {len(target.inputs)} training examples, {len(target.choose)} dev "
+          f"examples to choose by, {len(target.report)} to report; majority class "
+          f"{target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
+    results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
+    recipe = dataclasses.asdict(ctx.recipe)
+    defaults = dataclasses.asdict(Recipe())
+    found = {
+        "model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype,
+        "target": target.name, "metric": target.task.metrics[0], "labels": target.task.labels,
+        "seeds": list(args.seeds), "majority": target.majority, "promptless": promptless,
+        "chosen_on_reported": target.choose == target.report,
+        "runs": ctx.run_directory.collect(results, target.name, args.seeds),
+        "similarity": measures,
+        "epoch": math.ceil(len(target.labelled_examples(0)) / ctx.recipe.batch),
+        "recipe": recipe,
+        "changed": {name: value for name, value in recipe.items() if value != defaults[name]},
+        "date": time.strftime("%Y-%m-%d"),
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seconds": time.time() - ctx.run_directory.began}
+    folder = report.write(ctx.run_directory.out, found)
+    print("", *report.table(found), "", report.headline(found), sep="\n")
+    print(f"{found['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}", flush=True)
+    return found
 
 
 def main(argv=None):
     args = parse_arguments(argv)
-    ranks.start(args.split)
-    shop, seeds = open_workshop(args), range(args.first_seed, args.first_seed + args.seeds)
-    # All tasks first: a missing file should not wait until the others have been trained. Few labels
-    # are a target's alone: a source, even the same task, has all of its own.
-    whole = dataclasses.replace(shop.recipe, labelled=0, unlabelled="")
-    encoded = {(name, recipe): data.Encoded(name, shop.tokenizer, recipe, args.data, args.cache)
-               for names, recipe in ((args.target, shop.recipe), (args.source, whole))
-               for name in names}
-    shop.home.planned = flags.planned_rows(args)
-    for sources, targets in ranks.turns(args.source, args.target):  # one, but for --split pairs
-        prompts = {name: source_prompt(shop, encoded[name, whole]) for name in sources}
-        wholes = []
-        for name in targets:
-            target, alone = encoded[name, shop.recipe], prompt.Promptless(shop.t5)
-            [promptless] = dev_scores(shop, shop.t5, alone, target, target.report)
-            report.opening(target, promptless)
-            others = {source: vectors for source, vectors in prompts.items() if source != name}
-            found, similar = transfer(shop, target, others, args.approach, seeds)
-            wholes.append(report.write(shop, target, seeds, found, similar, promptless))
-    grid.write(shop.home, wholes)
+    processes.start(args.split)
+    ctx = open_context(args)
+    sources, targets = encode_tasks(args, ctx.recipe, ctx.tokenizer)
+    # Once, with everything; with --split pairs this process's share first.
+    for some_sources, some_targets in processes.turns(args.source, args.target):
+        prompts = {name: source_prompt(ctx, sources[name]) for name in some_sources}
+        reports = []
+        for name in some_targets:
+            others = {source: (sources[source], prompts[source])
+                      for source in prompts if source != name}
+            reports.append(on_target(ctx, args, targets[name], others))
+    if sum(len(found["similarity"]) for found in reports) > 1:
+        report.write_grid(ctx.run_directory.out, reports)
 
 
 if __name__ == "__main__":
-    command.run(main, "train.py", goes_on=True)
+    options.run(main, "train.py")

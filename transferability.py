@@ -1,6 +1,6 @@
-"""How well will a prompt transfer? Five measures for a pair of prompts.
+"""How well will a prompt transfer? Measures for a pair of prompts.
 
-    python transferability.py PROMPT PROMPT …                      likeness of each with each
+    python transferability.py PROMPT PROMPT …                      each pair's similarity
     python transferability.py PROMPT PROMPT … --scores scores.json    and whether it ranks sources
 
 Each takes a source prompt and a target prompt, (P, D) each, and gives a number in [-1, 1]. A good
@@ -9,59 +9,49 @@ measure ranks the sources of a target as transfer itself does.
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
     on         overlap of the decoder neurons that fire      (Su et al. 2022, section 5)
-    panda      cosine of what the frozen model makes of the  (Zhong et al. 2022, section 3)
-               same inputs behind the one and the other
+    panda      cosine of the two task embeddings: what the   (Zhong et al. 2022)
+               frozen model makes of a task's inputs behind the task's prompt
+    panda_raw  the same, not centred
     zero_shot  share of the model's loss on the target that  (pseudo-R²: McFadden 1974)
                the source prompt takes away, just as it is
 
-PANDA's measure leaves open whose inputs are read, what is pooled, and whether what the model makes
-of them without a prompt is taken away first: `panda` has a switch for each. By default it reads 100
-training inputs of the target, the decoder's last state at its first position (from which the answer
-is read), less that of the promptless model: what every prompt shares with no prompt at all is no
-likeness of tasks, and would give unrelated pairs a weight. The unrelated toy-nli and toy-sst2 have
-0.28 on toy-cb's inputs as they are, centred -0.15 (tests/test_transferability.py).
+PANDA's task embedding is one vector for each task, made on the task's own inputs: the similarity
+matrices in the paper's appendix are symmetric with a diagonal of 1. Open in what we could read of
+the paper is which hidden states are pooled, and whether what the model makes of the same inputs
+without a prompt is subtracted first ("centred"). We take the decoder's state at its first position,
+from which the answer is read, and centre: what every prompt shares with no prompt at all is no
+similarity of tasks, and would give unrelated pairs a weight. Results list both.
 
-zero_shot, ours, is no likeness: it asks what transfer starts from, the loss of its first step,
-and reads no target prompt. Whatever knows neither the task nor its answers lies a little below 0
-or, sure of other answers, far. It rewards the wording, too: toy-rte's prompt has 0.2 on toy-qnli
-for its labels alone. How well they rank sources, and serve as weights: docs/panda.md. A new measure
-is a function of (source, target, probe) and an entry in MEASURES, which all read.
+zero_shot, ours, is no similarity: it asks what transfer starts from, the loss of its first step,
+and reads no target prompt. How well the measures rank sources: docs/panda.md. A new measure is a
+function of (source, target, probe) and one entry in MEASURES, which everything reads.
 
-Dimensions: B batch, S source tokens, P prompt length, D model, F feed-forward.
+Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, F feed-forward.
 """
 
-import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
 import dataclasses
 import functools
+import json
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from model import PAD, pad, shift_right, target_log_probs
-from plumbing import command, matrix
-from plumbing.stats import spearman  # noqa: F401: judges a measure, predicted against found
+from model import PAD, shift_right, target_log_probs
+from plumbing import options
+from plumbing.stats import mean_permutation_p, permutation_p, spearman
 from prompt import PromptBank, from_file
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a measure may ask beside the two prompts."""
+    """What a measure may read beside the two prompts."""
 
     t5: object
-    ids: torch.Tensor  # (B, S), training inputs of the target, padded
     sentinel: int  # the id of <extra_id_0>
-    answers: torch.Tensor = None  # (B, T), labels or free text for these, eos at the end, padded
+    ids: torch.Tensor  # (B, S), training inputs of the target, padded
+    answers: torch.Tensor = None  # (B, T), their targets, padded
     source_ids: torch.Tensor = None  # (B', S'), training inputs of the source, padded
-
-    @classmethod
-    def of(cls, t5, tokenizer, target, seed):
-        """100 of the target's examples, those whose labels this seed has."""
-        examples = [target.train[i] for i in target.mine(seed)[:100]]
-        ids, answers = (pad(rows, t5.device) for rows in zip(*examples))
-        return cls(t5, ids, tokenizer.sentinel(0), answers)
-
-    def __post_init__(self):  # what T5 makes of them without a prompt, once for all pairs
-        self.promptless = functools.cache(lambda make, *of: make(self.t5, None, *of))
 
 
 def cosine(a, b):
@@ -71,6 +61,9 @@ def cosine(a, b):
     0.7071
     """
     return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
+
+
+# ------------------------------------------------------- of the prompts' own vectors
 
 
 def e_avg(source, target, probe=None):
@@ -89,8 +82,22 @@ def e_tok(source, target, probe=None):
     >>> e_tok(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     0.5
     """
-    source, target = F.normalize(source.float(), dim=1), F.normalize(target.float(), dim=1)
+    source = F.normalize(source.float(), dim=1)
+    target = F.normalize(target.float(), dim=1)
     return (source @ target.T).mean().item()  # (P, D) @ (D, P) -> (P, P)
+
+
+# --------------------------------------------------- of what T5 makes of the prompts
+
+
+def encode_behind(t5, prompt, ids):
+    """Encode ids (B, S) behind a prompt (P, D), or behind None: memory (B, P+S, D) and its mask."""
+    embedded = t5.embed(ids)
+    mask = ids != PAD
+    if prompt is not None:
+        bank = PromptBank([prompt]).to(t5.device)
+        embedded, mask = bank.prepend(embedded, mask, torch.zeros_like(ids[:, 0]))
+    return t5.encode(embedded, mask), mask
 
 
 @torch.no_grad()
@@ -99,73 +106,72 @@ def active_neurons(t5, prompt, sentinel):
 
     The input is the prompt and <extra_id_0>, whose id is `sentinel`, without any text.
     """
-    fired = []
-    wi = "wi_0" if t5.config.feed_forward_proj == "gated-gelu" else "wi"
-    hooks = [block.ff.register_forward_pre_hook(
-        lambda ff, x: fired.append(getattr(ff, wi)(x[0])[0, 0] > 0)) for block in t5.decoder.blocks]
-    try:
-        ids = torch.tensor([[sentinel]], device=t5.device)
-        t5.decode(torch.full_like(ids, PAD), *behind(t5, prompt, ids))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.cat(fired).float()
+    layers = []
+
+    def keep_active(layer, inputs, output):
+        layers.append(output[0, 0] > 0)  # (B, T, F) -> (F,)
+
+    hooks = []
+    for block in t5.decoder.blocks:
+        wi = block.ff.wi_0 if block.ff.gated else block.ff.wi
+        hooks.append(wi.register_forward_hook(keep_active))
+    ids = torch.tensor([[sentinel]], device=t5.device)
+    memory, mask = encode_behind(t5, prompt, ids)
+    t5.decode_hidden(torch.full_like(ids, PAD), memory, mask)
+    for hook in hooks:
+        hook.remove()
+    return torch.cat(layers).float()
 
 
 def on(source, target, probe):
-    """Cosine of the two prompts' active neurons."""
-    return cosine(active_neurons(probe.t5, source, probe.sentinel),
-                  active_neurons(probe.t5, target, probe.sentinel))
-
-
-def behind(t5, prompt, ids):
-    """Encode ids (B, S) behind a prompt (P, D), or None, P = 0: memory (B, P+S, D), its mask."""
-    embedded, mask = t5.embed(ids), ids != PAD
-    if prompt is not None:
-        bank = PromptBank([prompt]).to(t5.device)
-        embedded, mask = bank.prepend(embedded, mask, torch.zeros_like(ids[:, 0]))
-    return t5.encode(embedded, mask), mask
+    """Cosine of the two prompts' active neurons ("overlapping rate of activated neurons")."""
+    active = [active_neurons(probe.t5, prompt, probe.sentinel) for prompt in (source, target)]
+    return cosine(*active)
 
 
 @torch.no_grad()
 def task_embedding(t5, prompt, ids, states="decoder", rows=32):
-    """What the model makes of the inputs behind a prompt: a vector (D,).
+    """What the model makes of a task's inputs behind its prompt: a vector (D,).
 
     The decoder's last state at position 0, or the mean of the encoder's over an input's own
     tokens (the prompt's positions would show the prompt itself), averaged over the inputs
-    ids (B, S), which are taken `rows` at a time. prompt (P, D), or None: promptless.
+    ids (B, S), which are read `rows` at a time. prompt (P, D), or None: without a prompt.
     """
     total = torch.zeros(t5.config.d_model, device=t5.device)
-    for part in ids.to(t5.device).split(rows):
-        memory, mask = behind(t5, prompt, part)
+    for some in ids.to(t5.device).split(rows):
+        memory, mask = encode_behind(t5, prompt, some)
         if states == "encoder":
-            text = (part != PAD)[:, :, None]  # (B, S, 1)
-            own = memory.float()[:, -part.shape[1]:] * text  # (B, P+S, D) -> (B, S, D)
-            total += (own.sum(1) / text.sum(1)).sum(0)
+            is_text = (some != PAD)[:, :, None]  # (B, S, 1)
+            text = memory.float()[:, -some.shape[1]:] * is_text  # (B, P+S, D) -> (B, S, D)
+            pooled = text.sum(1) / is_text.sum(1)
         else:
-            start = torch.full_like(part[:, :1], PAD)
-            total += t5.decoder_states(start, memory, mask).float()[:, 0].sum(0)
+            start = torch.full_like(some[:, :1], PAD)
+            pooled = t5.decode_hidden(start, memory, mask).float()[:, 0]
+        total += pooled.sum(0)  # (B, D) -> (D,)
     return total / len(ids)
 
 
-def panda(source, target, probe, inputs="target", states="decoder", centred=True):
-    """Cosine of the task embeddings behind the two prompts. What the paper leaves open:
+def panda(source, target, probe, inputs="own", states="decoder", centred=True):
+    """Cosine of the two task embeddings.
 
-    inputs   whose are read behind both prompts, "target" or "source"; "own": each task's own
+    inputs   "own": each task's embedding is made on its own inputs, so that the measure is
+             symmetric (as in the paper's appendix); "target" or "source": both on that one's
     states   which are pooled, the "decoder"'s at position 0 or the "encoder"'s of the text
-    centred  whether the promptless model's embedding of the same inputs is taken away first
+    centred  whether the embedding of the same inputs without a prompt is subtracted first
     """
-    if inputs not in ("target", "source", "own") or states not in ("decoder", "encoder"):
+    if inputs not in ("own", "target", "source") or states not in ("decoder", "encoder"):
         raise ValueError(f"unknown inputs {inputs!r} or states {states!r}")
     if inputs != "target" and probe.source_ids is None:
         raise ValueError(f"panda on inputs={inputs!r} reads the source's: give Probe(source_ids=…)")
-    made, behind_source = [], probe.ids if inputs == "target" else probe.source_ids
-    behind_target = behind_source if inputs == "source" else probe.ids
-    for prompt, ids in ((source, behind_source), (target, behind_target)):
-        made.append(task_embedding(probe.t5, prompt, ids, states))
+    source_ids = probe.ids if inputs == "target" else probe.source_ids
+    target_ids = probe.source_ids if inputs == "source" else probe.ids
+    embeddings = []
+    for prompt, ids in ((source, source_ids), (target, target_ids)):
+        embedding = task_embedding(probe.t5, prompt, ids, states)
         if centred:
-            made[-1] -= probe.promptless(task_embedding, ids, states)
-    return cosine(*made)
+            embedding = embedding - task_embedding(probe.t5, None, ids, states)
+        embeddings.append(embedding)
+    return cosine(*embeddings)
 
 
 @torch.no_grad()
@@ -175,17 +181,19 @@ def answer_loss(t5, prompt, ids, answers, rows=32):
     Summed over all their tokens, eos counted: labels and free text are one case, as in training.
     """
     loss = 0.0
-    for part, wanted in zip(ids.to(t5.device).split(rows), answers.to(t5.device).split(rows)):
-        logits = t5.decode(shift_right(wanted), *behind(t5, prompt, part))
-        loss -= target_log_probs(logits, wanted).sum().item()
+    for some, targets in zip(ids.split(rows), answers.split(rows)):
+        some = some.to(t5.device)
+        targets = targets.to(t5.device)
+        memory, mask = encode_behind(t5, prompt, some)
+        logits = t5.decode(shift_right(targets), memory, mask)
+        loss -= target_log_probs(logits, targets).sum().item()
     return loss
 
 
 def explained(loss, base):
-    """Share of the loss `base` that is gone, 1 - loss / base; if it grew, less the share that came.
+    """Share of the loss `base` that is gone, 1 - loss / base; if it grew, minus the share it grew.
 
-    McFadden's pseudo-R² (1974) where it is positive. His has no lower end, and cut off at -1 all
-    that spoil a task T5 knows would tie.
+    McFadden's pseudo-R² (1974) where it is positive. His has no lower end; this one ends at -1.
 
     >>> explained(2.0, 8.0), explained(8.0, 8.0), explained(32.0, 8.0)
     (0.75, 0.0, -0.75)
@@ -201,12 +209,15 @@ def zero_shot(source, target, probe):
     """
     if probe.answers is None:
         raise ValueError("zero_shot reads the answers to the inputs: give Probe(answers=…)")
-    of = probe.ids, probe.answers
-    return explained(answer_loss(probe.t5, source, *of), probe.promptless(answer_loss, *of))
+    loss = answer_loss(probe.t5, source, probe.ids, probe.answers)
+    base = answer_loss(probe.t5, None, probe.ids, probe.answers)
+    return explained(loss, base)
 
 
 # name -> function(source prompt (P, D), target prompt (P, D), Probe) -> a number in [-1, 1].
-MEASURES = {"panda": panda, "on": on, "e_avg": e_avg, "e_tok": e_tok, "zero_shot": zero_shot}
+MEASURES = {"panda": panda, "panda_raw": functools.partial(panda, centred=False), "on": on,
+            "e_avg": e_avg, "e_tok": e_tok, "zero_shot": zero_shot}
+NEED_NO_MODEL = ("e_avg", "e_tok")
 
 
 def all_measures(source, target, probe):
@@ -214,9 +225,100 @@ def all_measures(source, target, probe):
     return {name: measure(source, target, probe) for name, measure in MEASURES.items()}
 
 
+# ---------------------------------------------------------------------- the command
+
+
+def table(similarity, title):
+    """Lines of Markdown from similarity[target][source]: a row a source, a column a target.
+
+    >>> both = {"a": {"a": 1.0, "b": 0.25}, "b": {"a": 0.25, "b": 1.0}}
+    >>> print(*table(both, "e_avg"), sep="\\n")
+    | e_avg, from | to a | to b |
+    |---|---|---|
+    | a | +1.00 | +0.25 |
+    | b | +0.25 | +1.00 |
+    """
+    heads = [f"{title}, from"] + [f"to {target}" for target in similarity]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for source in similarity:
+        cells = [f"{row[source]:+.2f}" for row in similarity.values()]
+        lines.append(f"| {source} | {' | '.join(cells)} |")
+    return lines
+
+
+def ranking(similarity, scores):
+    """Lines of Markdown: how well similarity[target][source] ranks scores[target][source].
+
+    For each target Spearman's correlation over the other sources that both have, at least three.
+    """
+    pairs = {}
+    for target, row in similarity.items():
+        sources = [s for s in row if s != target and s in scores.get(target, {})]
+        if len(sources) >= 3:
+            pairs[target] = [row[s] for s in sources], [scores[target][s] for s in sources]
+    if not pairs:
+        raise ValueError("the scores hold no target with three of the other prompts as sources; "
+                         f"prompts: {', '.join(similarity)}; targets: {', '.join(scores)}")
+    lines = ["| target | sources | Spearman | p, permutation |", "|---|---|---|---|"]
+    correlations = []
+    for target, (predicted, actual) in pairs.items():
+        rho = spearman(predicted, actual)
+        correlations.append(rho)
+        p = permutation_p(predicted, actual)
+        lines.append(f"| {target} | {len(actual)} | {rho:+.2f} | {p:.4f} |")
+    mean = sum(correlations) / len(correlations)
+    p = mean_permutation_p(list(pairs.values()))
+    return lines + ["", f"mean over {len(pairs)} targets {mean:+.3f}, p {p:.4f}"]
+
+
+def read_prompts(paths):
+    """name -> prompt (P, D). The name is that of the folder, or of the file without its suffix."""
+    prompts = {}
+    for path in map(Path, paths):
+        name = path.name if path.is_dir() else path.stem
+        if name in prompts:
+            raise ValueError(f"{path}: a second prompt with the name {name}")
+        prompts[name] = from_file(path)
+    widths = {name: prompt.shape[1] for name, prompt in prompts.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"prompts of several widths, so of several models: {widths}")
+    return prompts
+
+
+def read_scores(path):
+    """{target: {source: score}} from a JSON file. Raises ValueError."""
+    try:
+        scores = json.loads(Path(path).read_text(encoding="utf-8"))
+        numbers = [score + 0 for row in scores.values() for score in row.values()]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"--scores {path}: wanted {{target: {{source: score}}}}; {error}") from None
+    if not numbers:
+        raise ValueError(f"--scores {path} holds no score")
+    return scores
+
+
 def main(argv=None):
-    matrix.run(argv, __doc__.split("\n")[0], {"e_avg": e_avg, "e_tok": e_tok}, from_file)  # no T5
+    parser = options.Parser(description=__doc__.split("\n")[0], epilog=(
+        "The other measures ask the model about examples of the tasks: train.py writes them into "
+        "every results.json under similarity."))
+    parser.add_argument("prompts", nargs="+", metavar="PROMPT",
+                        help="a folder of ours or of PEFT, a .npy or a .pt file")
+    parser.add_argument("--similarity", default="e_avg", help="e_avg or e_tok (default: e_avg)")
+    parser.add_argument("--scores", help="JSON {target: {source: score}}: says how well the "
+                        "similarity ranks each target's sources")
+    args = parser.parse_args(argv)
+    options.check("similarity", args.similarity, choices=NEED_NO_MODEL)
+    scores = read_scores(args.scores) if args.scores else None
+    prompts = read_prompts(args.prompts)
+    measure = MEASURES[args.similarity]
+    similarity = {}
+    for target in prompts:
+        similarity[target] = {source: measure(prompts[source], prompts[target])
+                              for source in prompts}
+    print(*table(similarity, args.similarity), sep="\n")
+    if scores:
+        print("", *ranking(similarity, scores), sep="\n")
 
 
 if __name__ == "__main__":
-    command.run(main, "transferability.py")
+    options.run(main, "transferability.py")

@@ -1,10 +1,10 @@
-"""Published T5 checkpoints as files: their names for tensors, their formats, what decides a model.
+"""A published T5 on disk: its configuration, its weights, and a fingerprint of both.
 
-    config.json                          the sizes
-    model.safetensors                    the weights; or the same in several files with an index,
-    pytorch_model.bin                    or a pickle, of which nothing is executed
+    config.json          the sizes, see read_config
+    model.safetensors    the weights, see read_weights; or a pickle, pytorch_model.bin, of which
+                         nothing is executed; or either kind in shards with an index
 
-Knows tensors and names only; which tensors a T5 must have, model.py says.
+Which weights a T5 needs, model.py knows; here are only names, shapes and files.
 """
 
 import contextlib
@@ -12,20 +12,20 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import re
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from plumbing.files import write_whole
-from plumbing.intact import (OBJECT, check, fault, finite, one_of, read_json, read_made_by,
-                             read_numbers, reading, whole)
+from plumbing.files import read_json, write_json, write_whole
 from plumbing.tokenizer import EOS, PAD
 
-# Our names to those of the published files, in order, each on the result of the
-# one before. The feed-forward is the encoder's layer 1 and the decoder's layer 2.
+# ------------------------------------------------------------------------- names
+
+# Our names -> those of the published files. The patterns apply in this order, each to the
+# result of the one before. The feed-forward is the encoder's layer 1 and the decoder's layer 2.
 RENAMES = [
     (r"\.blocks\.", ".block."),
     (r"\.positions\.table\.", ".block.0.layer.0.SelfAttention.relative_attention_bias."),
@@ -39,10 +39,13 @@ RENAMES = [
     (r"^(decoder.*)\.ff\.", r"\1.layer.2.DenseReluDense."),
     (r"coder\.norm\.", "coder.final_layer_norm."),
 ]
-# In some files the embedding stands again under two more names, and files of 2020 hold
-# a table of positions for the cross-attention, which has none and never used it.
-UNUSED = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
-          "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}
+# The embedding stands in a file under one or more of these names, and a tied output layer
+# under "lm_head.weight" as well.
+EMBEDDING = "shared.weight"
+COPIES = [EMBEDDING, "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+OUTPUT = "lm_head.weight"
+# Files of 2020 hold a table of positions for the cross-attention, which T5 never uses.
+LEFTOVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 def published_name(name):
@@ -56,243 +59,287 @@ def published_name(name):
     return name
 
 
-def published(t5):
-    """All weights of a T5 under their published names."""
-    return {published_name(name): weight for name, weight in t5.state_dict().items()}
+# ----------------------------------------------------------------- configuration
 
-
-LARGE = 10 ** 9  # bytes of weights whose fingerprint is worth keeping
-FEW = 2 ** 24  # bytes of tensors that are read by one mapping, which stay in memory as long
-# What a setting may be, by name or else by type: a larger number takes all memory before it fails.
-WANTED = {
-    int: whole(1, 10 ** 6), "num_layers": whole(1, 256), "num_decoder_layers": whole(1, 256),
-    "relative_attention_num_buckets": whole(4, 10 ** 6),  # two ways, half of them exact
-    float: (lambda value: type(value) in (int, float) and 0 < value < 1, "a number from 0 to 1"),
-    bool: one_of(True, False), str: one_of("relu", "gated-gelu")}
-# What else a T5's config.json may tell that decides what it computes.
-FIXED = {"model_type": one_of("t5"), "decoder_start_token_id": one_of(PAD), "pad_token_id":
-         one_of(PAD), "eos_token_id": one_of(EOS), "scale_decoder_outputs": one_of(True, False)}
-BESIDE = (lambda name: isinstance(name, str) and re.fullmatch(r"[\w.-]+\.safetensors", name),
-          "the name of a safetensors file beside it")
-
-
-def listed(folder):
-    """What a folder holds, for a refusal."""
-    try:
-        return ", ".join(sorted(os.listdir(folder))) or "nothing"
-    except FileNotFoundError:
-        return "no folder"
-    except OSError as error:
-        return error.strerror
+# Settings -> the values that a T5 of ours may have. A larger size would take all memory before
+# it fails.
+SIZES = range(1, 10 ** 6 + 1)
+DEPTHS = range(1, 257)
+CHOICES = {
+    "num_layers": DEPTHS,
+    "num_decoder_layers": DEPTHS,
+    "relative_attention_num_buckets": SIZES[3:],
+    "feed_forward_proj": ["relu", "gated-gelu"],
+    "tie_word_embeddings": [True, False],
+    # Of these, what is written must be so; they have no field of their own.
+    "model_type": ["t5"],
+    "scale_decoder_outputs": [True, False],
+    "decoder_start_token_id": [PAD],
+    "pad_token_id": [PAD],
+    "eos_token_id": [EOS],
+}
 
 
 def read_config(folder, fields):
-    """The settings that a folder's config.json has for these dataclass fields, or their defaults.
+    """The settings of a folder's config.json, name -> value, with defaults where it has none.
 
-    What is null is not told. transformers 5 writes "tied" into every config.json, and
-    tells v1.1 by scale_decoder_outputs: that is mended here. Raises ValueError for a file that
-    is missing, is not JSON, lacks a setting without a default, or has one that no T5 has.
+    fields: those of a dataclass, with their types and defaults. A null counts as absent.
+    transformers 5 writes tie_word_embeddings true for every T5, and marks an untied one by
+    scale_decoder_outputs false: then tie_word_embeddings is set to False here.
+    Raises ValueError for a missing file, a missing setting, or a value that no T5 has.
     """
     path = Path(folder) / "config.json"
     if not os.path.lexists(path):
-        raise ValueError(f"{folder} holds no config.json (found: {listed(folder)})")
-    raw = {name: value for name, value in read_json(path).items() if value is not None}
-    for name in (name for name in FIXED if name in raw):
-        check(path, name, raw[name], FIXED[name])
-    if raw.get("scale_decoder_outputs") is False:
-        raw["tie_word_embeddings"] = False
-    if "num_layers" in raw:
-        raw.setdefault("num_decoder_layers", raw["num_layers"])
-    found = {field.name: raw.get(field.name, field.default) for field in fields}
-    missing = [name for name, value in found.items() if value is dataclasses.MISSING]
+        raise ValueError(f"{folder} holds no config.json (found: {listing(folder)})")
+    settings = {name: value for name, value in read_json(path).items() if value is not None}
+    for name, choices in CHOICES.items():
+        if name in settings:
+            check(path, name, settings[name], choices)
+    if settings.get("scale_decoder_outputs") is False:
+        settings["tie_word_embeddings"] = False
+    if "num_layers" in settings:
+        settings.setdefault("num_decoder_layers", settings["num_layers"])
+
+    config = {field.name: settings.get(field.name, field.default) for field in fields}
+    missing = [name for name, value in config.items() if value is dataclasses.MISSING]
     if missing:
-        raise ValueError(f"{path}: not a T5 configuration, it lacks {', '.join(missing)}")
+        raise ValueError(f"{path} is not the configuration of a T5: it lacks {', '.join(missing)}")
     for field in fields:
-        check(path, field.name, found[field.name], WANTED.get(field.name) or WANTED[field.type])
-    near = found["relative_attention_num_buckets"] // 2  # a bucket for each distance below
-    check(path, "relative_attention_max_distance", found["relative_attention_max_distance"],
-          whole(near + 1, 10 ** 6))
-    return found
+        if field.type is int:
+            check(path, field.name, config[field.name], SIZES)
+    # Half of the buckets hold one distance each, so the largest distance is beyond them.
+    exact = config["relative_attention_num_buckets"] // 2
+    distance = "relative_attention_max_distance"
+    check(path, distance, config[distance], SIZES[exact:])
+    epsilon = config["layer_norm_epsilon"]
+    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+        raise ValueError(f"{path}: layer_norm_epsilon is {epsilon!r:.80}; "
+                         "wanted a number between 0 and 1")
+    return config
+
+
+def check(path, name, value, choices):
+    """Raise ValueError if a setting has none of these values, in their type: True is not 1."""
+    if value in choices and type(value) is type(choices[0]):
+        return
+    if isinstance(choices, range):
+        wanted = f"a whole number from {choices[0]} to {choices[-1]}"
+    else:
+        wanted = " or ".join(json.dumps(choice) for choice in choices)
+    raise ValueError(f"{path}: {name} is {value!r:.80}; wanted {wanted}")
+
+
+def listing(folder):
+    """What a folder holds, for an error message."""
+    if not os.path.isdir(folder):
+        return "no folder"
+    return ", ".join(sorted(os.listdir(folder))) or "nothing"
+
+
+# ----------------------------------------------------------------- files of tensors
+
+FORMS = ["model.safetensors", "model.safetensors.index.json",
+         "pytorch_model.bin", "pytorch_model.bin.index.json"]
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Turn every error of reading a file into a ValueError of one line that names the file.
+
+    A folder, a pipe and a link to nothing are refused before they are opened.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is missing, or no file")
+    try:
+        yield
+    except Exception as error:  # for a damaged file torch raises nearly every kind
+        raise ValueError(f"{path} cannot be read, is the download complete? "
+                         f"{type(error).__name__}: {reason(error):.200}") from None
+
+
+def reason(error):
+    """The line of an error message that says what is wrong.
+
+    Around its reason for refusing a pickle, torch puts the advice to execute it all the same.
+    """
+    text = str(error).partition("Check the documentation of torch.load")[0]
+    lines = text.strip().splitlines() or [""]
+    refused = isinstance(error, pickle.UnpicklingError)
+    return lines[-1].strip() if refused else lines[0]
+
+
+def read_tensors(path):
+    """What a .safetensors file or a pickle of torch's holds; of a pickle nothing is executed.
+
+    The file is read into memory and not mapped, so that a change of it, later, changes no
+    result. That takes as much memory as the file is long (mapped, its pages could be dropped
+    again) and about half a second a gigabyte, from the memory of the system's file cache.
+    Raises ValueError.
+    """
+    path = Path(path)
+    with reading(path):
+        if path.suffix == ".safetensors":
+            return load_file(path, backend="pread")  # the other backend, "mmap", maps it
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def weight_files(folder):
-    """The safetensors files of a folder, or its pytorch_model.bin. Raises ValueError."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if os.path.lexists(single):
-        return [single]
-    if os.path.lexists(index):
-        named = read_json(index).get("weight_map")
-        check(index, "weight_map", named, OBJECT)
-        for tensor, name in named.items():
-            check(index, f"weight_map of {tensor!r:.80}", name, BESIDE)
-        files = [folder / name for name in sorted(set(named.values()))]
-        absent = [f.name for f in files if not f.exists()]
-        if absent:
-            raise ValueError(f"{index} names files that are not there: {', '.join(absent)}")
-        return files
-    if os.path.lexists(folder / "pytorch_model.bin"):
-        return [folder / "pytorch_model.bin"]
-    raise ValueError(f"{folder} holds no weights: wanted model.safetensors, "
-                     f"model.safetensors.index.json or pytorch_model.bin; found {listed(folder)}")
+    """The paths of the files that hold a checkpoint's weights. Raises ValueError."""
+    for form in FORMS:
+        path = folder / form
+        if os.path.lexists(path):
+            return shards(path) if form.endswith(".json") else [path]
+    raise ValueError(f"{folder} holds no weights: wanted {' or '.join(FORMS)}; "
+                     f"found {listing(folder)}")
 
 
-class Tensors(dict):
-    """name -> tensor, mapped from its file, not copied; where: name -> (file, its state_of)."""
-
-    def __init__(self, tensors=(), where=()):
-        super().__init__(tensors)
-        self.where = dict(where)
-
-
-def state_of(file):
-    """What changes when a file is replaced or written to."""
-    told = file.stat()
-    return told.st_ino, told.st_size, told.st_mtime_ns
-
-
-def read_tensors(folder):
-    """All Tensors of a checkpoint folder."""
-    tensors = Tensors()
-    for file in weight_files(Path(folder)):
-        with reading(file):
-            state = state_of(file)
-        found = read_numbers(file)
-        if not isinstance(found, dict) or not all(
-                isinstance(name, str) and isinstance(tensor, torch.Tensor)
-                for name, tensor in found.items()):
-            raise ValueError(f"{file} holds no tensors by name, or something beside them")
-        if twice := sorted(tensors.keys() & found.keys()):
-            raise ValueError(f"{file} holds {twice[0]!r}, which stands in another file as well")
-        tensors.update(found)
-        if file.suffix == ".safetensors":
-            tensors.where.update(dict.fromkeys(found, (file, state)))
-    return tensors
+def shards(index):
+    """The files that an index names, all beside it. Raises ValueError."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ValueError(f"{index}: weight_map is {weight_map!r:.80}; wanted an object")
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", name):
+            raise ValueError(f"{index}: weight_map of {tensor!r:.80} is {name!r:.80}; "
+                             "wanted the name of a .safetensors or .bin file beside it")
+    paths = [index.with_name(name) for name in sorted(set(weight_map.values()))]
+    absent = [path.name for path in paths if not path.exists()]
+    if absent:
+        raise ValueError(f"{index} names files that are not there: {summary(absent)}")
+    return paths
 
 
-def again(tensors, names):
-    """(name, tensor) of some Tensors, mapped again, a few at a time: those let go leave memory.
+# ----------------------------------------------------------------------- weights
 
-    Raises ValueError if their file is not the one any more that the others are mapped from.
+FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+
+
+def read_weights(folder, shapes, tied):
+    """The weights of a T5, published name -> tensor, in the type in which they are stored.
+
+    shapes   published name -> shape, a tuple, of every weight that the T5 needs
+    tied     whether the output layer is the embedding again
+
+    Copies of the embedding must be equal, and any one of them is enough. All numbers are read
+    into memory: see read_tensors. Raises ValueError that names all tensors that do not fit.
     """
-    file, left = None, 0  # of a mapping, and the bytes to be read by it
-    for name in names:
-        where, state = getattr(tensors, "where", {}).get(name, (None, None))
-        if where is None:  # not from a safetensors file
-            yield name, tensors[name]
+    tensors = {}
+    for path in weight_files(Path(folder)):
+        add_tensors(tensors, path)
+    tensors.pop(LEFTOVER, None)
+    names = COPIES + [OUTPUT] if tied else COPIES
+    copies = [name for name in names if name in tensors]
+    wanted = dict(shapes)
+    if copies:
+        del wanted[EMBEDDING]
+        wanted.update(dict.fromkeys(copies, shapes[EMBEDDING]))
+    check_fit(folder, tensors, wanted)
+    first = tensors[copies[0]]
+    for name in copies[1:]:
+        if not torch.equal(tensors[name].float(), first.float()):
+            raise ValueError(f"{folder}: {copies[0]} and {name} differ, but in this T5 they are "
+                             "one tensor; is tie_word_embeddings in config.json right?")
+    tensors[EMBEDDING] = first
+    return {name: tensors[name] for name in shapes}
+
+
+def add_tensors(tensors, path):
+    """Add the tensors of one file. Raises ValueError if one is there already."""
+    content = read_tensors(path)
+    is_dict = isinstance(content, dict)
+    if not is_dict or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+        raise ValueError(f"{path} holds something other than tensors by name")
+    twice = sorted(tensors.keys() & content.keys())
+    if twice:
+        raise ValueError(f"{path} holds {twice[0]!r:.80}, which another shard holds as well")
+    tensors.update(content)
+
+
+def check_fit(folder, tensors, wanted):
+    """Raise one ValueError for all that is missing, unexpected, mismatched or no weights.
+
+    tensors: name -> tensor; wanted: name -> shape.
+    """
+    missing = [name for name in wanted if name not in tensors]
+    unexpected, mismatched, flawed = [], [], []
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            unexpected.append(f"{name!r:.80}"[1:-1])
             continue
-        with reading(where, "cannot be read:"):
-            if where != file or left < 0:
-                file, opened, left = where, safe_open(where, framework="pt"), FEW
-            if state_of(where) != state:
-                raise ValueError("it was written to while it was read")
-            tensor = opened.get_tensor(name)
-        left -= tensor.nbytes
-        yield name, tensor
+        if tuple(tensor.shape) != wanted[name]:
+            mismatched.append(f"{name} is {tuple(tensor.shape)}, config.json says {wanted[name]}")
+        elif flaw(tensor):
+            flawed.append(f"{name} {flaw(tensor)}")
+    kinds = {"missing": missing, "unexpected": unexpected, "mismatched": mismatched,
+             "no weights": flawed}
+    problems = [f"{kind}: {summary(names)}." for kind, names in kinds.items() if names]
+    if problems:
+        raise ValueError(f"{folder}: the weights do not fit config.json. {' '.join(problems)}")
 
 
-def placed(tensors, dtypes, device):
-    """The Tensors in these types (name -> dtype) on a device; what is so already stays mapped."""
-    here = torch.device(device).type == "cpu"
-    other = [name for name, dtype in dtypes.items()
-             if not (here and tensors[name].dtype == dtype)]
-    return {name: tensors[name] for name in dtypes} | {
-        name: tensor.to(device, dtypes[name]) for name, tensor in again(tensors, other)}
+def flaw(tensor):
+    """What keeps a tensor of the right shape from being used, or None."""
+    if tensor.dtype not in FLOATS:
+        names = ", ".join(str(dtype) for dtype in FLOATS)
+        return f"is {tensor.dtype}, wanted one of {names}"
+    if tensor.layout != torch.strided or tensor.is_meta:
+        return "is sparse or without numbers"
+    if tensor.numel():
+        for extreme in torch.aminmax(tensor):
+            if not extreme.float().isfinite():  # nor is 1e300 in fp32
+                return "holds numbers that are not finite"
+    return None
 
 
-def fitting(folder, tensors, shapes, tied):
-    """The tensors, by published name, that a model of these shapes (name -> shape) needs.
+def summary(names):
+    """Names for a message: all of a few; of many the first, their number and common beginning.
 
-    Raises ValueError that names every tensor that is missing, unexpected or of another shape.
+    >>> summary(["encoder.q", "encoder.k"])
+    'encoder.q; encoder.k'
+    >>> summary([f"module.{i}" for i in range(100)]).partition("…")[2]
+    ", 100 in all, each begins with 'module.'"
     """
-    found, wanted = set(tensors) - UNUSED, dict(shapes)
-    copied = tied and "lm_head.weight" in found
-    if copied:
-        wanted["lm_head.weight"] = shapes["shared.weight"]
-    there = [name for name in wanted if name in found]
-    problems = [
-        ("missing", [name for name in wanted if name not in found]),
-        ("unexpected", [repr(name)[1:-1] for name in sorted(found - set(wanted))]),
-        ("mismatched", [f"{name} is {tuple(tensors[name].shape)}, config.json says {wanted[name]}"
-                        for name in there if tuple(tensors[name].shape) != wanted[name]]),
-        ("no weights", [f"{name} is {why}" for name in there if (why := fault(tensors[name]))]),
-    ]
-    if any(names for _, names in problems):
-        raise ValueError(f"{folder}: the weights do not fit config.json. " + " ".join(
-            f"{kind}: {'; '.join(names)}." for kind, names in problems if names))
-    if copied and not torch.equal(tensors["lm_head.weight"], tensors["shared.weight"]):
-        raise ValueError(f"{folder}: config.json ties the output layer to the embedding, but "
-                         "lm_head.weight and shared.weight differ")
-    return Tensors({name: tensors[name] for name in shapes}, tensors.where)
+    text = "; ".join(names)
+    if len(text) <= 200:
+        return text
+    prefix = os.path.commonprefix(names)
+    common = f", each begins with {prefix!r:.40}" if prefix else ""
+    return f"{text[:130]}…, {len(names)} in all{common}"
 
 
-def fingerprint(config, tensors, folder=None):
-    """A short name for a T5: equal for equal settings and weights, whatever file they come from.
+# ---------------------------------------------------------- fingerprint and writing
 
-    Every setting that computes, and every number as it is stored, decide it. A gigabyte takes about
-    a second, so that of files of more than one is kept beside them, in fingerprint.json, with their
-    names, sizes and times; a folder that cannot be written to is read anew each time.
-    Raises ValueError for a number that is not finite, and for a tuned T5 (tuned.json stands
-    beside it, and its score) that is not the one that was written.
+
+def fingerprint(config, tensors):
+    """A short name for a T5: equal for equal settings and weights, in whatever form of file.
+
+    config: name -> value; tensors: published name -> tensor, in the type in which they are
+    stored. It is the sha256 of all settings and all bytes, about a second a gigabyte.
     """
-    kept, files, name = None, {}, None
-    if folder and sum(file.stat().st_size for file in weight_files(Path(folder))) > LARGE:
-        kept = Path(folder) / "fingerprint.json"
-        files = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in
-                 [*weight_files(Path(folder)), Path(folder) / "config.json"]}
-        with contextlib.suppress(ValueError):
-            said = read_json(kept)
-            if said.get("files") == files and isinstance(said.get("fingerprint"), str):
-                name = said["fingerprint"]
-    if name is None:
-        name = digest_of(config, tensors, folder)
-        if kept:
-            with contextlib.suppress(ValueError):  # it cannot be written to
-                write_whole(kept, lambda path: path.write_text(json.dumps(
-                    {"files": files, "fingerprint": name})))
-    tuned = Path(folder or "") / "tuned.json"
-    if folder and os.path.lexists(tuned):
-        check(tuned, "weights", read_made_by(tuned, "task", "result", "weights")["weights"],
-              (lambda told: told == name, f"{name!r}, the fingerprint of those beside it"))
-    return name
-
-
-def digest_of(config, tensors, folder):
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name, tensor in again(tensors, sorted(set(tensors) - UNUSED)):
-        tensor = tensor.detach().cpu().contiguous()
-        if not finite(tensor):
-            raise ValueError(f"{folder}: {name} holds numbers that are not finite")
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
-def draw(t5, seed):
-    """Give a T5 random weights on the scales of the T5 paper's own code, and their fingerprint."""
-    config, generator = t5.config, torch.Generator().manual_seed(seed)
-    D, inner = config.d_model, config.num_heads * config.d_kv
-    deviation = dict.fromkeys(("k", "v", "wi", "wi_0", "wi_1", "table"), D ** -0.5) | {
-        "shared": 1.0, "lm_head": 1.0, "q": (D * config.d_kv) ** -0.5, "o": inner ** -0.5,
-        "wo": config.d_ff ** -0.5}
-    for name, weight in t5.named_parameters():
-        if weight.dim() == 2:  # the norms stay at 1
-            weight.data.normal_(0, deviation[name.split(".")[-2]], generator=generator)
-    t5.fingerprint = fingerprint(dataclasses.asdict(config), published(t5))
-    return t5
-
-
 def write(folder, config, tensors):
     """Write config.json and model.safetensors as the reference implementation reads them.
 
-    Returns the fingerprint of what was written.
+    config: name -> value; tensors: published name -> tensor. Returns their fingerprint.
     """
-    told = {"decoder_start_token_id": PAD, "pad_token_id": PAD, "eos_token_id": EOS,
-            "model_type": "t5", "architectures": ["T5ForConditionalGeneration"],
-            "is_encoder_decoder": True, "dropout_rate": 0.1}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     folder = Path(folder)
-    write_whole(folder / "config.json", lambda path: path.write_text(
-        json.dumps(config | told, indent=2) + "\n", encoding="utf-8"))
-    write_whole(folder / "model.safetensors", lambda path: save_file(
-        tensors, path, metadata={"format": "pt"}))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_json(folder / "config.json", config | {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": PAD,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
+        "dropout_rate": 0.1,
+    })
+    write_whole(folder / "model.safetensors",
+                lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     return fingerprint(config, tensors)

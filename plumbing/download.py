@@ -1,38 +1,48 @@
 """Files from the network, once, whole, and only if they are what was published.
 
-    obtain("superglue/CB/train.jsonl", root)    a file of a task, out of its publisher's archive
-    fetch(url, path)                            any file; those of a T5 are known to hub.py
+    located(name, files, folder, cache)   the paths of a task's files, fetched if need be
+    checkpoint("t5-small")                the folder of a published T5, fetched if need be
+    fetch(url, path)                      any file
 
-What has arrived of a broken transfer waits in a .part file, and the next call goes on there.
-Processes that want the same file wait for each other (fcntl: Linux and macOS). The variables
-http_proxy, https_proxy and no_proxy are heeded.
+A broken transfer is tried again, and what has arrived waits in a .part file, from which the next
+call goes on if there is a checksum to hold the result against. Checksums of the data are in the
+table below; those of weights are announced by the hub (X-Linked-Etag).
+
+Variables that are heeded: PANDA_T5_CACHE and XDG_CACHE_HOME (our cache); HF_ENDPOINT; HF_HOME,
+HF_HUB_CACHE and HUGGINGFACE_HUB_CACHE (the cache of the hub's own library, which is read);
+HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE; http_proxy, https_proxy and no_proxy.
+
+Not here: private and gated repositories. The hub's own tool fills its cache with them.
 """
 
 import contextlib
-import email.utils
+import difflib
 import errno
 import fcntl
-import functools
 import hashlib
 import http.client
 import os
 import re
+import shutil
 import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+
+from plumbing.files import flush_to_disk, read_json, write_whole
 
 FAIR = "https://dl.fbaipublicfiles.com/"
 SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
-AGENT = "panda-t5"  # publishers refuse the name that Python gives by itself
-TIMEOUT, TRIES, PAUSE = 60, 4, 2  # seconds without a byte; attempts; seconds before the second one
-LONGEST = 300  # seconds that a server may ask us to wait (Retry-After): beyond, we say so and end
-WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.I)
-# Of this computer, not of the network: no room, no right to write.
-LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+HUB = "https://huggingface.co"
+AGENT = "panda-t5"  # publishers refuse the name that Python sends by default
+TIMEOUT = 60  # seconds without a byte
+TRIES = 4
+PAUSE = 2  # seconds before the second try, twice as many before each later one
+BLOCK = 1 << 18  # bytes
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # A folder of the data folder, or one file of it -> (the zip with its files, or the file
 # itself; bytes; SHA-256). The publishers' files of 2026-11.
@@ -90,279 +100,277 @@ BY_HAND = {
     "ontonotes": "*gold_conll files at any depth of the two, the same as those of conll12 "
                  "(OntoNotes 5.0, LDC2013T19, licensed by the LDC)",
 }
+# Another pair of files that a task can be read from, if the first is missing: as GLUE's script
+# writes MRPC.
+OTHER_FILES = {"glue/MRPC/msr_paraphrase_train.txt": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv")}
+
+
+class DownloadError(Exception):
+    """A download that failed. status: of an answer that is an HTTP error, else None."""
+
+    def __init__(self, message, status=None):
+        super().__init__(message)
+        self.status = status
+
+
+class WrongFile(Exception):
+    """What has arrived is not, and cannot become, the file that was asked for."""
 
 
 def cache_folder(cache=None):
     """Where downloads are kept: `cache`, or $PANDA_T5_CACHE, or the user's cache folder (XDG)."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(cache or os.environ.get("PANDA_T5_CACHE") or home / "panda-t5")
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = cache or os.environ.get("PANDA_T5_CACHE") or f"{user}/panda-t5"
+    return Path(folder).expanduser()
 
 
-class NotTheFile(OSError):
-    """What has arrived is not, and cannot become, what was asked for."""
+# ----------------------------------------------------------------------------------- one file
 
 
-@functools.cache
-def say_once(text):
-    print(text, file=sys.stderr)
+@dataclass
+class Announced:
+    """What is known of a file before it has arrived; None for what is not."""
+
+    size: int | None = None
+    sha256: str | None = None
+
+    def read(self, headers):
+        """Take the hub's headers. What is known already stays, whatever a later answer says."""
+        size = headers.get("X-Linked-Size", "")
+        checksum = headers.get("X-Linked-Etag", "").strip('"')
+        if self.size is None and re.fullmatch("[0-9]{1,18}", size):
+            self.size = int(size)
+        if self.sha256 is None and re.fullmatch("[0-9a-f]{64}", checksum):
+            self.sha256 = checksum
 
 
-class Redirections(urllib.request.HTTPRedirectHandler):
-    """Follows them, and notes what the hub says of a file before it sends to where that lies.
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect, never from https to another scheme; reads the headers on the way."""
 
-    A token stays with the host that it is for, its scheme and port included.
-    """
-
-    def __init__(self):
-        self.size = self.checksum = None
-
-    def note(self, headers):
-        """X-Linked-Etag is a SHA-256, or git's SHA-1, which a small file has as its ETag."""
-        tag = headers.get("X-Linked-Etag") or headers.get("X-Repo-Commit") and headers.get("ETag")
-        if found := re.fullmatch('(?:W/)?"?([0-9a-f]{40}|[0-9a-f]{64})"?', tag or ""):
-            self.checksum = found[1]
-        if re.fullmatch("[0-9]{1,18}", headers.get("X-Linked-Size", "")):
-            self.size = int(headers["X-Linked-Size"])
+    def __init__(self, announced):
+        self.announced = announced
 
     def redirect_request(self, request, answer, code, message, headers, url):
-        if headers.get("X-Linked-Etag"):
-            self.note(headers)
+        self.announced.read(headers)
         new = super().redirect_request(request, answer, code, message, headers, url)
-        here, there = (urllib.parse.urlsplit(r.full_url) for r in (request, new))
-        if here[:2] == there[:2]:  # scheme; host and port
-            if request.has_header("Authorization"):
-                new.add_unredirected_header("Authorization", request.get_header("Authorization"))
-            old, name = (part.path.partition("/resolve/")[0][1:] for part in (here, there))
-            if old != name and "/resolve/" in there.path:
-                say_once(f"{old} is called {name} by now, and fetched from there")
+        if new.type not in (request.type, "https"):
+            raise WrongFile(f"a redirect from {request.type} to {new.type} is not followed")
         return new
+
+
+def printable(text):
+    """Text from a server on one line, without control characters.
+
+    >>> printable("not\\nfound\\x1b[31m")
+    'not found [31m'
+    """
+    visible = "".join(c if c.isprintable() else " " for c in str(text))
+    return " ".join(visible.split())
+
+
+def offline():
+    """The variable that forbids requests, "" if there is none."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            return name
+    return ""
 
 
 @contextlib.contextmanager
 def locked(path):
-    """The open file `path`, made if need be, once no other process has it."""
-    while True:
-        file = open(path, "ab", buffering=0)  # what is written is in the file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that fetches {path.stem}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        # Whoever had it may have renamed or removed it: then this is not the file of that name.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()
-    with file:
-        yield file
+    """Hold the lock file `path`; other processes wait until it is free (Linux and macOS)."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
-def receive(url, file, whole, token=""):
-    """Add what is missing of `url` to the open file. `whole`: its checksum is known.
+def fetch(url, path, size=None, sha256=None):
+    """Download `url` to `path`, whole or not at all; nothing to do if it is there.
 
-    Goes on where the file ends, if the server can and what it has is surely still the
-    same: it names its version (ETag), or there is a checksum to see it by.
-    Returns (size, checksum) as the hub tells them, None for what it does not.
+    size, sha256: what the file must have; None if unknown.
+    Raises DownloadError, which names the URL, if the file cannot be had or is another one.
     """
-    tag = Path(f"{file.name}.etag")
-    have, known = file.tell(), tag.read_text() if tag.exists() else None
-    if have and not (known or whole):
-        have = 0
-    headers = {"User-Agent": AGENT} | ({"Range": f"bytes={have}-"} if have else {})
-    if have and known:
-        headers["If-Range"] = known
-    request, hops = urllib.request.Request(url, headers=headers), Redirections()
-    if token:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    with urllib.request.build_opener(hops).open(request, timeout=TIMEOUT) as response:
-        hops.note(response.headers)
-        length = response.headers.get("Content-Length")
-        total = int(length) if length and length.isdigit() else None
+    if path.exists():
+        return
+    if offline():
+        raise DownloadError(f"{url}: {offline()} is set, no request is sent")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent / ".lock"):
+            if not path.exists():  # another process may have been faster
+                fetch_part(url, part, size, sha256)
+                flush_to_disk(part)
+                os.replace(part, path)
+    except OSError as error:
+        raise DownloadError(f"{url}: {describe(error)}") from None
+
+
+def fetch_part(url, part, size, sha256):
+    """Bring `part` up to the whole file, in a few tries. Raises DownloadError and OSError."""
+    for attempt in range(1, TRIES + 1):
+        resumed = part.exists()
+        announced = Announced(size, sha256)
+        print(f"fetching {url}", file=sys.stderr)
+        try:
+            receive(url, part, announced)
+            verify(part, announced)
+            return
+        except (WrongFile, OSError, http.client.HTTPException) as error:
+            status = getattr(error, "code", None)
+            useless = isinstance(error, WrongFile) or status == 416  # a range beyond the end
+            if useless:
+                part.unlink(missing_ok=True)
+            if attempt == TRIES or is_final(error, status, useless and resumed):
+                raise DownloadError(f"{url}: {describe(error)}", status) from None
+            pause = PAUSE * 2 ** (attempt - 1)
+            print(f"{url}: {describe(error)}; trying again in {pause} s", file=sys.stderr)
+            time.sleep(pause)
+
+
+def is_final(error, status, restart):
+    """Whether another try would end in the same way.
+
+    restart: what was there before this try was wrong, and is gone
+    """
+    if restart:
+        return False
+    if isinstance(error, WrongFile):
+        return True
+    if status is not None:
+        return status < 500 and status not in (408, 416, 429)  # time-out; range; too many
+    return is_of_the_disk(error)
+
+
+def is_of_the_disk(error):
+    return getattr(error, "errno", None) in DISK_ERRORS
+
+
+def describe(error):
+    """An error of a transfer in one line."""
+    advice = "; PANDA_T5_CACHE names another folder" if is_of_the_disk(error) else ""
+    return f"{printable(error) or type(error).__name__}{advice}"
+
+
+def receive(url, part, announced):
+    """Add to `part` what it lacks of `url`; adds to `announced` what the hub's headers say."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": AGENT}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(url, headers=headers)
+    opener = urllib.request.build_opener(Redirects(announced))
+    with opener.open(request, timeout=TIMEOUT) as response:
+        announced.read(response.headers)
+        if response.headers.get_content_type() == "text/html":
+            raise OSError("a web page came in place of the file, as from a network that wants a "
+                          "login first, or from a proxy")
         if response.status == 206:
-            given, version = (response.headers.get(name) for name in ("Content-Range", "ETag"))
-            first, _, total = content_range(given or "")
-            if first != have or (None not in (known, version) and known != version):
-                raise NotTheFile(f"{url}: asked to go on from byte {have} of version {known}, got "
-                                 f"{given} of {version}")
+            check_range(response, have, announced)
         else:
             have = 0
-        block = response.read(1 << 16)
-        if not have and WEB_PAGE.match(block):  # what has arrived before is left as it is
-            raise OSError(f"{url}: a web page came in place of the file, as from a network that "
-                          "wants a login first, or from a proxy")
-        if total is None and not (response.chunked or whole or hops.checksum):
-            raise NotTheFile(f"{url}: the server does not say how long the file is")
-        file.truncate(have)
-        file.seek(have)  # which truncate leaves where it was
-        # None, or one that promises too little.
-        if response.headers.get("ETag", "W/").startswith("W/"):
-            tag.unlink(missing_ok=True)
-        else:
-            tag.write_text(response.headers["ETag"])
-        began = said = time.time()
-        got = have
-        while block:
-            got += len(block)
-            while block:
-                block = block[file.write(block):]  # unbuffered, it may take a part
-            block = response.read(1 << 16)
-            if time.time() - said > (0.5 if sys.stderr.isatty() else 10):
-                said = time.time()
-                print_progress(url, got, total, (got - have) / (said - began))
-    print_progress(url, got, total, (got - have) / max(time.time() - began, 1e-3), end="\n")
-    if not got or total not in (None, got):
-        raise OSError(f"{url}: {got} of {total} bytes arrived")
-    return hops.size, hops.checksum
+        total = total_size(response, have)
+        if total is None and announced.size is None and not response.chunked:
+            raise WrongFile("the server does not say how long the file is")
+        with open(part, "ab" if have else "wb") as file:
+            have = copy(response, file, have, total, announced.size)
+    if total is not None and have != total:
+        raise OSError(f"{have} of {total} bytes arrived")
 
 
-def content_range(text):
-    """First byte, last byte, bytes in all.
+def check_range(response, have, announced):
+    """Raise WrongFile if an answer cannot be joined to the bytes that are there."""
+    content_range = response.headers.get("Content-Range", "")
+    if not content_range.startswith(f"bytes {have}-"):
+        raise WrongFile(f"asked to go on from byte {have}, got {printable(content_range)!r}")
+    if announced.sha256 is None:
+        raise WrongFile("there is no checksum to go on by")
 
-    >>> content_range("bytes 100-299/300")
-    (100, 299, 300)
+
+def total_size(response, have):
+    """The size of the whole file by the length of the answer, None if that is not announced."""
+    length = response.headers.get("Content-Length", "")
+    return have + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+
+
+def copy(response, file, have, total, pinned):
+    """Write an answer behind the `have` bytes of a file; returns how many it has then.
+
+    Raises WrongFile rather than write more than the size that was announced.
     """
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text)
-    if not found:
-        raise NotTheFile(f"the server answers a range with {text!r}")
-    return tuple(map(int, found.groups()))
+    limit = total if pinned is None else pinned
+    name = Path(file.name).stem
+    last_print = time.monotonic()
+    for block in iter(lambda: response.read(BLOCK), b""):
+        have += len(block)
+        if limit is not None and have > limit:
+            raise WrongFile(f"more than the {limit} bytes that were announced")
+        file.write(block)
+        if time.monotonic() - last_print > 10:
+            last_print = time.monotonic()
+            share = f" of {limit / 1e6:.1f}" if limit else ""
+            print(f"{name}: {have / 1e6:.1f}{share} MB", file=sys.stderr, flush=True)
+    return have
 
 
-def print_progress(url, got, total, speed, end=None):
-    share = f" of {total / 1e6:.1f} MB, {100 * got / total:.0f} %" if total else " MB"
-    end = end or ("\r" if sys.stderr.isatty() else "\n")
-    print(f"{url.rsplit('/', 1)[-1]}: {got / 1e6:.1f}{share}, {speed / 1e6:.1f} MB/s  ", end=end,
-          file=sys.stderr, flush=True)
+def verify(path, announced):
+    """Raise WrongFile if a file has not the size and checksum that were announced."""
+    size = path.stat().st_size
+    if announced.size not in (None, size):
+        raise WrongFile(f"{path} has {size} bytes, wanted {announced.size}")
+    if announced.sha256 is None:
+        return
+    with open(path, "rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksum != announced.sha256:
+        raise WrongFile(f"{path} is not the published file: SHA-256 {checksum}, wanted "
+                        f"{announced.sha256}")
 
 
-def verify(path, size, checksum):
-    """Raise NotTheFile if a file has not this size and checksum (None: any).
-
-    A checksum is a SHA-256, or the 40 digits by which git names a file.
-    """
-    if size is not None and path.stat().st_size != size:
-        raise NotTheFile(f"{path} has {path.stat().st_size} bytes, wanted {size}")
-    if checksum is not None:
-        kind = "SHA-256" if len(checksum) == 64 else "git's SHA-1"
-        digest = hashlib.sha256() if len(checksum) == 64 else hashlib.sha1(
-            b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, lambda: digest).hexdigest()
-        if found != checksum:
-            raise NotTheFile(f"{path} is not the published file: {kind} {found}, wanted {checksum}")
-
-
-def asked_to_wait(error):
-    """Seconds in the Retry-After of an answer, which has a number or a date; 0 without one.
-
-    >>> asked_to_wait(urllib.error.HTTPError("", 503, "", {"Retry-After": "7"}, None))
-    7
-    """
-    said = (getattr(error, "headers", None) or {}).get("Retry-After", "")
-    if re.fullmatch("[0-9]+", said):
-        return int(said[:9])
-    try:
-        return max(0, int(email.utils.parsedate_to_datetime(said).timestamp() - time.time()))
-    except (ValueError, OverflowError):  # no date
-        return 0
-
-
-def told(error, token=""):
-    """An error of a transfer in one line, with what to do; the token is not in it."""
-    text = " ".join(str(error).split())
-    if error.errno in LOCAL:
-        text += "; --cache or PANDA_T5_CACHE give another folder"
-    if asked_to_wait(error):
-        text += f"; to be asked again in {asked_to_wait(error)} s"
-    return text.replace(token, "…") if token else text
-
-
-def fetch(url, path, size=None, sha256=None, token=""):
-    """Download `url` to `path`, whole or not at all; does nothing if it is there.
-
-    A broken transfer is tried again and goes on where it stopped, also in the next
-    call: what has arrived waits in `path`.part. Processes that want the same file wait
-    for each other. Raises OSError if it cannot be had, or is not what was asked for.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with locked(part) as file:
-        try:
-            for attempt in range(TRIES):
-                if path.exists():  # another process was faster
-                    return
-                resumed = file.tell() > 0
-                try:
-                    print(f"fetching {url}", file=sys.stderr)
-                    said = receive(url, file, sha256 is not None, token)
-                    verify(part, size or said[0], sha256 or said[1])
-                    os.replace(part, path)
-                    Path(f"{part}.etag").unlink(missing_ok=True)
-                    return
-                except (OSError, http.client.HTTPException) as error:
-                    if not isinstance(error, OSError):
-                        error = OSError(f"{url}: {error!r}")
-                    if error.errno in LOCAL:
-                        error.filename = error.filename or str(part)
-                    code = getattr(error, "code", None)  # of an answer that is an HTTP error
-                    useless = isinstance(error, NotTheFile) or code == 416
-                    if useless:
-                        file.truncate(0)
-                        file.seek(0)
-                    wait = max(PAUSE * 2 ** attempt, asked_to_wait(error))
-                    refused = code and code < 500 and code not in (408, 416, 429)
-                    # What was gone on from may be to blame; what came whole is what they have.
-                    final = refused or (useless and not resumed) or error.errno in LOCAL
-                    if final or wait > LONGEST or attempt + 1 == TRIES:
-                        raise error from None
-                    print(f"{told(error, token)}; trying again in {wait} s", file=sys.stderr)
-                    time.sleep(wait)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                if not part.stat().st_size:
-                    Path(f"{part}.etag").unlink(missing_ok=True)
-                    part.unlink()
+# --------------------------------------------------------------------------- the tasks' files
 
 
 def archive_of(file):
     """The key in ARCHIVES of what a file comes from: itself, or its folder; None if not there."""
-    return next((key for key in (file, file.rpartition("/")[0]) if key in ARCHIVES), None)
+    for key in (file, file.rpartition("/")[0]):
+        if key in ARCHIVES:
+            return key
+    return None
 
 
 def obtain(file, root):
     """Fetch one file of the data folder, by itself or with its archive.
 
-    Only the named members are taken out, to the names of the table: nothing that an
-    archive says can lead out of the folder.
+    Raises ValueError that says where to put the file by hand.
     """
     key = archive_of(file)
     url, size, sha256 = ARCHIVES[key]
-    target = root / file
-    path = target if key == file else root / "archives" / f"{key}.zip"
+    path = root / file if key == file else root / "archives" / f"{key}.zip"
     try:
         fetch(url, path, size, sha256)
-        if path != target:
-            verify(path, size, sha256)  # it may have been put there by hand
-            unpack(path, target)
-    except OSError as error:
-        raise ValueError(f"{url} could not be had ({told(error)}). By hand: put that file at "
-                         f"{path}, or give a folder with {file} in it as --data FOLDER") from None
+        verify(path, Announced(size, sha256))  # it may have been put there by hand
+    except (DownloadError, WrongFile) as error:
+        raise ValueError(f"{url} could not be fetched ({error}). By hand: put that file at {path}, "
+                         f"or give a folder with {file} in it as --data FOLDER") from None
+    if key != file:
+        unpack(path, root / file)
 
 
 def unpack(path, target):
-    """Take one member out of a zip: the one that is named as the target and its folder are."""
+    """Take one member out of a zip: the one that is named as the target and its folder are.
+
+    No other name that the archive holds is used, so that none can lead out of the folder.
+    """
+    member = "/".join(target.parts[-2:])
     with zipfile.ZipFile(path) as archive:
-        member = "/".join(target.parts[-2:])
         if member not in archive.namelist():
             raise ValueError(f"{path} holds no {member}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.new")
-        try:
-            with archive.open(member) as source, open(partial, "wb") as copy:
-                while block := source.read(1 << 20):
-                    copy.write(block)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+
+        def write(new):
+            with archive.open(member) as source, open(new, "wb") as file:
+                shutil.copyfileobj(source, file)
+
+        write_whole(target, write)
 
 
 def located(name, files, folder=None, cache=None):
@@ -370,18 +378,152 @@ def located(name, files, folder=None, cache=None):
 
     Raises ValueError that says which files are wanted and where they are obtained.
     """
-    if folder and not Path(folder).is_dir():
+    root = Path(folder).expanduser() if folder else cache_folder(cache) / "data"
+    if folder and not root.is_dir():
         raise ValueError(f"the data folder {folder} is no folder")
-    root = Path(folder) if folder else cache_folder(cache) / "data"
+    others = OTHER_FILES.get(files[0], files)
+    if not (root / files[0]).exists() and (root / others[0]).exists():
+        files = others
     for file in files:
-        if not (root / file).exists():
-            missing = (f"{root / file} is missing: {name} reads {files[0]} and {files[1]} inside "
-                       "the data folder")
-            if folder and archive_of(file):
-                raise ValueError(f"{missing}; without --data they are fetched")
-            if folder or not archive_of(file):
-                by_hand = BY_HAND.get(file.split("/")[0], "")
-                raise ValueError(missing + (by_hand and f"; {by_hand}")
-                                 + ("" if folder else "; give that folder as --data FOLDER"))
-            obtain(file, root)
+        if (root / file).exists():
+            continue
+        if folder or not archive_of(file):
+            raise ValueError(missing(name, files, file, root, folder))
+        obtain(file, root)
     return [root / file for file in files]
+
+
+def missing(name, files, file, root, folder):
+    """What to say of a file that is not there and is not fetched."""
+    advice = BY_HAND.get(file.split("/")[0], "")
+    if advice:
+        advice = f"; {advice}"
+    if folder and archive_of(file):
+        advice = "; without --data they are fetched"
+    if not folder:
+        advice += "; give that folder as --data FOLDER"
+    return (f"{root / file} is missing: {name} reads {' and '.join(files)} inside the data "
+            f"folder{advice}")
+
+
+# ---------------------------------------------------------------------- a T5 by its published name
+
+SHORT_NAMES = ("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b")
+# The forms of weights, the best first. An index names the files that hold them.
+FORMS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+         "pytorch_model.bin.index.json")
+# What an HTTP error of the hub means.
+MEANINGS = {
+    401: "there is no such name, or it is private",
+    403: "it is gated: fetch it with the hub's own tool, whose cache is read",
+    404: "there is no such name, or it is no T5",
+}
+
+
+def published(name):
+    """Raise ValueError if this cannot be the name of a published T5; say which ones are near."""
+    if name in SHORT_NAMES or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        return
+    near = difflib.get_close_matches(name, SHORT_NAMES, n=2)
+    advice = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ValueError(f"{name!r} is neither a folder nor a model's name{advice} (known: "
+                     f"{', '.join(SHORT_NAMES)}, google/t5-base-lm-adapt, …)")
+
+
+def library_copies(name):
+    """The folders in the cache of the hub's own library with something of this T5."""
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{user}/huggingface"
+    hub = (os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+           or f"{home}/hub")
+    names = [name, f"google-t5/{name}"] if name in SHORT_NAMES else [name]
+    folders = []
+    for repository in names:
+        folder = Path(hub).expanduser() / f"models--{repository.replace('/', '--')}"
+        main = folder / "refs" / "main"
+        if os.access(main, os.R_OK):
+            commit = main.read_text(errors="replace").strip()
+            folders.append(folder / "snapshots" / commit)
+    return folders
+
+
+def weight_files(folder):
+    """The names of the files of a folder's weights, [] if there are none. Raises ValueError."""
+    form = next((form for form in FORMS if (folder / form).exists()), None)
+    if form is None:
+        return []
+    if not form.endswith(".index.json"):
+        return [form]
+    shards = read_json(folder / form).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{folder / form} is no index of weights; delete it and try again")
+    names = sorted(set(map(str, shards.values())))
+    for name in names:
+        if Path(name).name != name:
+            raise ValueError(f"{folder / form} names {name!r}, which is no plain file name")
+    return names
+
+
+def is_complete(folder, weights):
+    """Whether a folder has all files of a T5, readable (weights=False: its vocabulary)."""
+    files = ["spiece.model"]
+    if weights:
+        files += ["config.json", *(weight_files(folder) or FORMS[:1])]
+    return all(os.access(folder / file, os.R_OK) for file in files)
+
+
+def fetch_checkpoint(url, folder, weights):
+    """Fetch what a folder lacks of a T5. Raises DownloadError."""
+    if weights:
+        fetch(f"{url}/config.json", folder / "config.json")
+    fetch(f"{url}/spiece.model", folder / "spiece.model")
+    if not weights:
+        return
+    if not weight_files(folder):
+        fetch_first_form(url, folder)
+    for file in weight_files(folder):
+        fetch(f"{url}/{file}", folder / file)
+
+
+def fetch_first_form(url, folder):
+    """Fetch the weights, or their index, in the first form that is published."""
+    for form in FORMS:
+        try:
+            fetch(f"{url}/{form}", folder / form)
+            return
+        except DownloadError as error:
+            if error.status != 404 or form == FORMS[-1]:
+                raise
+
+
+def checkpoint(name, hub=None, cache=None, weights=True):
+    """The folder of a T5: a folder as it is, or a published name, fetched once.
+
+    name      t5-small … t5-11b, owner/repository as in google/t5-base-lm-adapt, or a folder
+    hub       its address (default: $HF_ENDPOINT, or HUB)
+    weights   False: only the vocabulary is needed
+    A whole copy in the cache of the hub's own library is used from there.
+    Raises ValueError that says which files to put where.
+    """
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    published(name)
+    hub = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    if not re.fullmatch(r"https?://[^\s@/]+(/\S*)?", hub):
+        raise ValueError(f"HF_ENDPOINT is {hub.rpartition('@')[2]!r}, wanted an address as {HUB}")
+    folder = cache_folder(cache) / "models" / name
+    if is_complete(folder, weights):
+        return folder
+    for library_copy in library_copies(name):
+        if is_complete(library_copy, weights):
+            print(f"{name}: read from the hub library's cache, {library_copy}", file=sys.stderr)
+            return library_copy
+    try:
+        fetch_checkpoint(f"{hub}/{name}/resolve/main", folder, weights)
+    except DownloadError as error:
+        meaning = f": {MEANINGS[error.status]}" if error.status in MEANINGS else ""
+        files = "config.json, spiece.model and model.safetensors (or pytorch_model.bin)"
+        raise ValueError(f"{name} could not be fetched ({error}{meaning}). By hand: put its "
+                         f"{files if weights else 'spiece.model'} into {folder}, or give their "
+                         "folder as --model") from None
+    return folder

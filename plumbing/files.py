@@ -73,6 +73,11 @@ def whole_folder(folder):
         os.rename(new, folder)
 
 
+def copy_file(source, target):
+    with naming(target):
+        shutil.copyfile(source, target)
+
+
 def copy_folder(source, target):
     """Copy a folder of files, whole or not at all."""
     with whole_folder(target) as new:

@@ -1,8 +1,11 @@
 """What counts as good: the metrics of the 21 tasks, in one table, METRICS.
 
-Functions of lists of strings, as shares of 1. Degenerate cases get the published convention: a
-class that is neither there nor predicted has F1 0 (scikit-learn), so have entities
-(conlleval), and a constant has correlation 0 (where the formula divides 0 by 0).
+Shares of 1, of lists of strings. Degenerate cases get the published convention: a class that is
+neither there nor predicted has F1 0 (scikit-learn), so have entities (conlleval), and a constant
+has correlation 0 (where the formula divides 0 by 0).
+
+STS-B, WSC, MultiRC, ReCoRD and SQuAD are scored as T5's own metrics score them. One difference:
+an answer "nan" or "inf" to STS-B is no number here.
 
 A new metric is one function here and one entry in METRICS.
 """
@@ -14,16 +17,27 @@ from collections import Counter
 
 from plumbing.stats import pearson, spearman
 
+# ------------------------------------------------------------------------------------- labels
+
 
 def accuracy(predictions, targets):
-    """Share of predictions that are the target, word for word."""
-    return sum(p == t for p, t in zip(predictions, targets)) / len(targets)
+    """Share of predictions that are the target, word for word.
+
+    >>> accuracy(["yes", "no"], ["yes", "yes"])
+    0.5
+    """
+    right = sum(p == t for p, t in zip(predictions, targets))
+    return right / len(targets)
 
 
 def confusion(predictions, targets, positive):
-    """True positives, false positives, false negatives and true negatives of one class."""
+    """True positives, false positives, false negatives and true negatives of one class.
+
+    >>> confusion(["yes", "yes", "no"], ["yes", "no", "yes"], "yes")
+    (1, 1, 1, 0)
+    """
     counts = Counter((p == positive, t == positive) for p, t in zip(predictions, targets))
-    return [counts[cell] for cell in ((True, True), (True, False), (False, True), (False, False))]
+    return counts[True, True], counts[True, False], counts[False, True], counts[False, False]
 
 
 def f1(predictions, targets, positive):
@@ -37,6 +51,21 @@ def macro_f1(predictions, targets, labels):
     return sum(f1(predictions, targets, label) for label in labels) / len(labels)
 
 
+def per_class(predictions, targets, labels):
+    """label -> (precision, recall, F1, how often it is the target); 0 where there is nothing.
+
+    >>> per_class(["yes", "yes", "no"], ["yes", "no", "no"], ("yes", "no"))["no"]
+    (1.0, 0.5, 0.6666666666666666, 2)
+    """
+    scores = {}
+    for label in labels:
+        tp, fp, fn, _ = confusion(predictions, targets, label)
+        precision = tp / (tp + fp) if tp else 0.0
+        recall = tp / (tp + fn) if tp else 0.0
+        scores[label] = (precision, recall, f1(predictions, targets, label), tp + fn)
+    return scores
+
+
 def matthews(predictions, targets, positive):
     """Matthews' correlation of two classes (CoLA: Warstadt et al. 2018)."""
     tp, fp, fn, tn = confusion(predictions, targets, positive)
@@ -44,19 +73,31 @@ def matthews(predictions, targets, positive):
     return (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0
 
 
-def similarity_scores(predictions, golds):
-    """STS-B's texts and scores as numbers; a text that is no number from 0 to 5 is taken as the
-    end of the scale that is farther from the score.
+def question_match(predictions, targets, groups):
+    """Share of the questions with all answers judged right (MultiRC: Khashabi et al. 2018)."""
+    if not all(groups):
+        raise ValueError("question_em needs the group of every example, its question")
+    solved = dict.fromkeys(groups, True)
+    for prediction, target, group in zip(predictions, targets, groups):
+        if prediction != target:
+            solved[group] = False
+    return sum(solved.values()) / len(solved)
 
-    >>> similarity_scores(["4.2", "much"], ["4.0", "4.5"])
-    ([4.2, 0.0], [4.0, 4.5])
+
+# ------------------------------------------------------------------------- numbers and answers
+
+
+def number_of(text):
+    """STS-B's answer as a number; -1 for what is none, as T5's metric has it.
+
+    >>> number_of("4.2"), number_of("much")
+    (4.2, -1.0)
     """
-    golds = [float(gold) for gold in golds]
-    numbers = []
-    for text, gold in zip(predictions, golds):
-        number = float(text) if re.fullmatch(r"\d(\.\d+)?", text) else -1.0
-        numbers.append(number if 0 <= number <= 5 else 0.0 if gold > 2.5 else 5.0)
-    return numbers, golds
+    try:
+        number = float(text)
+    except ValueError:
+        return -1.0
+    return number if math.isfinite(number) else -1.0
 
 
 def normalise(answer):
@@ -66,7 +107,8 @@ def normalise(answer):
     'broncos of denver'
     """
     answer = "".join(c for c in answer.lower() if c not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", answer).split())
+    answer = re.sub(r"\b(a|an|the)\b", " ", answer)
+    return " ".join(answer.split())
 
 
 def words_f1(prediction, gold):
@@ -75,99 +117,147 @@ def words_f1(prediction, gold):
     >>> words_f1("the Denver Broncos", "Broncos")
     0.6666666666666666
     """
-    prediction, gold = Counter(normalise(prediction).split()), Counter(normalise(gold).split())
-    both = (prediction & gold).total()
-    return 2 * both / (prediction.total() + gold.total()) if both else 0.0
+    predicted = Counter(normalise(prediction).split())
+    wanted = Counter(normalise(gold).split())
+    both = (predicted & wanted).total()
+    return 2 * both / (predicted.total() + wanted.total()) if both else 0.0
+
+
+def exact(prediction, gold):
+    """1 if two answers are the same once normalised, else 0."""
+    return float(normalise(prediction) == normalise(gold))
 
 
 def best_gold(function, predictions, answers):
     """Mean over the examples of the best value against any right answer (Rajpurkar et al. 2016)."""
-    return sum(max(function(p, gold) for gold in golds)
-               for p, golds in zip(predictions, answers)) / len(answers)
+    total = 0.0
+    for prediction, golds in zip(predictions, answers):
+        total += max(function(prediction, gold) for gold in golds)
+    return total / len(answers)
 
 
-def exact(prediction, gold):
-    return float(normalise(prediction) == normalise(gold))
-
-
-def question_match(predictions, targets, groups):
-    """Share of the questions with all answers judged right (MultiRC: Khashabi et al. 2018)."""
-    if not all(groups):
-        raise ValueError("question_em needs the group of every example, its question")
-    solved = {}
-    for p, t, group in zip(predictions, targets, groups):
-        solved[group] = solved.get(group, True) and p == t
-    return sum(solved.values()) / len(solved)
+# --------------------------------------------------------------------- entities and referents
 
 
 def entities(text):
-    """The (type, span) pairs of a NER string; a part without " : " is no entity.
+    """The (type, span) pairs of a NER string; what has no " : " is no entity.
 
     >>> entities("person : anna ; place : rome")
     [('person', 'anna'), ('place', 'rome')]
     >>> entities("none")
     []
     """
-    parts = [part.split(" : ", 1) for part in text.split(" ; ")]
-    return [(part[0].strip(), part[1].strip()) for part in parts if len(part) == 2]
+    pairs = []
+    for entity in text.split(" ; "):
+        kind, colon, span = entity.partition(" : ")
+        if colon:
+            pairs.append((kind.strip(), span.strip()))
+    return pairs
 
 
 def entity_f1(predictions, targets):
     """Micro-F1 over exact (type, span): 2 * right / (predicted + wanted)."""
     right = total = 0
     for prediction, target in zip(predictions, targets):
-        found, gold = Counter(entities(prediction)), Counter(entities(target))
-        right += (found & gold).total()
-        total += found.total() + gold.total()
+        predicted = Counter(entities(prediction))
+        wanted = Counter(entities(target))
+        right += (predicted & wanted).total()
+        total += predicted.total() + wanted.total()
     return 2 * right / total if total else 0.0
 
 
 DETERMINERS = set("a an the this that these those which whose some many much few each every "
-                  "my your his her its our their".split())
+                  "my your his her our their".split())
+
+
+def content_words(text):
+    """The set of a text's words in lower case, without determiners.
+
+    >>> sorted(content_words("The fuzzy bunny"))
+    ['bunny', 'fuzzy']
+    """
+    return set(text.lower().split()) - DETERMINERS
 
 
 def same_referent(prediction, referent):
     """Whether a text names this referent: the words of one are all in the other (WSC).
 
-    Case, punctuation, determiners and possessives at the front do not count, so that
-    "the fuzzy bunny" names "bunny"; "bob" and "bob's" are two.
+    "the fuzzy bunny" names "bunny"; "Bob" does not name "Bob's dog".
 
-    >>> same_referent("The fuzzy bunny.", "bunny"), same_referent("Bob", "Bob's dog")
+    >>> same_referent("The fuzzy bunny", "bunny"), same_referent("Bob", "Bob's dog")
     (True, False)
     """
-    words = [set(re.sub(r"[^\w' ]", " ", text.lower()).split()) - DETERMINERS
-             for text in (prediction, referent)]
-    possessive = [any("'" in word for word in one) for one in words]
-    return all(words) and possessive[0] == possessive[1] and (
-        words[0] <= words[1] or words[1] <= words[0])
+    predicted = content_words(prediction)
+    wanted = content_words(referent)
+    if not predicted or not wanted:
+        return False
+    if ("'" in "".join(predicted)) != ("'" in "".join(wanted)):
+        return False
+    return predicted <= wanted or wanted <= predicted
 
 
-def right(example):
-    """What a prediction is compared with: the golds, or the target if a row has none beside it."""
+def referent_accuracy(predictions, referents, labels):
+    """Share of the answers that name the referent where the label is True, and do not elsewhere.
+
+    An answer without a word but determiners is wrong whatever the label, as in T5's metric:
+    else a model that writes nothing would be right on each row labelled False.
+
+    >>> referent_accuracy(["cat", "the"], ["the cat", "dog"], ["True", "False"])
+    0.5
+    """
+    right = 0
+    for prediction, referent, label in zip(predictions, referents, labels):
+        named = same_referent(prediction, referent)
+        right += bool(content_words(prediction)) and str(named) == label
+    return right / len(labels)
+
+
+# --------------------------------------------------------------------------------- the table
+
+
+def targets_of(examples):
+    return [example.target for example in examples]
+
+
+def golds_of(example):
+    """What a prediction is compared with: the golds, or the target of a row without them."""
     return example.golds or (example.target,)
 
 
-def similarities(predictions, examples):
-    """STS-B's predictions and scores, as the correlations take them."""
-    return similarity_scores(predictions, [right(e)[0] for e in examples])
+def correlation_of(function, predictions, examples):
+    """A correlation of STS-B's answers with the file's scores."""
+    numbers = [number_of(prediction) for prediction in predictions]
+    scores = [float(golds_of(example)[0]) for example in examples]
+    return function(numbers, scores)
 
 
-# name -> function of the predictions, the examples and the task's labels; the class that
-# counts as positive is the last label.
+def best_of(function, predictions, examples):
+    return best_gold(function, predictions, [golds_of(example) for example in examples])
+
+
+def group_match(predictions, examples, labels):
+    groups = [example.group for example in examples]
+    return question_match(predictions, targets_of(examples), groups)
+
+
+def referents_named(predictions, examples, labels):
+    truth = [example.golds[0] for example in examples]
+    return referent_accuracy(predictions, targets_of(examples), truth)
+
+
+# name -> function of the predictions, the Examples and the task's labels. The class that counts
+# as positive is the last label.
 METRICS = {
-    "accuracy": lambda p, examples, _: accuracy(p, [e.target for e in examples]),
-    "f1": lambda p, examples, labels: f1(p, [e.target for e in examples], labels[-1]),
-    "macro_f1": lambda p, examples, labels: macro_f1(p, [e.target for e in examples], labels),
-    "matthews": lambda p, examples, labels: matthews(p, [e.target for e in examples], labels[-1]),
-    "pearson": lambda p, examples, _: pearson(*similarities(p, examples)),
-    "spearman": lambda p, examples, _: spearman(*similarities(p, examples)),
-    "answer_em": lambda p, examples, _: best_gold(exact, p, [right(e) for e in examples]),
-    "answer_f1": lambda p, examples, _: best_gold(words_f1, p, [right(e) for e in examples]),
-    "question_em": lambda p, examples, _: question_match(p, [e.target for e in examples],
-                                                         [e.group for e in examples]),
-    "entity_f1": lambda p, examples, _: entity_f1(p, [e.target for e in examples]),
-    "referent_accuracy": lambda p, examples, _: accuracy(
-        [str(same_referent(text, e.target)) for text, e in zip(p, examples)],
-        [e.golds[0] for e in examples]),
+    "accuracy": lambda p, examples, labels: accuracy(p, targets_of(examples)),
+    "f1": lambda p, examples, labels: f1(p, targets_of(examples), labels[-1]),
+    "macro_f1": lambda p, examples, labels: macro_f1(p, targets_of(examples), labels),
+    "matthews": lambda p, examples, labels: matthews(p, targets_of(examples), labels[-1]),
+    "pearson": lambda p, examples, labels: correlation_of(pearson, p, examples),
+    "spearman": lambda p, examples, labels: correlation_of(spearman, p, examples),
+    "answer_em": lambda p, examples, labels: best_of(exact, p, examples),
+    "answer_f1": lambda p, examples, labels: best_of(words_f1, p, examples),
+    "question_em": group_match,
+    "entity_f1": lambda p, examples, labels: entity_f1(p, targets_of(examples)),
+    "argument_f1": lambda p, examples, labels: entity_f1(p, targets_of(examples)),
+    "referent_accuracy": referents_named,
 }
-METRICS["argument_f1"] = METRICS["entity_f1"]  # the same over (role, span)

@@ -1,357 +1,690 @@
-"""What a run says: a line for each evaluation, a table and a sentence at the end, results.json.
+"""What a run of train.py leaves for people: a headline, tables, report.md, report.html, results.json.
 
-The report of a target is made from one dict, `whole`, that JSON can hold: scores, curves and
-seconds by approach ("pot toy-nli": the approach and its source), the similarities by source.
-results.json of a pair is the part of it that has to do with one source.
+    python -m plumbing.report RUN                         write the pages of a run again
+    python -m plumbing.report RUN RUN … [--columns …]     compare runs
 
-    python -m plumbing.report runs                   writes the pages of a run again
-    python -m plumbing.report runs/a runs/b          several runs beside each other
+Everything is made from one dict for each target, `results`, which JSON can hold:
+
+    model, fingerprint, target, metric, seeds, labels, dtype, date, command
+    majority, promptless    scores of the majority class and of T5 without a prompt
+    chosen_on_reported      whether the reported dev examples also chose the checkpoints
+    runs                    approach, source ("": none) and lists with an entry for each seed: scores,
+                            metrics, curves [[step, score], …], losses [[step, CE, KD, cosine of
+                            their gradients], …], teacher_accuracy, folders; and seconds, steps,
+                            trained (numbers), training_bytes
+    similarity              source -> {measure: value} for each seed
+    epoch                   steps of the first epoch
+    recipe, changed         all options, and those that differ from their defaults
+
+A table is (header, rows); its cells are text, Links or Heats of html_report.py.
 """
 
-import dataclasses
+import argparse
 import itertools
 import math
-import shlex
+import re
 import statistics
 import sys
-import time
 from pathlib import Path
 
-from plumbing import command, flags, pages
-from plumbing.cores import CORES
-from plumbing.files import write_json, write_text
-from plumbing.grid import head, row
-from plumbing.intact import read_json
-from plumbing.states import key_of, norm_of
-from plumbing.stats import beyond_chance, gain, plus_minus
+from plumbing import html_report
+from plumbing.files import read_json, write_json, write_text
+from plumbing.html_report import Link, compared_runs, heat, plain_scores, run_name, similarity_of
+from plumbing.stats import (differences, gain, mean_permutation_p, number, plus_minus, significant,
+                            spearman, star)
+
+PER_SEED = ["scores", "curves", "losses", "teacher_accuracy", "folders"]
+WIDTH = 26  # of a source on a terminal, so that a table fits into 100 columns
 
 
-def device(shop, where, recipe):
-    """What runs where, and by which recipe."""
-    print(f"device {where}, {shop.dtype}, {CORES} threads; T5 {shop.name}, "
-          f"{sum(p.numel() for p in shop.t5.parameters()):,} weights, {shop.fingerprint}\n{recipe}",
-          flush=True)
+def markdown(table):
+    """Lines of Markdown, aligned for a terminal.
 
-
-def opening(task, promptless):
-    """What a target is, before anything is trained on it."""
-    same = ", the same" if task.report == task.choose else ""
-    few = f"{task.labelled} of them labelled (others for each seed), " if task.labelled else ""
-    free = f"{len(task.rest(0))} inputs without labels, " if task.unlabelled else ""
-    print(f"target {task.name}: {len(task.train)} training examples, {few}{free}"
-          f"{len(task.choose)} dev examples to choose by, {len(task.report)} to report{same}; "
-          f"majority class {task.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
-
-
-def progress(home, work, state, steps, live, due, speed):
-    """After the first step and each evaluation: a line for each approach, and one in the log.
-
-    work: the pass, its runs and title; live: places of the runs that took this step, due: of
-    those that were scored; speed: tokens a second. Only equal runs, the seeds of an approach, are
-    averaged: the mean loss of several approaches would say nothing.
-    """
-    step, names = state["step"], [f"{run.name} seed {run.seed}" for run in work.runs]
-    last = {n: state["terms"][n][-1] for n in (live if step == 1 else due)}
-    if sys.stdout.isatty() or home.quiet:
-        scores = [score for curve in state["curves"] for _, score in curve]
-        moving(home, f"{work.title}: {100 * step // steps} %, best dev "
-               + (f"{max(scores):.1f}" if scores else "–") + f", all done in {home.eta()}",
-               step == steps)
-    elif step == 1:
-        print(f"{work.title}: runs {len(names)}; CE of a uniform guess among the vocabulary "
-              f"{math.log(work.t5.config.vocab_size):.2f}", flush=True)
-    elif due:
-        print(f"{work.title}: step {step}/{steps} {100 * step // steps}% "
-              f"lr {work.rates(step - 1)[live[0]]:.3g} runs {len(live)} {speed:.0f} tok/s "
-              f"ETA {home.eta()}", flush=True)
-    for name in dict.fromkeys(work.runs[n].name for n in last) if piped(home) else ():
-        mine = [n for n in last if work.runs[n].name == name]
-        _, ce, kd, cosine = (mean([last[n][k] for n in mine]) for k in range(4))
-        said = f"CE {ce:.3f}"
-        if cosine is not None:
-            said += f" KD {kd:.3f} cosine of their gradients {cosine:+.2f}"
-        scored = [state["curves"][n][-1][1] for n in mine if n in due]
-        print(f"    {name}: {said}" + (f" dev {mean(scored):.1f}" if scored else ""), flush=True)
-    norms = {n: norm_of(work, n) for n in due}
-    for n in due:  # it went astray
-        if last[n][1] > math.log(work.t5.config.vocab_size):
-            print(f"{work.title}, {names[n]}: CE {last[n][1]:.1f} is more than a uniform guess "
-                  f"costs, the norm of what is trained {norms[n]:.3g}; a smaller learning rate may "
-                  "help", flush=True)
-    if due:
-        home.log(**{"pass": work.title}, key=key_of(work.decided), step=step,
-                 dev={names[n]: state["curves"][n][-1][1] for n in due},
-                 **{kind: {names[n]: last[n][k] for n in due} for k, kind in
-                    ((1, "ce"), (2, "kd"), (3, "cosine"))},
-                 norm={names[n]: norm for n, norm in norms.items()}, tokens_per_second=speed)
-
-
-def piped(home):
-    """Whether what is said goes into a file or a pipe, line by line."""
-    return not sys.stdout.isatty() and not home.quiet
-
-
-def moving(home, line, last):
-    """One line on a terminal, each over the one before; the last one stays."""
-    if not home.quiet:
-        print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
-
-
-def aligned(lines):
-    """Tables of Markdown with their columns under each other.
-
-    >>> print(*aligned(["| a | b |", "|---|---|", "| long | 1 |", "text"]), sep="\\n")
+    >>> print(*markdown((["a", "b"], [["long", "1"]])), sep="\\n")
     | a    | b |
     |------|---|
     | long | 1 |
-    text
     """
-    found = []
-    for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
-        if not is_table:
-            found += group
+    header, rows = table
+    lines = [header] + [[cell_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = []
+    for cells in lines:
+        padded = [f" {cell:{width}} " for cell, width in zip(cells, widths)]
+        text.append(f"|{'|'.join(padded)}|")
+    rule = ["-" * (width + 2) for width in widths]
+    text.insert(1, f"|{'|'.join(rule)}|")
+    return text
+
+
+def cell_text(cell):
+    if isinstance(cell, Link):
+        return f"[{cell.text}]({cell.href})"
+    return cell if isinstance(cell, str) else cell.text
+
+
+def shortened(name, width=WIDTH):
+    """A long name without its middle, as names differ at their ends.
+
+    >>> shortened("toy-nli"), shortened("toy-nli,toy-rte,toy-boolq", 12)
+    ('toy-nli', 'toy-n…-boolq')
+    """
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[half - width + 1:]}"
+
+
+# ------------------------------------------------------------------- a target's tables
+
+
+def count(number_of, noun):
+    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
+
+
+def scores_table(results):
+    """A row for each run: its score, gain, similarity and time."""
+    header = ["approach", "source", results["metric"], "gain over prompt", "similarity", "seconds"]
+    base = plain_scores(results)
+    rows = []
+    for run in results["runs"]:
+        gained = ""
+        if base is not None and run["approach"] != "prompt":
+            gained = gain(run["scores"], base)
+        similarity = ""
+        if run["source"] in results["similarity"]:
+            similarity = number(similarity_of(results, run["source"]), "+", 2)
+        rows.append([run["approach"], run["source"], plus_minus(run["scores"]), gained, similarity,
+                     f"{run['seconds']:.1f}"])
+    return header, rows
+
+
+def note(results):
+    """What the table's signs mean."""
+    n = len(results["seeds"])
+    if n < 3:
+        return f"{count(n, 'seed')}: too few for a test (n = {n})."
+    return f"Mean ± standard deviation, n = {n} seeds. *: significant, a paired t-test at 5 %."
+
+
+def table(results):
+    """The table for a terminal, at most 100 columns wide: lines of Markdown, and a note."""
+    header, rows = scores_table(results)
+    rows = [[approach, shortened(source), *cells] for approach, source, *cells in rows]
+    return [*markdown((header, rows)), note(results)]
+
+
+def seeds_table(results):
+    """A row for each run: each seed's score, which links to what was trained."""
+    header = ["approach", "source", *(f"seed {seed}" for seed in results["seeds"])]
+    rows = []
+    for run in results["runs"]:
+        links = [Link(f"{score:.1f}", f"../{folder}/")
+                 for score, folder in zip(run["scores"], run["folders"])]
+        rows.append([run["approach"], run["source"], *links])
+    return header, rows
+
+
+def mean_or_dash(values, sign="", digits=2):
+    """The mean of those that are no None, as text."""
+    values = [value for value in values if value is not None]
+    return number(statistics.mean(values), sign, digits) if values else "–"
+
+
+def teachers_table(results):
+    """What the teachers of the runs with distillation add; no row without one."""
+    header = ["approach", "source", "teacher accuracy", "cosine of the gradients of CE and KD, "
+              "first step", "later, mean", "CE, first → last", "KD, first → last"]
+    rows = []
+    for run in results["runs"]:
+        if all(accuracy is None for accuracy in run["teacher_accuracy"]):
             continue
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in group]
-        widths = [max(len(cell) for cell in column if cell != "---") for column in zip(*rows)]
-        found += ["|" + "|".join("-" * (w + 2) if cell == "---" else f" {cell:{w}} "
-                                 for cell, w in zip(row, widths)) + "|" for row in rows]
-    return found
+        first = [terms[0] for terms in run["losses"]]
+        last = [terms[-1] for terms in run["losses"]]
+        later = itertools.chain.from_iterable(terms[1:] for terms in run["losses"])
+        row = [run["approach"], run["source"], mean_or_dash(run["teacher_accuracy"], digits=1),
+               mean_or_dash([term[3] for term in first], "+"),
+               mean_or_dash([term[3] for term in later], "+")]
+        for column in (1, 2):
+            begun = mean_or_dash([term[column] for term in first], digits=3)
+            ended = mean_or_dash([term[column] for term in last], digits=3)
+            row.append(f"{begun} → {ended}")
+        rows.append(row)
+    return header, rows
 
 
-def mean(numbers):
-    """Of some numbers; None if one is None."""
-    return None if None in numbers else statistics.mean(numbers)
+def cost_table(results):
+    """Of one training by itself: a teacher and a source's prompt come on top."""
+    header = ["approach", "source", "seconds", "steps", "trained numbers",
+              "their gradients and the optimiser, bytes"]
+    rows = [[run["approach"], run["source"], f"{run['seconds']:.1f}", f"{run['steps']:,}",
+             f"{run['trained']:,}", f"{run['training_bytes']:,}"] for run in results["runs"]]
+    return header, rows
 
 
-def table(whole):
-    """The report's table and its sentence, as lines of Markdown."""
-    config, similar, base = whole["config"], whole["similarity"], whole["scores"]["prompt"]
-    lines = [f"majority class {whole['majority']:.1f}, T5 without a prompt "
-             f"{whole['promptless']:.1f}; prompts of length {config['length']}, fresh ones from "
-             f"{config['init']}", "",
-             f"| approach | source | {whole['metric']}, mean ± sd | each seed | against `prompt`, "
-             "seed by seed | similarity | seconds (in its pass) |", "|---" * 7 + "|"]
-    for name, scores in whole["scores"].items():
-        approach, _, source = name.partition(" ")
-        near = (f"{statistics.mean(s.get(config['metric'], 1) for s in similar[source]):+.2f}"
-                if source in similar else "")
-        gained = gain(scores, base) if name != "prompt" else ""
-        lines.append(f"| {approach} | {source or '–'} | {plus_minus(scores)} | "
-                     f"{', '.join(f'{s:.1f}' for s in scores)} | {gained} | {near} | "
-                     f"{whole['seconds'][name]:.1f} |")
-    if len(whole["scores"]) > 1:
-        lines += ["", sentence(whole["scores"])]
-    lines += taught({name: whole["teaching"][name] for name in whole["scores"]})
-    return lines + (["", *cost(whole["cost"])] if "finetune" in whole["scores"] else [])
+def all_tables(results):
+    """name -> table, in the order of report.md and report.html."""
+    tables = {"scores": scores_table(results), "each seed's score, with its prompt's folder":
+              seeds_table(results), "teachers": teachers_table(results),
+              "time and cost": cost_table(results)}
+    return {name: table for name, table in tables.items() if table[1]}
 
 
-def taught(teaching):
-    """What the students' teachers add, as a table; nothing where no run has a teacher."""
-    lines = []
-    for name, seeds in teaching.items():
-        seeds = [seed for seed in seeds if seed["right"] is not None and seed["terms"]]
-        if seeds:  # those whose teacher has a weight
-            first, last = ([seed["terms"][k] for seed in seeds] for k in (0, -1))
-            later = [term[3] for seed in seeds for term in seed["terms"][1:]]
-            losses = [[mean([term[k] for term in at]) for at in (first, last)] for k in (1, 2)]
-            approach, _, source = name.partition(" ")
-            lines.append("| " + " | ".join([
-                approach, source or "–", f"{mean([seed['right'] for seed in seeds]):.0f} %",
-                f"{mean([term[3] for term in first]):+.2f}",
-                f"{mean(later):+.2f}" if later else "–",
-                *(f"{begun:.3f} → {ended:.3f}" for begun, ended in losses)]) + " |")
-    return lines and ["", "| student | source | its teacher gives the label | cosine of the "
-                      "gradients of CE and KD: first step | later, mean | CE, first to last | KD |",
-                      "|---|---|---|---|---|---|---|", *lines]
+# ------------------------------------------------------------------- sentences
 
 
-def sentence(scores):
-    """What was found, whichever way it went: who differs from plain prompt tuning, and who may not.
+def finding(results, run, gains):
+    """One run's score and gain in words: "85.1, 6.2 over plain prompt tuning (3 seeds; …)"."""
+    score = f"{statistics.mean(run['scores']):.1f}"
+    seeds = count(len(gains), "seed")
+    if not any(gains):
+        return f"{score}, the same as plain prompt tuning ({seeds})."
+    mean = statistics.mean(gains)
+    if len(gains) < 3:
+        verdict = "too few for a test"
+    else:
+        verdict = "significant" if significant(gains) else "not significant"
+    side = "over" if mean >= 0 else "below"
+    return f"{score}, {abs(mean):.1f} {side} plain prompt tuning ({seeds}; {verdict})."
 
-    >>> sentence({"prompt": [60, 62, 61], "pot a": [70, 73, 72]}).partition(": ")[2]
-    'pot from a +10.7. It may be chance: none.'
+
+def headline_sentences(results):
+    """The best run of all beside plain prompt tuning, then the best of PANDA if it is another."""
+    compared = compared_runs(results)
+    if not compared:
+        best = max(results["runs"], key=lambda run: statistics.mean(run["scores"]))
+        return [f"{run_name(best)}: {plus_minus(best['scores'])} "
+                f"({count(len(best['scores']), 'seed')})."]
+    tuned = [pair for pair in compared if pair[0]["approach"] != "finetune"]
+
+    def best_of(pairs):
+        return max(pairs, key=lambda pair: statistics.mean(pair[1]))
+
+    run, gains = best_of(tuned or compared)
+    sentences = [f"Best: {run_name(run)}, {finding(results, run, gains)}"]
+    if statistics.mean(gains) <= 0:
+        base = statistics.mean(plain_scores(results))
+        sentences = [f"Best: plain prompt tuning, {base:.1f}. Next: {run_name(run)}, "
+                     + finding(results, run, gains)]
+    panda = [pair for pair in tuned if pair[0]["approach"].startswith("panda")]
+    if panda and not run["approach"].startswith("panda"):
+        run, gains = best_of(panda)
+        sentences.append(f"Best of PANDA: {run_name(run)}, {finding(results, run, gains)}")
+    return sentences
+
+
+def headline(results):
+    """One or two plain sentences: what was found."""
+    return " ".join(headline_sentences(results))
+
+
+def setup(results):
+    """The conditions, as sentences."""
+    if results["chosen_on_reported"]:
+        chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
+                  "all scores a little too high.")
+    else:
+        chosen = "The checkpoints were chosen on other dev examples than those reported here."
+    return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
+            f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}. "
+            f"{results['date']}, {results['seconds']:.0f} seconds.", note(results), chosen]
+
+
+# ------------------------------------------------------------------- files
+
+
+def report_folder(out, results):
+    """Where a target's own files lie: with one source in that pair's folder."""
+    target = results["target"]
+    sources = list(results["similarity"])
+    return Path(out) / (f"{sources[0]}-to-{target}" if len(sources) == 1 else target)
+
+
+def pair_results(results, source):
+    """What results.json of a pair holds: the runs of one source, and those without a source."""
+    runs = [run for run in results["runs"] if run["source"] in ("", source)]
+    seeds = results["similarity"][source]
+    similarity = {name: statistics.mean(seed[name] for seed in seeds) for name in seeds[0]}
+    return {"model": results["model"], "source": source, "target": results["target"],
+            "metric": results["metric"], "seeds": results["seeds"],
+            "scores": {run["approach"]: run["scores"] for run in runs},
+            "similarity": similarity,
+            "seconds": {run["approach"]: run["seconds"] for run in runs},
+            "steps": {run["approach"]: run["steps"] for run in runs},
+            "config": results["recipe"]}
+
+
+def write_pages(folder, results):
+    """report.md and report.html."""
+    sentences = headline_sentences(results)
+    tables = all_tables(results)
+    lines = [f"# {results['target']}", "", *sentences, ""]
+    for sentence in setup(results):
+        lines += [sentence, ""]
+    for name, each in tables.items():
+        lines += [f"## {name.capitalize()}", "", *markdown(each), ""]
+    recipe = [f"{name} {value}" for name, value in results["recipe"].items()]
+    changed = [f"{name} {value}" for name, value in results["changed"].items()]
+    lines += ["## Recipe", "", f"Not the default: {', '.join(changed) or 'nothing'}.", "",
+              f"All: {', '.join(recipe)}.", "", "```sh", results["command"], "```"]
+    write_text(folder / "report.md", "\n".join(lines) + "\n")
+    page = html_report.report_page(results, sentences, setup(results), tables)
+    write_text(folder / "report.html", page)
+
+
+def run_keys(results):
+    """(approach, source, seed) of everything that was trained."""
+    names = [(run["approach"], run["source"]) for run in results["runs"]]
+    return set(itertools.product(names, results["seeds"]))
+
+
+def complete_results(path):
+    """The checked results in a results.json; None in a pair's file whose target has its own."""
+    content = read_json(path)
+    if "runs" not in content and "source" in content:
+        if "report" not in content:
+            return None
+        content = content["report"]
+    check(path, content)
+    return content
+
+
+def keep_larger(path, results):
+    """Rename a results.json that has runs which the new results lack, and print its new name."""
+    if not path.exists():
+        return
+    old = complete_results(path)
+    if old is None or run_keys(old) <= run_keys(results):
+        return
+    for suffix in itertools.chain([""], map("-{}".format, itertools.count(2))):
+        kept = path.with_name(f"results-{old['date']}{suffix}.json")
+        if not kept.exists():
+            break
+    path.rename(kept)
+    lacking = len(run_keys(old) - run_keys(results))
+    print(f"{path}: the old file has {count(lacking, 'training')} that this run lacks; it is kept "
+          f"as {kept.name}", flush=True)
+
+
+def write(out, results):
+    """Write results.json, report.md and report.html of a target; return their folder.
+
+    Each pair of source and target has a results.json of its own. With one source that is the
+    target's as well, which stands in it under "report".
     """
-    base, words = scores["prompt"], {"chance": [], "beyond": [], "same": []}
-    for name, values in scores.items():
-        if name != "prompt":
-            gains, name = [value - b for value, b in zip(values, base)], name.replace(" ", " from ")
-            kind = "beyond" if beyond_chance(gains) else "chance" if any(gains) else "same"
-            words[kind].append(f"{name} {statistics.mean(gains):+.1f}" if any(gains) else name)
-    said = {kind: ", ".join(names) or "none" for kind, names in words.items()}
-    return (f"Other than plain prompt tuning ({statistics.mean(base):.1f}) by more than chance: "
-            f"{said['beyond']}. It may be chance: {said['chance']}."
-            + f" The same as it: {said['same']}." * bool(words["same"]))
+    folder = report_folder(out, results)
+    for source in results["similarity"]:
+        pair_folder = Path(out) / f"{source}-to-{results['target']}"
+        content = pair_results(results, source)
+        if pair_folder == folder:
+            content["report"] = results
+        keep_larger(pair_folder / "results.json", results)
+        write_json(pair_folder / "results.json", content)
+    if len(results["similarity"]) != 1:
+        keep_larger(folder / "results.json", results)
+        write_json(folder / "results.json", results)
+    write_pages(folder, results)
+    return folder
 
 
-def cost(whole):
-    """What a run of prompt tuning and one of model tuning train, store and keep in memory."""
-    lines = ["| of one run | trained numbers | stored, fp32 | in training: these, their gradients, "
-             "the optimiser |", "|---|---|---|---|"]
-    for name in ("prompt", "finetune"):
-        said = whole[name]
-        lines.append(f"| {name} | {said['trained']:,} | {said['stored_bytes'] / 1e6:,.3f} MB | "
-                     f"{said['training_bytes'] / 1e6:,.3f} MB |")
-    return lines + ["", "Not counted: the frozen T5, kept in both cases, and a batch's activations "
-                    "(benchmarks/cost.py measures the peak)."]
+# ------------------------------------------------------------------- reading results again
+
+NUMBER = int | float
+MAYBE = NUMBER | None
+RUN = {"approach": str, "source": str, "scores": [NUMBER], "curves": [[(NUMBER, NUMBER)]],
+       "losses": [[(NUMBER, NUMBER, MAYBE, MAYBE)]], "teacher_accuracy": [MAYBE], "folders": [str],
+       "seconds": NUMBER, "steps": int, "trained": int, "training_bytes": int}
+RESULTS = {"model": str, "target": str, "metric": str, "seeds": [int], "majority": NUMBER,
+           "promptless": NUMBER, "chosen_on_reported": bool, "runs": [RUN],
+           "similarity": {str: [{str: NUMBER}]}, "epoch": NUMBER, "recipe": {str: object},
+           "changed": {str: object}, "dtype": str, "date": str, "command": str, "seconds": NUMBER}
+WORDS = {str: "a text", int: "an integer", bool: "true or false", NUMBER: "a number",
+         MAYBE: "a number or null"}
 
 
-def gathered(found):
-    """Of name -> Results, what JSON can hold: scores, curves, seconds and cost by name."""
-    return {
-        "scores": {name: [r.score for r in results] for name, results in found.items()},
-        "curves": {name: [r.curve for r in results] for name, results in found.items()},
-        "teaching": {name: [{"right": r.right, "terms": r.terms} for r in results]
-                     for name, results in found.items()},
-        "seconds": {name: statistics.mean(r.seconds for r in results)
-                    for name, results in found.items()},
-        "cost": {name: {"trained": results[0].trained, "stored_bytes": 4 * results[0].trained,
-                        "training_bytes": results[0].memory} for name, results in found.items()}}
+def check_shape(value, shape, name):
+    """Raise ValueError if a value of JSON has another shape.
 
-
-def place_of(name, target, seed):
-    """Where what was trained lies for people: a prompt, or the folder of a tuned T5."""
-    approach, _, source = name.partition(" ")
-    if approach in ("prompt", "finetune"):
-        return f"{'prompts' if approach == 'prompt' else 'models'}/{target}-{seed}"
-    return f"{f'{source}-to-' if source else ''}{target}/prompts/{approach}-{seed}"
-
-
-def of_pair(whole, source):
-    """The part of a target's results that has to do with one source ("": with none)."""
-    mine = [name for name in whole["scores"] if name.partition(" ")[2] in ("", source)]
-    pair = whole | {kind: {name.partition(" ")[0]: whole[kind][name] for name in mine}
-                    for kind in ("scores", "curves", "teaching", "seconds", "cost", "steps")}
-    each = whole["similarity"].get(source, [])
-    return pair | {"source": source, "similarity_each_seed": each, "similarity": {
-        name: statistics.mean(seed[name] for seed in each) for name in (each[0] if each else {})}}
-
-
-def write_pages(out, whole):
-    """report.md, report.html and results.json of a target and of each pair: the pairs' folders.
-
-    The target's results.json is all of `whole`, from which everything is written again.
+    A shape is a type, [the shape of all entries], (the shape of each entry, …), {key: shape} or,
+    for any keys, {str: shape}. NaN and infinity are no numbers.
     """
-    def page(folder, title, shown):
-        lines = table(shown)
-        write_text(folder / "report.md", "\n".join([
-            f"# {title}", "", f"model {whole['model']}", "", *lines, "",
-            "Recipe: " + ", ".join(f"{n} {v}" for n, v in whole["config"].items())]) + "\n")
-        write_text(folder / "report.html", pages.report(shown, title, lines, sentence(
-            shown["scores"]) if len(shown["scores"]) > 1 else ""))
 
-    target, folders = whole["target"], []
-    for source in whole["similarity"] or [""]:
-        folder = out / (f"{source}-to-{target}" if source else target)
-        page(folder, f"{f'{source} to ' if source else ''}{target}", whole | {
-            "scores": {name: values for name, values in whole["scores"].items()
-                       if name.partition(" ")[2] in ("", source)},
-            "similarity": {source: whole["similarity"][source]} if source else {}})
-        write_json(folder / "results.json", of_pair(whole, source))
-        folders.append(folder)
-    page(out / target, target, whole)
-    write_json(out / target / "results.json", whole)
-    return folders
+    def require(fits, wanted):
+        if not fits:
+            raise ValueError(f"{name} is {str(value):.60}, wanted {wanted}: altered, or of another "
+                             "version; run train.py again to write it")
+
+    if isinstance(shape, list):
+        require(isinstance(value, list), "a list")
+        for index, entry in enumerate(value):
+            check_shape(entry, shape[0], f"{name}[{index}]")
+    elif isinstance(shape, tuple):
+        require(isinstance(value, list) and len(value) == len(shape), f"{len(shape)} numbers")
+        for entry, each in zip(value, shape):
+            check_shape(entry, each, name)
+    elif isinstance(shape, dict):
+        require(isinstance(value, dict), "an object")
+        for key in value if str in shape else shape:
+            check_shape(value.get(key), shape.get(key, shape.get(str)), f"{name}.{key}")
+    else:
+        finite = not isinstance(value, float) or math.isfinite(value)
+        require(isinstance(value, shape) and finite, WORDS.get(shape, "another value"))
 
 
-def write(shop, target, seeds, found, similar, promptless):
-    """Name what was trained, write results.json and report.md of each pair; print the report.
+def check(results, path):
+    """Raise ValueError of one line if results from a file are not as this file describes them."""
+    check_shape(results, RESULTS, f"{path}: results")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", results["date"]):
+        raise ValueError(f"{path}: date is {results['date']!r}, wanted one like 2026-11-29")
+    n = len(results["seeds"])
+    lists = [each[field] for each in results["runs"] for field in PER_SEED]
+    if not n or not lists or any(len(each) != n for each in [*lists, *results["similarity"].values()]):
+        raise ValueError(f"{path}: not every list has an entry for each of {n} seeds; run train.py "
+                         "again to write it")
 
-    found: name -> Results, one for each seed; similar: source -> a dict of measures for each seed.
-    Returns what the target's report is made of.
+
+def read_run(folder):
+    """{folder of a report: its results}, of a run's --out folder. Raises ValueError."""
+    reports = {}
+    for path in sorted(Path(folder).glob("*/results.json")):
+        results = complete_results(path)
+        if results is not None:
+            reports[path.parent] = results
+    if not reports:
+        raise ValueError(f"{folder} holds no */results.json of a target: wanted the --out folder of "
+                         "a run of train.py")
+    return reports
+
+
+def by_target(folder):
+    """{target: results} of a run; of two reports of one target the one with more trainings."""
+    reports = sorted(read_run(folder).values(), key=lambda results: len(run_keys(results)))
+    return {results["target"]: results for results in reports}
+
+
+# ------------------------------------------------------------------- several pairs
+
+
+def gains_by_pair(all_results):
+    """{approach: {(source, target): gains by seed}}, of the approaches with one source."""
+    gains = {}
+    for results in all_results:
+        for run, of_run in compared_runs(results):
+            if run["source"] in results["similarity"]:
+                pair = run["source"], results["target"]
+                gains.setdefault(run["approach"], {})[pair] = of_run
+    return gains
+
+
+def mean_gain(pairs):
+    """Over all pairs and seeds, of {(source, target): gains}."""
+    return statistics.mean(map(statistics.mean, pairs.values()))
+
+
+def gain_matrix(approach, pairs, sources, targets, width):
+    """A table of coloured cells: a row for each source, a column for each target, a row of means.
+
+    width: of a bin of colour.
     """
-    home, steps = shop.home, shop.recipe.steps
-    whole = gathered(found) | {
-        "model": shop.name, "fingerprint": shop.fingerprint, "target": target.name,
-        "metric": target.task.metrics[0], "seeds": list(seeds), "majority": target.majority,
-        "promptless": promptless, "similarity": similar,
-        "epoch": math.ceil(len(target.mine(0)) / shop.recipe.batch),
-        "config": dataclasses.asdict(shop.recipe) | {"dtype": shop.dtype},
-        "date": time.strftime("%Y-%m-%d"), "command": shlex.join(
-            ["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
-    whole["steps"] = {name: steps * {"prompt_2x": 2, "prompt_3x": 3}.get(name, 1) for name in found}
-    for name, results in found.items():
-        for seed, result in zip(whole["seeds"], results):
-            home.link(result.folder, place_of(name, whole["target"], seed))
+    rows = []
+    for source in sources:
+        row = [source]
+        for target in targets:
+            gains = pairs.get((source, target))
+            if gains is None:
+                row.append("=" if source == target else "–")
+            else:
+                mean = statistics.mean(gains)
+                row.append(heat(mean, width, number(mean, "+") + star(gains)))
+        rows.append(row)
+    means = ["mean"]
+    for target in targets:
+        column = [statistics.mean(gains) for pair, gains in pairs.items() if pair[1] == target]
+        if column:
+            mean = statistics.mean(column)
+            means.append(heat(mean, width, number(mean, "+")))
+        else:
+            means.append("–")
+    return [f"{approach} from … to", *targets], [*rows, means]
 
-    folders = write_pages(home.out, whole)
-    print("", *(aligned if sys.stdout.isatty() else list)(table(whole)), "", sep="\n")
-    page = home.out / target.name / "report.html"
-    print(f"{time.time() - home.begun:.0f} seconds; written to {', '.join(map(str, folders))}; "
-          f"with pictures: {page}", flush=True)
-    return whole
+
+def early_score(curve, epoch):
+    """A seed's dev score after the first epoch; the first one of a run that ends before that."""
+    later = [score for step, score in curve if step >= epoch]
+    return later[0] if later else curve[0][1]
+
+
+def source_scores(results, early):
+    """{source: mean score of pot}, at the end or after the first epoch."""
+    scores = {}
+    for run in results["runs"]:
+        if run["approach"] == "pot" and run["source"] in results["similarity"]:
+            of_seeds = run["scores"]
+            if early:
+                of_seeds = [early_score(curve, results["epoch"]) for curve in run["curves"]]
+            scores[run["source"]] = statistics.mean(of_seeds)
+    return scores
+
+
+def ranking_table(all_results):
+    """How each measure ranks a target's sources: Spearman's correlation with the scores of pot.
+
+    Only of targets with three sources or more.
+    """
+    ranked = [results for results in all_results if len(source_scores(results, False)) > 2]
+    targets = [results["target"] for results in ranked]
+    header = ["measure", "pot's scores", *targets, "mean", "p, by permutation"]
+    rows = []
+    measures = next(iter(ranked[0]["similarity"].values()))[0] if ranked else []
+    for measure, early in itertools.product(measures, (True, False)):
+        pairs = []
+        for results in ranked:
+            scores = source_scores(results, early)
+            similarities = [similarity_of(results, source, measure) for source in scores]
+            pairs.append((similarities, list(scores.values())))
+        correlations = [spearman(*pair) for pair in pairs]
+        texts = [number(rho, "+", 2) for rho in [*correlations, statistics.mean(correlations)]]
+        when = "after the first epoch" if early else "at the end"
+        rows.append([measure, when, *texts, f"{mean_permutation_p(pairs):.3f}"])
+    return header, rows
+
+
+def best_sources_table(all_results, gains):
+    """A row for each target: its most similar source, each approach's best, and its report."""
+    header = ["target", "most similar", *(f"best for {approach}" for approach in gains), "report"]
+    rows = []
+    for results in all_results:
+        target = results["target"]
+        nearest = max(results["similarity"], default="–",
+                      key=lambda source: similarity_of(results, source))
+        row = [target, nearest]
+        for pairs in gains.values():
+            means = {source: statistics.mean(each) for (source, name), each in pairs.items()
+                     if name == target}
+            best = max(means, key=means.get, default=None)
+            row.append(f"{best} {number(means[best], '+')}" if means else "–")
+        folder = report_folder("", results)
+        rows.append([*row, Link("report", f"{folder}/report.html")])
+    return header, rows
+
+
+def grid_sentence(approach, pairs):
+    """What an approach gains over all pairs."""
+    mean = mean_gain(pairs)
+    stars = [statistics.mean(gains) for gains in pairs.values() if significant(gains)]
+    ahead = sum(gain > 0 for gain in stars)
+    side = "over" if mean >= 0 else "below"
+    return (f"{approach}: {abs(mean):.1f} {side} plain prompt tuning on average over "
+            f"{count(len(pairs), 'pair')}; significantly ahead in {ahead}, behind in "
+            f"{len(stars) - ahead}, where chance alone gives about {0.05 * len(pairs):.1f}.")
+
+
+def source_order(gains):
+    """The sources, those with the largest mean gain over all targets and approaches first."""
+    means = {}
+    for pairs in gains.values():
+        for (source, _), of_pair in pairs.items():
+            means.setdefault(source, []).append(statistics.mean(of_pair))
+    return sorted(means, key=lambda source: -statistics.mean(means[source]))
+
+
+def grid_results(results):
+    """What grid.json has of a target."""
+    scores = {}
+    for run in results["runs"]:
+        scores.setdefault(run["approach"], {})[run["source"]] = run["scores"]
+    kept = ("metric", "seeds", "majority", "promptless", "similarity")
+    return {name: results[name] for name in kept} | {"scores": scores}
+
+
+def write_grid(out, all_results):
+    """Write grid.json, grid.md and grid.html; return the page's path, None of fewer than two pairs.
+
+    all_results: a list, one for each target.
+    """
+    out = Path(out)
+    gains = gains_by_pair(all_results)
+    sources = source_order(gains)
+    targets = [results["target"] for results in all_results]
+    if max(map(len, gains.values()), default=0) < 2:
+        return None
+    means = [mean_gain({pair: each}) for pairs in gains.values() for pair, each in pairs.items()]
+    width = html_report.bin_width(means)
+    matrices = [gain_matrix(approach, pairs, sources, targets, width)
+                for approach, pairs in gains.items()]
+    tables = {"The best source of each target": best_sources_table(all_results, gains)}
+    ranking = ranking_table(all_results)
+    if ranking[1]:
+        tables["How well a similarity ranks the sources: Spearman's correlation"] = ranking
+    sentences = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
+    lines = ["# Sources and targets", "", *sentences, "",
+             "Gain over plain prompt tuning, mean over the seeds. *: significant, a paired t-test "
+             "at 5 % of each pair by itself.", ""]
+    for matrix in matrices:
+        lines += [*markdown(matrix), ""]
+    for name, each in tables.items():
+        lines += [f"## {name}", "", *markdown(each), ""]
+    write_json(out / "grid.json", {results["target"]: grid_results(results)
+                                   for results in all_results})
+    write_text(out / "grid.md", "\n".join(lines))
+    page = html_report.grid_page(sentences, matrices, width, all_results, tables)
+    write_text(out / "grid.html", page)
+    return out / "grid.html"
 
 
 # ------------------------------------------------------------------- several runs
 
 
-def read(folder, needs=lambda whole: True):
-    """target -> results.json, of the targets of a run that have what a table needs."""
-    files = sorted(Path(folder).glob("*/results.json"))
-    found = [read_json(file) for file in files]
-    if not found:
-        raise ValueError(f"{folder} holds no */results.json: wanted the --out of a run")
-    found = {each["target"]: each for each in sorted(found, key=lambda each: "source" not in each)
-             if needs(each)}  # the target's own file rather than a pair's
-    if not found:
-        raise ValueError(f"{folder}: no run in it has what this table shows")
-    return found
+def scores_of(results, approach):
+    """The scores of an approach without a source; None if the run has none."""
+    for run in results["runs"]:
+        if run["approach"] == approach and not run["source"]:
+            return run["scores"]
+    return None
 
 
-def starred(whole, name, base, other):
-    """A cell: the scores, with a star if they are other than another's by more than chance."""
-    scores, others = whole["scores"][name], base["scores"][other]
-    star = whole["seeds"] == base["seeds"] and beyond_chance(
-        [a - b for a, b in zip(scores, others)])
-    return plus_minus(scores) + " *" * star
+def compared_cell(results, approach, first, first_approach):
+    """Scores as text, with a star if they differ significantly from the first ones."""
+    scores = scores_of(results, approach)
+    base = scores_of(first, first_approach)
+    if scores is None:
+        return "–"
+    if base is None or results["seeds"] != first["seeds"]:
+        return plus_minus(scores)
+    return plus_minus(scores) + star(differences(scores, base))
 
 
-def rows_of_runs(runs):
-    """Plain prompt tuning: a row for each run, a column for each target that all of them have."""
+def runs_table(runs):
+    """Plain prompt tuning: a row for each run, a column for each target that all runs have."""
     first = next(iter(runs.values()))
     targets = [target for target in first if all(target in run for run in runs.values())]
     if not targets:
         raise ValueError(f"{', '.join(runs)} have no target in common")
-    return head("run", *targets) + [
-        row(name, *(starred(run[t], "prompt", first[t], "prompt") for t in targets))
-        for name, run in runs.items()]
+    rows = []
+    for name, run in runs.items():
+        cells = [compared_cell(run[target], "prompt", first[target], "prompt") for target in targets]
+        rows.append([name, *cells])
+    return ["run", *targets], rows
 
 
-def rows_of_targets(runs, approaches):
-    """A row for each target: majority class, T5 without a prompt, and these approaches."""
-    return head("task", "majority class", "no prompt", *approaches) + [
-        row(target, f"{whole['majority']:.1f}", f"{whole['promptless']:.1f}",
-            *(starred(whole, name, whole, approaches[0]) for name in approaches))
-        for run in runs.values() for target, whole in run.items()]
+def columns_table(runs, approaches):
+    """A row for each target of each run, a column for each approach."""
+    rows = []
+    for name, run in runs.items():
+        for target, results in run.items():
+            for approach in approaches:
+                if scores_of(results, approach) is None:
+                    known = [run["approach"] for run in results["runs"] if not run["source"]]
+                    raise ValueError(f"--columns {approach}: {name} has no such approach on "
+                                     f"{target}; without a source it has {', '.join(known)}")
+            cells = [compared_cell(results, approach, results, approaches[0])
+                     for approach in approaches]
+            rows.append([name, target, f"{results['majority']:.1f}",
+                         f"{results['promptless']:.1f}", *cells])
+    return ["run", "target", "majority class", "no prompt", *approaches], rows
 
 
-def main():
-    """Write the pages of runs again, or one of several runs beside each other."""
-    parser = command.Parser(description="The pages of runs, from their results.json.")
-    parser.add_argument("folders", nargs="+", help="--out of a run, whose pages are written again; "
-                        "or of several, whose plain prompts are compared: a row for each run")
-    parser.add_argument("--columns", help="compare these approaches instead, comma-separated: a "
-                        "row for each target")
-    args = parser.parse_args()
-    wanted = flags.names(args.columns or "")
-    if {"pot", "panda"} & {name.partition("_")[0] for name in wanted}:
-        raise ValueError("pot and panda have a source: see the run's grid.md")
-    runs = {Path(folder).name: read(folder, lambda whole: {*wanted} <= {*whole["scores"]})
-            for folder in args.folders}
-    if wanted or len(runs) > 1:
-        lines = rows_of_targets(runs, wanted) if wanted else rows_of_runs(runs)
-        page = Path(args.folders[0]) / "compared.html"
-        note = ("Mean ± standard deviation over the seeds; * other than the first by more than "
-                "chance, in a t-test at 5 % over the same seeds.")
-        write_text(page, pages.whole_page("Runs beside each other", pages.as_html(
-            [note, *lines], "runs")))
-        print(*lines, sep="\n")
+def recipe_differences(runs):
+    """A row for each option that differs between the runs, a column for each run."""
+    recipes = []
+    for run in runs.values():
+        results = next(iter(run.values()))
+        kept = ("model", "dtype", "metric", "seeds")
+        recipes.append({name: results[name] for name in kept} | results["recipe"])
+    rows = []
+    for option in dict.fromkeys(itertools.chain.from_iterable(recipes)):
+        values = [str(recipe.get(option, "–")) for recipe in recipes]
+        if len(set(values)) > 1:
+            rows.append([option, *values])
+    return ["option", *runs], rows
+
+
+def compare(folders, approaches=()):
+    """Print a table of several runs and write compared.html into the first one's folder."""
+    runs = {str(folder): by_target(folder) for folder in folders}
+    shown = columns_table(runs, approaches) if approaches else runs_table(runs)
+    options = recipe_differences(runs)
+    first = f"the first {'column' if approaches else 'row'}"
+    legend = (f"Mean ± standard deviation over the seeds. *: differs significantly from {first}, "
+              "a paired t-test at 5 % where the seeds are the same.")
+    body = [html_report.paragraph(legend), html_report.html_table(shown, "scores"),
+            html_report.tag("h2", "What differs between the recipes")]
+    if options[1]:
+        body.append(html_report.html_table(options, "options"))
     else:
-        [run] = runs.values()
-        for whole in run.values():
-            if "source" not in whole:  # not a pair's, which is a part of its target's
-                write_pages(Path(args.folders[0]), whole)
-    print(f"written to {page if wanted or len(runs) > 1 else args.folders[0]}", file=sys.stderr)
+        body.append(html_report.paragraph("Nothing."))
+    page = Path(folders[0]) / "compared.html"
+    write_text(page, html_report.whole_page("Runs compared", body))
+    print(*markdown(shown), legend, sep="\n")
+    if options[1]:
+        print("", *markdown(options), sep="\n")
+    return page
+
+
+def rewrite(folder):
+    """Write a run's pages again, each beside its results.json."""
+    reports = read_run(folder)
+    for report, results in reports.items():
+        write_pages(report, results)
+    write_grid(folder, list(by_target(folder).values()))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m plumbing.report", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
+    parser.add_argument("--columns", default="", help="approaches without a source, comma-separated")
+    args = parser.parse_args(argv)
+    if args.columns or len(args.folders) > 1:
+        approaches = [name for name in args.columns.split(",") if name]
+        page = compare(args.folders, approaches)
+    else:
+        page = args.folders[0]
+        rewrite(page)
+    print(f"written to {page}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    command.run(main, "report.py")
+    try:
+        main()
+    except ValueError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        sys.exit(2)

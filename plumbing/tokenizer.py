@@ -1,120 +1,143 @@
 """T5's tokenizer: sentencepiece, an end of text, and the sentinels of span corruption.
 
-    tokenizer = Tokenizer("toy/t5/spiece.model")
-    tokenizer.encode("cats chased dogs .")      -> [21, 78, 24, 3, 1]
-    tokenizer.decode([21, 78, 24, 3, 1])        -> "cats chased dogs ."
+    >>> tokenizer = Tokenizer("toy/t5/spiece.model")
+    >>> tokenizer.encode("cats chased dogs .")
+    [21, 78, 24, 3, 1]
+    >>> tokenizer.decode([21, 78, 24, 3, 1])
+    'cats chased dogs .'
 
-Left out: training a vocabulary (toy/pretrain.py does), and every other kind of tokenizer.
+Left out: training a vocabulary (toy/pretrain.py does), tokens that were added to a vocabulary
+(such a tokenizer is refused), and every other kind of tokenizer.
 """
 
-import array
 import hashlib
 import os
 import re
 from pathlib import Path
 
 import sentencepiece
-import torch
 
-from plumbing import gpu
-from plumbing.intact import check, read_json, reading, whole
+from plumbing.files import naming, read_json
 
 PAD, EOS, UNK = 0, 1, 2  # pad is also the token that the decoder starts from
 EXTRA_IDS = 100  # T5's sentinels <extra_id_0> to <extra_id_99>, above the vocabulary
-
-
-def pad(rows, device="cpu", step=1, before=0):
-    """Lists of token ids -> ids (B, S), filled up with pad on the right: see gpu.columns.
-
-    >>> pad([[5, 6, 1], [7, 1]]).tolist()
-    [[5, 6, 1], [7, 1, 0]]
-    """
-    width = gpu.columns(max(map(len, rows)), device, step, before)
-    return gpu.placed([[*row, *[PAD] * (width - len(row))] for row in rows], device)
-
-
-def records(content):
-    """The numbers of the fields that a vocabulary has: protobuf, (number, length, bytes) each.
-
-    sentencepiece reads one that is cut between two pieces as if there were no more.
-    """
-    found, head, at = set(), [], 0
-    while at < len(content):
-        value = shift = 0
-        while content[at] >> 7:  # seven bits a byte, the lowest first
-            value, shift, at = value | (content[at] & 127) << shift, shift + 7, at + 1
-        head, at = [*head, value | content[at] << shift], at + 1
-        if len(head) == 2:
-            found.add(head[0] >> 3)
-            head, at = [], at + head[1]
-    return found
+SENTINEL = re.compile(r"<extra_id_([1-9]?\d)>")
+SOURCE = "https://huggingface.co/google-t5/t5-small/resolve/main/spiece.model"
 
 
 class Tokenizer:
-    """sentencepiece with T5's end of text and its sentinels.
+    """The vocabulary in a spiece.model.
 
-    The sentinels lie above the pieces, downwards: in the published vocabulary of
-    32,000 pieces <extra_id_0> is 32099 and <extra_id_99> is 32000.
+    The sentinels lie above the pieces, downwards: in the published vocabulary of 32,000 pieces
+    <extra_id_0> is 32099 and <extra_id_99> is 32000. A config.json beside the vocabulary must
+    have room for all of them, and a tokenizer of transformers beside it must know no others.
+
+    sp            the SentencePieceProcessor
+    pieces        how many pieces the vocabulary has, without sentinels
+    fingerprint   a short name: equal for equal files
     """
 
     def __init__(self, path):
         path = Path(path)
-        if not os.path.lexists(path):
-            raise ValueError(f"{path} is missing: the tokenizer needs T5's spiece.model")
-        with reading(path, "is no vocabulary of sentencepiece:"):
-            content = path.read_bytes()
-            self.sp = sentencepiece.SentencePieceProcessor()
+        content = read_vocabulary(path)
+        self.sp = sentencepiece.SentencePieceProcessor()
+        try:
             self.sp.load_from_serialized_proto(content)
-            self.pieces = self.sp.vocab_size()
-            if not {2, 3} <= records(content):  # how it was trained, how it normalises
-                raise ValueError("its end is missing")
-            special = self.sp.pad_id(), self.sp.eos_id(), self.sp.unk_id()
-        if special != (PAD, EOS, UNK):
+        except RuntimeError as error:
+            raise ValueError(f"{path} is no vocabulary of sentencepiece, is the download "
+                             f"complete? {str(error).splitlines()[0]:.100}") from None
+        special = (self.sp.pad_id(), self.sp.eos_id(), self.sp.unk_id())
+        wanted = (PAD, EOS, UNK)
+        if special != wanted:
             raise ValueError(f"{path} is no vocabulary of T5: its pad, eos and unk are {special}, "
-                             f"wanted {(PAD, EOS, UNK)}")
-        config = path.with_name("config.json")
-        if config.exists():
-            check(config, "vocab_size", read_json(config).get("vocab_size"),
-                  whole(self.pieces + EXTRA_IDS, 10 ** 6))
+                             f"wanted {wanted}")
+        self.pieces = self.sp.vocab_size()
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
+        self.check_model(path.with_name("config.json"))
+        self.check_added(path.parent)
 
     def encode(self, text):
-        """Text -> token ids with eos at the end. A sentinel in it becomes its id."""
-        if text.encode(errors="ignore").decode() != text:  # bytes of a command line
-            raise ValueError(f"{text!r} is not UTF-8, wanted a text")
+        """Text -> token ids with eos at the end. A sentinel in the text becomes its id."""
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts):
+        """A list of texts -> a list of their ids, as `encode` gives them, on all cores."""
+        for text in texts:
+            if text != text.encode(errors="ignore").decode():  # stray bytes of a command line
+                raise ValueError(f"{text!r} is not UTF-8, wanted a text")
+        rows = self.sp.encode(texts, num_threads=os.cpu_count())
+        for i, text in enumerate(texts):
+            if SENTINEL.search(text):
+                rows[i] = self.encode_with_sentinels(text)
+        return [row + [EOS] for row in rows]
+
+    def encode_with_sentinels(self, text):
         ids = []
-        for i, part in enumerate(re.split(r"\s*<extra_id_(\d\d?)>", text)):
-            ids += [self.sentinel(int(part))] if i % 2 else self.sp.encode(part)
-        return ids + [EOS]
-
-    def encode_inputs(self, examples, longest=None):
-        """(ids of each input, how many were cut): all in one go, on all cores.
-
-        An input of more than `longest` tokens, eos counted, loses the end of its long
-        part (the premise, the passage), and more only if all else alone is too long.
-        The ids are arrays, a sixth of the memory of lists.
-        """
-        rows, cut = [], 0
-        for i in range(0, len(examples), 10_000):
-            some = examples[i:i + 10_000]
-            for example, ids in zip(some, self.sp.encode([e.input for e in some],
-                                                         num_threads=os.cpu_count())):
-                if longest and len(ids) >= longest:
-                    cut += 1
-                    start, end = example.long
-                    before, long, after = (self.sp.encode(text) for text in (
-                        example.input[:start], example.input[start:end], example.input[end:]))
-                    room = longest - 1 - len(before) - len(after)
-                    ids = (before + long[:max(0, room)] + after)[:longest - 1]
-                rows.append(array.array("i", ids + [EOS]))
-        return rows, cut
+        # "a <extra_id_5> b" -> "a ", "5", " b": every second one is the number of a sentinel.
+        for i, span in enumerate(SENTINEL.split(text)):
+            if i % 2:
+                ids.append(self.sentinel(int(span)))
+            else:
+                ids.extend(self.sp.encode(span))
+        return ids
 
     def decode(self, ids):
         """Token ids -> text, up to the first eos, without padding and sentinels."""
         ids = list(ids)
-        ids = ids[:ids.index(EOS)] if EOS in ids else ids
+        if EOS in ids:
+            ids = ids[:ids.index(EOS)]
         return self.sp.decode([i for i in ids if PAD < i < self.pieces])
 
     def sentinel(self, i):
         """The id of <extra_id_i>."""
         return self.pieces + EXTRA_IDS - 1 - i
+
+    def check_model(self, config):
+        """Raise ValueError if the T5 beside the vocabulary has fewer rows than there are ids."""
+        if not config.exists():
+            return
+        rows = read_json(config).get("vocab_size")
+        least = self.pieces + EXTRA_IDS
+        if type(rows) is not int or rows < least:
+            raise ValueError(f"{config}: vocab_size is {rows!r:.80}; wanted a whole number from "
+                             f"{least}, for {self.pieces} pieces and {EXTRA_IDS} sentinels")
+
+    def check_added(self, folder):
+        """Raise ValueError if files of transformers add tokens that spiece.model lacks."""
+        strange = [token for token in added_tokens(folder)
+                   if not SENTINEL.fullmatch(token) and not self.has_piece(token)]
+        if strange:
+            raise ValueError(f"{folder} has a tokenizer with tokens that spiece.model lacks, "
+                             f"which is not supported: {', '.join(map(repr, strange)):.200}; "
+                             "use a T5 with the published vocabulary")
+
+    def has_piece(self, piece):
+        return self.sp.id_to_piece(self.sp.piece_to_id(piece)) == piece
+
+
+def read_vocabulary(path):
+    """The bytes of a spiece.model. Raises ValueError."""
+    if path.is_file():
+        with naming(path, "cannot be read"):
+            return path.read_bytes()
+    if path.with_name("tokenizer.json").exists():
+        raise ValueError(f"{path} is missing, and the tokenizer.json beside it is not read: copy "
+                         f"spiece.model from the T5 that this one was made of, as from {SOURCE}")
+    raise ValueError(f"{path} is missing, or no file: the tokenizer needs T5's spiece.model")
+
+
+def added_tokens(folder):
+    """The tokens that transformers would add to a vocabulary, from three files if they exist.
+
+    added_tokens.json        {"<extra_id_0>": 32099, …}
+    tokenizer_config.json    {"added_tokens_decoder": {"32099": {"content": "<extra_id_0>"}, …}}
+    tokenizer.json           {"added_tokens": [{"id": 32099, "content": "<extra_id_0>"}, …]}
+    """
+    tokens = list(read_optional(folder / "added_tokens.json"))
+    by_id = read_optional(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
+    entries = read_optional(folder / "tokenizer.json").get("added_tokens", [])
+    return tokens + [entry["content"] for entry in entries + list(by_id.values())]
+
+
+def read_optional(path):
+    return read_json(path) if path.exists() else {}

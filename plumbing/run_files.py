@@ -1,0 +1,327 @@
+"""What a command leaves on disk: results, the state of an unfinished training, a log.
+
+    <out>/log.jsonl                       one JSON object for each evaluation
+    <out>/trained/<task>-<seed>-<key>/    what became of one run: a prompt, or a tuned T5
+    <out>/unfinished/<key>.pt             the state of a training: all that is needed to go on
+
+A key is a checksum of all that decides a result (a run's config). So a result is found again by
+whoever asks for the same thing, and a changed recipe never reads an old result.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import math
+import pickle
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from plumbing import files, processes
+
+DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OSError,
+          pickle.UnpicklingError)  # what torch.load raises for damaged files
+STATE_EVERY = 60  # seconds between two states on disk, beside those of evaluations
+
+
+def key_of(config):
+    """A short name for a config, a dict that JSON can hold."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclasses.dataclass
+class Result:
+    """What became of a run. Scores are in percent."""
+
+    score: float  # of the best checkpoint, the task's first metric on the reported dev examples
+    metrics: dict  # the same of all its metrics
+    curve: list  # (step, score on the dev examples to choose by)
+    losses: list  # (step, CE, KD, cosine of their gradients or None)
+    seconds: float  # its share of the training
+    trained: int  # how many numbers
+    training_bytes: int  # of these, their gradients and the optimiser's state
+    teacher_accuracy: float = None  # percent of training examples that its teachers answer right
+    folder: Path = None  # where it is
+    best: object = None  # what was trained: a prompt (P, D)
+
+    def to_json(self):
+        values = dataclasses.asdict(dataclasses.replace(self, best=None))
+        return {name: value for name, value in values.items() if name not in ("folder", "best")}
+
+
+class RunDirectory:
+    """The folder that a command writes to.
+
+    resume=False: nothing that is there is read; quiet: no line of a training on its way.
+    shipped: a folder of results that came with the code, as <task>-<seed>.
+    """
+
+    def __init__(self, out, resume=True, quiet=False, shipped=None):
+        self.out = Path(out)
+        self.resume = resume
+        self.quiet = quiet
+        self.shipped = shipped
+        self.began = time.time()
+        with files.naming(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.lock_file = open(self.out / ".lock", "a")
+        if processes.rank() == 0:
+            self.lock()
+
+    def lock(self):
+        """One command at a time writes here; the lock ends with the process."""
+        try:
+            fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another command is writing to {self.out}: wait for it, or give "
+                             "another --out") from None
+
+    def say(self, text):
+        print(text, flush=True)
+
+    def folder_of(self, config):
+        return self.out / "trained" / f"{config['task']}-{config['seed']}-{key_of(config)}"
+
+    def find(self, config, file, read):
+        """What `read` makes of the folder of this config, None if it is not there.
+
+        file: the JSON in it that holds the config; read: (folder, its JSON) -> a Result.
+        """
+        folders = [self.folder_of(config)] if self.resume else []
+        if self.shipped:
+            folders.append(self.shipped / f"{config['task']}-{config['seed']}")
+        for folder in folders:
+            if not (folder / file).exists():
+                continue
+            made_by = files.read_json(folder / file)
+            if made_by.get("config") == config:
+                return read(folder, made_by)
+        return None
+
+    def find_all(self, title, configs, file, read):
+        """(a Result or None for each config, the state of their training on disk or None).
+
+        By rows all processes take what the first one finds, and refuse to start from different
+        files or states.
+        """
+        processes.all_agree(key_of(configs), f"{title}: what decides it")
+        state = read_state(self.state_path(configs)) if self.resume else None
+        processes.all_agree(state and state["step"], f"{title}: its saved state")
+        results = [self.find(config, file, read) for config in configs]
+        if state:  # it trains these runs, some of which may be written already
+            for n in state["todo"]:
+                results[n] = None
+        results = processes.from_first(results)
+        known = sum(result is not None for result in results)
+        if known:
+            self.say(f"{title}: {known} of {len(configs)} runs were trained before, or equal one "
+                     "that was")
+        return results, state
+
+    def state_path(self, configs):
+        return self.out / "unfinished" / f"{key_of(configs)}.pt"
+
+    def log(self, **entry):
+        if processes.is_writer():
+            with files.naming(self.out / "log.jsonl"), open(self.out / "log.jsonl", "a") as file:
+                file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
+
+    def collect(self, results, target, seeds):
+        """What a report says of the runs of one target, as JSON can hold it.
+
+        results: (approach, source) -> a Result for each seed. Each prompt gets a copy under a name.
+        """
+        runs = []
+        for (approach, source), of_seeds in results.items():
+            folders = [name_for_people(approach, source, target, seed) for seed in seeds]
+            for folder, result in zip(folders, of_seeds):
+                self.copy(result.folder, folder)
+            first = of_seeds[0]
+            run = {"approach": approach, "source": source, "folders": folders,
+                   "scores": [result.score for result in of_seeds],
+                   "metrics": [result.metrics for result in of_seeds],
+                   "curves": [result.curve for result in of_seeds],
+                   "losses": [result.losses for result in of_seeds],
+                   "teacher_accuracy": [result.teacher_accuracy for result in of_seeds],
+                   "seconds": sum(result.seconds for result in of_seeds) / len(of_seeds),
+                   "steps": first.losses[-1][0], "trained": first.trained,
+                   "training_bytes": first.training_bytes}
+            runs.append(run)
+        return runs
+
+    def copy(self, folder, name):
+        """A second copy of a folder under a name for people."""
+        if processes.is_writer():
+            files.copy_folder(folder, self.out / name)
+
+
+def name_for_people(approach, source, target, seed):
+    """Where the copy of a prompt or of a tuned T5 is, in --out."""
+    if approach == "prompt":
+        return f"prompts/{target}-{seed}"
+    if approach == "finetune":
+        return f"models/{target}-{seed}"
+    pair = f"{source}-to-{target}" if source else target
+    return f"{pair}/prompts/{approach}-{seed}"
+
+
+# ------------------------------------------------------------------ one training
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a training of N runs is; all of it goes into its state on disk."""
+
+    todo: list  # which of the runs that were asked for are trained: the others were there
+    step: int
+    seconds: float
+    curves: list  # for each run (step, score) pairs
+    losses: list  # for each run (step, CE, KD, cosine)
+    best: list  # for each run the snapshot with the best score
+
+
+class Journal:
+    """Keeps the progress of one training, saves its state, and goes on from it.
+
+    configs: of all runs that were asked for; names: of those that are trained; evals: how often
+    they are scored in `steps` steps.
+    """
+
+    def __init__(self, run_directory, title, configs, names, steps, evals):
+        self.run_directory = run_directory
+        self.title = title
+        self.path = run_directory.state_path(configs)
+        self.names = names
+        self.total = steps
+        self.evals = evals
+        self.progress = None
+        self.parts = {}  # name -> what has a state: bank, optimizer, scaler
+        self.diverged = {}  # run -> the step at which its loss was no number
+        self.steps_done = 0  # by this process,
+        self.training = 0.0  # the seconds they took,
+        self.scoring = 0.0  # and the seconds spent on scores
+        self.saved = time.time()
+
+    def begin(self, state, todo, snapshot):
+        """Start where `state` (of read_state) stopped, or at step 0 with the snapshots as best."""
+        if state:
+            names = [field.name for field in dataclasses.fields(Progress)]
+            self.progress = Progress(**{name: state[name] for name in names})
+            return
+        runs = range(len(self.names))
+        self.progress = Progress(
+            todo, step=0, seconds=0.0, curves=[[] for _ in runs], losses=[[] for _ in runs],
+            best=[snapshot(n) for n in runs])
+
+    def steps(self, state=None, **parts):
+        """The numbers of the steps that are left. After each, its time is counted.
+
+        parts: bank, optimizer, scaler: what has a state_dict; state: where it was stopped.
+        """
+        self.parts = parts
+        if state is not None:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            self.run_directory.say(f"{self.title}: going on from step {self.progress.step} of "
+                                   f"{self.total} ({self.path})")
+        while self.progress.step < self.total:
+            began = time.time()
+            scoring = self.scoring
+            yield self.progress.step
+            self.progress.step += 1
+            self.steps_done += 1
+            self.progress.seconds += time.time() - began
+            self.training += time.time() - began - (self.scoring - scoring)
+            if self.is_due(self.progress.step - 1) or time.time() - self.saved > STATE_EVERY:
+                self.save()
+
+    def is_due(self, step):
+        """Whether the runs are scored after this step: `evals` times, the last time at the end."""
+        return (step + 1) * self.evals // self.total > step * self.evals // self.total
+
+    def save(self):
+        state = dataclasses.asdict(self.progress)
+        state.update({name: part.state_dict() for name, part in self.parts.items()})
+        if processes.is_writer():
+            files.write_whole(self.path, lambda new: torch.save(state, new))
+        self.saved = time.time()
+
+    def record_losses(self, step, ce, kd, cosines):
+        """Note each run's losses after a step; a run whose loss is no number has diverged."""
+        for n, name in enumerate(self.names):
+            is_finite = math.isfinite(ce[n]) and math.isfinite(kd[n])
+            if not is_finite and n not in self.diverged:
+                self.diverged[n] = step + 1
+                self.run_directory.say(f"{self.title}, {name}: the loss is no number at step "
+                                       f"{step + 1}; a smaller --lr may help. The others go on")
+            self.progress.losses[n].append([step + 1, ce[n], kd[n], cosines[n]])
+
+    def record_scores(self, step, scores, snapshot):
+        """Note each run's dev score, and keep a snapshot of those that got better."""
+        for n, score in enumerate(scores):
+            best = max([earlier for _, earlier in self.progress.curves[n]], default=-math.inf)
+            if score > best and n not in self.diverged:
+                self.progress.best[n] = snapshot(n)
+            self.progress.curves[n].append([step + 1, score])
+        self.report(step + 1, scores)
+
+    def report(self, step, scores):
+        """A line for a person, and one in the log."""
+        ce = [losses[-1][1] for losses in self.progress.losses]
+        self.run_directory.log(training=self.title, step=step, dev=dict(zip(self.names, scores)),
+                               ce=dict(zip(self.names, ce)))
+        if self.run_directory.quiet:
+            return
+        line = (f"{self.title}: step {step}/{self.total} {100 * step // self.total}%, mean of "
+                f"{len(scores)}: CE {sum(ce) / len(ce):.3f}, dev {sum(scores) / len(scores):.1f}"
+                f"{self.time_left(step)}")
+        if sys.stdout.isatty():
+            print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
+        else:
+            print(line, flush=True)
+
+    def time_left(self, step):
+        """Of this training; nothing before two evaluations."""
+        evaluations = len(self.progress.curves[0])
+        if evaluations < 2 or not self.steps_done:
+            return ""
+        per_step = self.training / self.steps_done
+        per_score = self.scoring / evaluations
+        seconds = per_step * (self.total - step) + per_score * max(0, self.evals - evaluations)
+        minutes, seconds = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f", left {hours}:{minutes:02}:{seconds:02}"
+
+    def timed_scores(self, score):
+        """score() with its time counted by itself."""
+        began = time.time()
+        scores = score()
+        self.scoring += time.time() - began
+        return scores
+
+    def finish(self):
+        """The state is no longer needed; a run that diverged is an error now."""
+        if processes.is_writer():
+            self.path.unlink(missing_ok=True)
+        if self.diverged:
+            runs = ", ".join(f"{self.names[n]} at step {step}" for n, step in self.diverged.items())
+            raise ValueError(f"{self.title}: no result for {runs}, whose loss was no number; the "
+                             "others are written. Give a smaller --lr, or another --dtype")
+
+
+def read_state(path):
+    """The state that Journal.save wrote, None if there is none. Raises ValueError if damaged."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for field in dataclasses.fields(Progress):
+            state[field.name]
+    except DAMAGE as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise ValueError(f"{path} is damaged ({reason}): delete it, and this training starts "
+                         "again") from None
+    return state
