@@ -27,6 +27,7 @@ import dataclasses
 import difflib
 import functools
 import hashlib
+import math
 import random
 from collections import Counter
 
@@ -52,7 +53,7 @@ class Task:
     codes    what the file has in place of each label, if not the label itself
     sizes    published (train, dev) examples
     cut      the column that is cut when an input is too long; default: the template's last
-    read     path -> (place, row) of each row of a file; default: by the suffix
+    read     path -> the rows of a file (plumbing/formats.py); default: by the suffix
     rows     (row, train or not) -> the rows that it becomes, if not one as it is
     """
 
@@ -132,7 +133,7 @@ TASKS = {
                     "label", BOOL, ("f1", "question_em"), codes=("0", "1"), sizes=(27243, 4848),
                     rows=formats.multirc),
     "record": Task(superglue("ReCoRD"), "query: {query} entities: {entities} passage: {passage}",
-                   "answer", (), ("answer_f1", "answer_em"), sizes=(100730, 10000),
+                   "answer", (), ("answer_f1", "answer_em"), sizes=(138854, 10000),
                    rows=formats.record),
     "squad": Task(("squad/train-v1.1.json", "squad/dev-v1.1.json"),
                   "question: {question} context: {context}", "answer", (),
@@ -156,9 +157,25 @@ def find_task(name):
     """The Task of this name, or a ValueError that suggests the nearest ones."""
     if name not in TASKS:
         near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4) or sorted(TASKS)
-        raise ValueError(f"unknown task {name!r}; did you mean {', '.join(near)}? "
-                         "`python data.py` lists all")
+        raise ValueError(f"unknown task {name!r}; did you mean {', '.join(near)}? `python data.py` "
+                         "lists all; your own is the path of a .jsonl, .csv or .tsv file")
     return TASKS[name]
+
+
+def own_task(name):
+    """The name of a task; a path of your own data becomes an entry of TASKS, named as the file.
+
+    A .jsonl, .csv or .tsv file, or a folder with train.* and dev.*; see docs/extend.md.
+    """
+    path = options.path_flag(name)
+    is_data = path.suffix in (".jsonl", ".csv", ".tsv") or (path.is_dir() and name not in TASKS)
+    if not is_data:
+        return name
+    fields, _, _ = formats.task_from_file(path.resolve())
+    if path.stem in TASKS:
+        raise ValueError(f"{name}: there is a task {path.stem} already, rename the file")
+    TASKS[path.stem] = Task(**fields)
+    return path.stem
 
 
 # ------------------------------------------------------------- reading, scoring
@@ -175,10 +192,20 @@ def load(name, folder=None, cache=None, at_least=0):
     task = find_task(name)
     if not task.files:
         return generated(name, at_least)
-    train_path, dev_path = located(name, task.files, folder, cache)
-    train = formats.read_examples(name, task, train_path, train=True)
-    dev = formats.read_examples(name, task, dev_path, train=False)
-    return train, dev
+    paths = located(name, task.files, folder, cache)
+    train = formats.read_examples(name, task, paths[0], train=True)
+    if len(paths) == 1:
+        return split_one_file(train)
+    return train, formats.read_examples(name, task, paths[1], train=False)
+
+
+def split_one_file(examples, share=0.2):
+    """(train, dev): a fifth of the examples, drawn once for all seeds, is dev."""
+    order = shuffled(len(examples), 0, "dev of one file")
+    count = math.ceil(len(examples) * share)
+    is_dev = set(order[:count])
+    train = [example for i, example in enumerate(examples) if i not in is_dev]
+    return train, [examples[i] for i in sorted(is_dev)]
 
 
 def generated(name, at_least=0):
@@ -464,7 +491,7 @@ def show_examples(name, args):
 def main(argv=None):
     parser = options.Parser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("task", nargs="?", help="show examples of this task")
+    add("task", nargs="?", help="show examples of this task, or of your own file")
     add("--data", help="folder with the official files (default: downloaded into the cache)")
     add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or the user's cache)")
     add("--model", help="folder with a spiece.model, or name, whose vocabulary counts the tokens "
@@ -477,7 +504,7 @@ def main(argv=None):
     if args.task is None:
         show_tasks()
     else:
-        show_examples(args.task, args)
+        show_examples(own_task(args.task), args)
 
 
 if __name__ == "__main__":

@@ -32,11 +32,7 @@ Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prom
 
 import dataclasses
 import functools
-import math
 import random
-import shlex
-import sys
-import time
 from pathlib import Path
 
 import torch
@@ -53,7 +49,7 @@ from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.options import option
 from plumbing.optimizer import of_prompts, scheduled, set_rate, state_bytes
 from plumbing.prompt_files import checksum
-from plumbing.run_files import Journal, Progress, Result, RunDirectory, key_of, read_state
+from plumbing.run_files import Result, RunDirectory, key_of
 from prompt import NoPrompt, PromptBank, Row, collate
 from toy import world
 
@@ -270,7 +266,7 @@ def precompute(training, teachers, batch):
 def teacher_accuracies(training, teachers, most=200):
     """Percent of its first labelled examples that each run's teachers answer with the label.
 
-    Several teachers: the mean by their weights. None for a run without a teacher.
+    The mean over its teachers; None for a run without one.
     """
     task = training.task
     accuracies = []
@@ -279,14 +275,11 @@ def teacher_accuracies(training, teachers, most=200):
             accuracies.append(None)
             continue
         examples = task.labelled_examples(run.seed)[:most]
-        weighted = 0.0
-        for k in numbers:
-            rows = [Row(k, i, task.inputs[i]) for i in examples]
-            texts = data.answers(training.engine, teachers.bank, task, rows)
-            right = [text == task.tokenizer.decode(task.targets[i])
-                     for text, i in zip(texts, examples)]
-            weighted += teachers.weights[k] * 100 * sum(right) / len(right)
-        accuracies.append(weighted / sum(teachers.weights[k] for k in numbers))
+        rows = [Row(k, i, task.inputs[i]) for k in numbers for i in examples]
+        texts = data.answers(training.engine, teachers.bank, task, rows)
+        right = [text == task.tokenizer.decode(task.targets[row.example])
+                 for text, row in zip(texts, rows)]
+        accuracies.append(100 * sum(right) / len(right))
     return accuracies
 
 
@@ -362,26 +355,16 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     optimizer = of_prompts(recipe.optimizer, bank.parameters(), recipe.lr, recipe.weight_decay)
     training = Training(task, [runs[n] for n in todo], ctx.engine, bank, optimizer, recipe.lr,
                         recipe.schedule, distance)
-    journal = start_journal(ctx, training, title, configs, todo, state)
+    journal = ctx.run_directory.journal(title, configs, todo, training, recipe.evals, state)
     accuracies = train(training, recipe, journal, state)
     for n, result in zip(todo, score_the_best(training, journal, accuracies)):
         results[n] = result
-        if result is not None:  # None: it diverged
+        if result is not None and processes.is_writer():
             result.folder = ctx.run_directory.folder_of(configs[n])
             made_by = about(ctx, task, runs[n], configs[n], result)
-            if processes.is_writer():
-                prompt.save(result.folder, result.best, made_by, ctx.name, ctx.t5.config)
+            prompt.save(result.folder, result.best, made_by, ctx.name, ctx.t5.config)
     journal.finish()
     return results
-
-
-def start_journal(ctx, training, title, configs, todo, state):
-    """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
-    names = [run.name for run in training.runs]
-    steps = training.runs[0].steps
-    journal = Journal(ctx.run_directory, title, configs, names, steps, ctx.recipe.evals)
-    journal.begin(state, todo, training.bank.snapshot)
-    return journal
 
 
 def tune_model(ctx, task, seed):
@@ -391,9 +374,9 @@ def tune_model(ctx, task, seed):
     section 3.1: Adafactor at 0.001 (torch's: at most 1 / sqrt(step), which is more for a million).
     """
     recipe = ctx.recipe
-    runs = [Run("finetune", "", seed, recipe.steps)]
-    configs = configs_of(ctx, task, runs, "kl")
     title = f"{task.name} finetune seed {seed}"
+    run = Run("finetune", "", seed, recipe.steps)
+    configs = configs_of(ctx, task, [run], "kl")
     [result], state = ctx.run_directory.find_all(title, configs, "tuned.json", read_tuned)
     if result is not None:
         return result
@@ -402,26 +385,22 @@ def tune_model(ctx, task, seed):
     engine = Engine(t5, ctx.engine.tokens, recipe.finetune_dropout)
     bank = NoPrompt(t5)
     optimizer = torch.optim.Adafactor(bank.parameters(), lr=recipe.finetune_lr)
-    training = Training(task, runs, engine, bank, optimizer, recipe.finetune_lr, "constant", "kl")
-    journal = start_journal(ctx, training, title, configs, [0], state)
+    training = Training(task, [run], engine, bank, optimizer, recipe.finetune_lr, "constant", "kl")
+    journal = ctx.run_directory.journal(title, configs, [0], training, recipe.evals, state)
     train(training, recipe, journal, state)
     [result] = score_the_best(training, journal, [None])
-    if result is not None:
+    if result is not None and processes.is_writer():
         result.folder = ctx.run_directory.folder_of(configs[0])
-        save_tuned(ctx, t5, result, about(ctx, task, runs[0], configs[0], result))
+        save_tuned(ctx, t5, result.folder, about(ctx, task, run, configs[0], result))
     journal.finish()
     return dataclasses.replace(result, best=None)  # too large to keep for every seed
 
 
-def save_tuned(ctx, t5, result, made_by):
-    """Write a tuned T5 as a folder that loads anywhere."""
-    if not processes.is_writer():
-        return
-    with files.whole_folder(result.folder) as new:
-        made_by["weights"] = model.save(t5, new)
-        for name in ("spiece.model", "recipe.json"):
-            if (ctx.folder / name).exists():
-                files.copy_file(ctx.folder / name, new / name)
+def save_tuned(ctx, t5, folder, made_by):
+    """Write a tuned T5 as a folder that loads anywhere, with the tokenizer and recipe of its T5."""
+    with files.whole_folder(folder) as new:
+        model.save(t5, new)
+        files.copy_files(ctx.folder, new, ("spiece.model", "recipe.json"))
         files.write_json(new / "tuned.json", made_by)
 
 
@@ -570,8 +549,11 @@ def parse_arguments(argv=None):
     parser = options.train_parser(__doc__.split("\n")[0], Recipe, APPROACHES)
     args = parser.parse_args(argv)
     of_toy_world = True
-    for name in options.names(f"{args.source or ''},{args.target or ''}", twice=True):
-        of_toy_world = of_toy_world and not data.find_task(name).files
+    for flag in ("source", "target"):
+        if getattr(args, flag) is not None:
+            names = [data.own_task(name) for name in options.names(getattr(args, flag))]
+            setattr(args, flag, ",".join(names))
+            of_toy_world = of_toy_world and not any(data.find_task(name).files for name in names)
     if args.model is None and not of_toy_world:
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
@@ -621,9 +603,9 @@ def encode_tasks(args, recipe, tokenizer):
 
 
 def on_target(ctx, args, target, sources):
-    """Train all approaches on one target, and write its report: the results of plumbing/report.py.
+    """Train all approaches on one target, and write its report.
 
-    sources: name -> (EncodedTask, prompt).
+    sources: name -> (EncodedTask, prompt). Returns what plumbing/report.py makes the report of.
     """
     [alone] = data.dev_metrics(ctx.engine, NoPrompt(ctx.t5), target, target.report)
     promptless = alone[target.task.metrics[0]]
@@ -631,25 +613,11 @@ def on_target(ctx, args, target, sources):
           f"examples to choose by, {len(target.report)} to report; majority class "
           f"{target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
-    recipe = dataclasses.asdict(ctx.recipe)
-    defaults = dataclasses.asdict(Recipe())
-    found = {
-        "model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype,
-        "target": target.name, "metric": target.task.metrics[0], "labels": target.task.labels,
-        "seeds": list(args.seeds), "majority": target.majority, "promptless": promptless,
-        "chosen_on_reported": target.choose == target.report,
-        "runs": ctx.run_directory.collect(results, target.name, args.seeds),
-        "similarity": measures,
-        "epoch": math.ceil(len(target.labelled_examples(0)) / ctx.recipe.batch),
-        "recipe": recipe,
-        "changed": {name: value for name, value in recipe.items() if value != defaults[name]},
-        "date": time.strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "seconds": time.time() - ctx.run_directory.began}
-    folder = report.write(ctx.run_directory.out, found)
-    print("", *report.table(found), "", report.headline(found), sep="\n")
-    print(f"{found['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}", flush=True)
-    return found
+    collected = ctx.run_directory.collect(
+        ctx, target, list(args.seeds), results, measures, promptless, Recipe())
+    folder = report.write(ctx.run_directory.out, collected)
+    print(*report.ending(ctx.run_directory.out, folder, collected), sep="\n", flush=True)
+    return collected
 
 
 def main(argv=None):
@@ -665,8 +633,7 @@ def main(argv=None):
             others = {source: (sources[source], prompts[source])
                       for source in prompts if source != name}
             reports.append(on_target(ctx, args, targets[name], others))
-    if sum(len(found["similarity"]) for found in reports) > 1:
-        report.write_grid(ctx.run_directory.out, reports)
+    report.write_grid(ctx.run_directory.out, reports)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ AGENT = "panda-t5"  # publishers refuse the name that Python sends by default
 TIMEOUT = 60  # seconds without a byte
 TRIES = 4
 PAUSE = 2  # seconds before the second try, twice as many before each later one
-BLOCK = 1 << 18  # bytes
+BLOCK = 1 << 16  # bytes
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # A folder of the data folder, or one file of it -> (the zip with its files, or the file
@@ -137,11 +137,11 @@ class Announced:
     def read(self, headers):
         """Take the hub's headers. What is known already stays, whatever a later answer says."""
         size = headers.get("X-Linked-Size", "")
-        checksum = headers.get("X-Linked-Etag", "").strip('"')
         if self.size is None and re.fullmatch("[0-9]{1,18}", size):
             self.size = int(size)
-        if self.sha256 is None and re.fullmatch("[0-9a-f]{64}", checksum):
-            self.sha256 = checksum
+        checksum = re.fullmatch('(W/)?"?([0-9a-f]{64})"?', headers.get("X-Linked-Etag", ""))
+        if self.sha256 is None and checksum:
+            self.sha256 = checksum[2]
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
@@ -194,33 +194,33 @@ def fetch(url, path, size=None, sha256=None):
         return
     if offline():
         raise DownloadError(f"{url}: {offline()} is set, no request is sent")
-    part = path.with_name(f"{path.name}.part")
+    partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.parent / ".lock"):
             if not path.exists():  # another process may have been faster
-                fetch_part(url, part, size, sha256)
-                flush_to_disk(part)
-                os.replace(part, path)
+                fetch_in_tries(url, partial, size, sha256)
+                flush_to_disk(partial)
+                os.replace(partial, path)
     except OSError as error:
         raise DownloadError(f"{url}: {describe(error)}") from None
 
 
-def fetch_part(url, part, size, sha256):
-    """Bring `part` up to the whole file, in a few tries. Raises DownloadError and OSError."""
+def fetch_in_tries(url, partial, size, sha256):
+    """Bring `partial` up to the whole file, in a few tries. Raises DownloadError and OSError."""
     for attempt in range(1, TRIES + 1):
-        resumed = part.exists()
+        resumed = partial.exists()
         announced = Announced(size, sha256)
         print(f"fetching {url}", file=sys.stderr)
         try:
-            receive(url, part, announced)
-            verify(part, announced)
+            receive(url, partial, announced)
+            verify(partial, announced)
             return
         except (WrongFile, OSError, http.client.HTTPException) as error:
             status = getattr(error, "code", None)
             useless = isinstance(error, WrongFile) or status == 416  # a range beyond the end
             if useless:
-                part.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
             if attempt == TRIES or is_final(error, status, useless and resumed):
                 raise DownloadError(f"{url}: {describe(error)}", status) from None
             pause = PAUSE * 2 ** (attempt - 1)
@@ -252,9 +252,9 @@ def describe(error):
     return f"{printable(error) or type(error).__name__}{advice}"
 
 
-def receive(url, part, announced):
-    """Add to `part` what it lacks of `url`; adds to `announced` what the hub's headers say."""
-    have = part.stat().st_size if part.exists() else 0
+def receive(url, partial, announced):
+    """Add to `partial` what it lacks of `url`; adds to `announced` what the hub's headers say."""
+    have = partial.stat().st_size if partial.exists() else 0
     headers = {"User-Agent": AGENT}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -265,26 +265,27 @@ def receive(url, part, announced):
         if response.headers.get_content_type() == "text/html":
             raise OSError("a web page came in place of the file, as from a network that wants a "
                           "login first, or from a proxy")
-        if response.status == 206:
-            check_range(response, have, announced)
-        else:
+        if response.status != 206:
             have = 0
+        elif announced.sha256 is None:  # nothing to hold the two halves against
+            partial.unlink()
+            return receive(url, partial, announced)
+        else:
+            check_range(response, have)
         total = total_size(response, have)
         if total is None and announced.size is None and not response.chunked:
             raise WrongFile("the server does not say how long the file is")
-        with open(part, "ab" if have else "wb") as file:
+        with open(partial, "ab" if have else "wb") as file:
             have = copy(response, file, have, total, announced.size)
-    if total is not None and have != total:
+    if total not in (None, have):
         raise OSError(f"{have} of {total} bytes arrived")
 
 
-def check_range(response, have, announced):
-    """Raise WrongFile if an answer cannot be joined to the bytes that are there."""
+def check_range(response, have):
+    """Raise WrongFile if an answer does not go on where the bytes that are there end."""
     content_range = response.headers.get("Content-Range", "")
     if not content_range.startswith(f"bytes {have}-"):
         raise WrongFile(f"asked to go on from byte {have}, got {printable(content_range)!r}")
-    if announced.sha256 is None:
-        raise WrongFile("there is no checksum to go on by")
 
 
 def total_size(response, have):
@@ -433,9 +434,9 @@ def published(name):
 def library_copies(name):
     """The folders in the cache of the hub's own library with something of this T5."""
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{user}/huggingface"
+    library = os.environ.get("HF_HOME") or f"{user}/huggingface"
     hub = (os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-           or f"{home}/hub")
+           or f"{library}/hub")
     names = [name, f"google-t5/{name}"] if name in SHORT_NAMES else [name]
     folders = []
     for repository in names:

@@ -73,9 +73,12 @@ def whole_folder(folder):
         os.rename(new, folder)
 
 
-def copy_file(source, target):
-    with naming(target):
-        shutil.copyfile(source, target)
+def copy_files(source, target, names):
+    """Copy those files of a folder that are there."""
+    for name in names:
+        if (source / name).exists():
+            with naming(target):
+                shutil.copyfile(source / name, target / name)
 
 
 def copy_folder(source, target):

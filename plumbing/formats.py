@@ -137,10 +137,10 @@ def long_part(task, text):
     before, after = split_at_cut(task)
     word_before = before.rpartition("}")[2]
     word_after = after.partition("{")[0]
-    found = text.find(word_before)
-    start = found + len(word_before)
+    position = text.find(word_before)
+    start = position + len(word_before)
     end = text.rfind(word_after) if word_after else len(text)
-    if found < 0 or end < start:
+    if position < 0 or end < start:
         return 0, 0
     return start, end
 
@@ -152,7 +152,8 @@ def check_task(task, metric_names):
         raise ValueError(f"a task's input {task.input!r} names no {{column}}")
     if task.cut and task.cut not in columns:
         raise ValueError(f"cut={task.cut!r} is no column of the input {task.input!r}")
-    if not isinstance(task.metrics, tuple) or not set(task.metrics) <= set(metric_names):
+    known = isinstance(task.metrics, tuple) and set(task.metrics) <= set(metric_names)
+    if not known or not task.metrics:
         names = ", ".join(metric_names)
         raise ValueError(f"metrics are {task.metrics!r}, wanted a tuple of {names}")
     for values in filter(None, (task.labels, task.codes)):
@@ -209,8 +210,8 @@ def rows_of(task, path, train):
             yield row
             continue
         with naming_row(row.where):
-            made = list(task.rows(row, train))
-        yield from made
+            new_rows = list(task.rows(row, train))
+        yield from new_rows
 
 
 def reason_to_skip(task, row, needed):
@@ -541,11 +542,11 @@ def entities_in(passage, text):
     for span in member(passage, "entities", list):
         start = member(span, "start", int)
         end = member(span, "end", int) + 1
-        entities.add(text[part(start, end, len(text))])
+        entities.add(text[span_of(start, end, len(text))])
     return entities
 
 
-def part(start, end, length):
+def span_of(start, end, length):
     """The slice from start to end. Raises ValueError unless it is a part of so many."""
     if not 0 <= start < end <= length:
         raise ValueError(f"an entity from {start} to {end}, wanted a part of 0 to {length}")
@@ -623,7 +624,7 @@ def read_conll04(path):
 
 def conll04_span(entity, words):
     """(type, from, to) of an entity."""
-    span = part(member(entity, "start", int), member(entity, "end", int), len(words))
+    span = span_of(member(entity, "start", int), member(entity, "end", int), len(words))
     return member(entity, "type", str), span.start, span.stop
 
 
@@ -869,14 +870,15 @@ def settings_in(path):
         with naming_row(path):
             member(fields, name, kind)
         if kind is list:
-            fields[name] = tuple(value)
+            fields[name] = tuple(map(str, value))
     return fields
 
 
 def first_columns(path):
     """The columns of a file's first row, name -> value."""
     for row in reader_for(path)(path):
-        return row.columns
+        if not row.skip:
+            return row.columns
     raise ValueError(f"{path} holds no row")
 
 

@@ -12,13 +12,13 @@ heat map's are ColorBrewer's RdBu.
 """
 
 import dataclasses
-import html
 import itertools
 import math
 import re
 import statistics
 import typing
 import urllib.parse
+from html import escape
 
 from plumbing.stats import differences, interval, number, significant, star
 
@@ -88,9 +88,20 @@ def approach_of(name):
     return next(approach for approach in APPROACHES if name.startswith(approach.prefix))
 
 
+def shortened(name, width=26):
+    """A long name without its middle, as names differ at their ends.
+
+    >>> shortened("toy-nli"), shortened("toy-nli,toy-rte,toy-boolq", 12)
+    ('toy-nli', 'toy-n…-boolq')
+    """
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:half]}…{name[half - width + 1:]}"
+
+
 def run_name(run):
     """How a page calls a run: "pot from toy-nli"."""
-    return f"{run['approach']} from {run['source']}" if run["source"] else run["approach"]
+    source = shortened(run["source"])
+    return f"{run['approach']} from {source}" if source else run["approach"]
 
 
 def plain_scores(results):
@@ -114,6 +125,11 @@ def similarity_of(results, source, measure=None):
     """Of one source with the target, the mean over the seeds; by default the recipe's measure."""
     measure = measure or results["recipe"].get("similarity", "panda")
     return statistics.mean(seed[measure] for seed in results["similarity"][source])
+
+
+def flat(lists):
+    """All entries of several lists, one after the other."""
+    return list(itertools.chain.from_iterable(lists))
 
 
 # ------------------------------------------------------------------- elements
@@ -144,19 +160,19 @@ def tag(name, content="", **attributes):
         if isinstance(value, float):
             value = f"{value:.1f}"
         name_of_key = key.rstrip("_").replace("_", "-")
-        pairs.append(f' {name_of_key}="{html.escape(str(value))}"')
+        pairs.append(f' {name_of_key}="{escape(str(value))}"')
     return f"<{name}{''.join(pairs)}>{content}</{name}>"
 
 
 def paragraph(words, **attributes):
-    return tag("p", html.escape(words), **attributes)
+    return tag("p", escape(words), **attributes)
 
 
 def table_cell(value):
     """A td of text, a Link or a Heat."""
     if isinstance(value, str):
-        return tag("td", html.escape(value))
-    text = html.escape(value.text)
+        return tag("td", escape(value))
+    text = escape(value.text)
     if isinstance(value, Link):
         return tag("td", tag("a", text, href=urllib.parse.quote(value.href)))
     colour = {0: "outer", 1: "next", 7: "next", 8: "outer"}.get(value.bin, "inner")
@@ -170,29 +186,30 @@ def html_table(table, label):
     Cells are text, Links or Heats. label: the table's name for a screen reader.
     """
     header, rows = table
-    head = "".join(tag("th", html.escape(name), scope="col") for name in header)
+    head = "".join(tag("th", escape(name), scope="col") for name in header)
     body = []
     for first, *others in rows:
         cells = "".join(table_cell(value) for value in others)
-        body.append(tag("tr", tag("th", html.escape(first), scope="row") + cells))
+        body.append(tag("tr", tag("th", escape(first), scope="row") + cells))
     table = tag("table", tag("thead", tag("tr", head)) + tag("tbody", "\n".join(body)))
     return tag("div", table, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 def folded(summary, *pieces):
-    return tag("details", tag("summary", html.escape(summary)) + "\n".join(pieces))
+    return tag("details", tag("summary", escape(summary)) + "\n".join(pieces))
 
 
 def figure(chart, caption):
-    return tag("figure", chart + tag("figcaption", html.escape(caption)))
+    return tag("figure", chart + tag("figcaption", escape(caption)))
 
 
 # ------------------------------------------------------------------- SVG
 
 
 def svg_text(x, y, words, anchor="start", colour="ink", **more):
-    return tag("text", html.escape(words), x=x, y=y, text_anchor=anchor,
-               fill=f"var(--{colour})", **more)
+    """A text, with a rim of the page's colour where it crosses a line."""
+    return tag("text", escape(words), x=x, y=y, text_anchor=anchor, fill=f"var(--{colour})",
+               stroke="var(--page)", stroke_width=3, paint_order="stroke", **more)
 
 
 def svg_line(x1, y1, x2, y2, colour, **more):
@@ -300,7 +317,7 @@ def x_axis(scale, y, label):
     for value in ticks(scale.low, scale.high, 6):
         x = scale(value)
         marks.append(svg_line(x, y, x, y + 4, "axis"))
-        marks.append(svg_text(x, y + 18, f"{value:g}".replace("-", "−"), "middle", "muted"))
+        marks.append(svg_text(x, y + 18, tick_text(value), "middle", "muted"))
     middle = (scale.start + scale.end) / 2
     marks.append(svg_text(middle, y + 36, label, "middle", "muted"))
     return marks
@@ -324,11 +341,13 @@ def dot_row(row, scale, y):
 
 
 def level_marks(name, value, scale, y, bottom):
-    """A dashed line with its name above it; at the axis's edge where the value lies beyond."""
-    x = scale(min(max(value, scale.low), scale.high))
-    anchor = "end" if x > (scale.start + scale.end) / 2 else "start"
+    """A dashed line with its name above; a value beyond the axis is only named, at its edge."""
     if value < scale.low:
-        name = f"← {name}"
+        return [svg_text(scale.start, y, f"← {name}", colour="muted")]
+    if value > scale.high:
+        return [svg_text(scale.end, y, f"{name} →", "end", "muted")]
+    x = scale(value)
+    anchor = "end" if x > (scale.start + scale.end) / 2 else "start"
     return [svg_line(x, y + 4, x, bottom, "muted", stroke_dasharray="4 3"),
             svg_text(x, y, name, anchor, "muted")]
 
@@ -347,8 +366,8 @@ def dot_chart(rows, title, x_label, levels=(), width=480, theme=None):
         marks += level_marks(name, value, scale, 14 + 16 * index, bottom)
     for index, row in enumerate(rows):
         y = top + row_height * index + 12
-        marks.append(svg_text(12, y, row.name, class_="halo"))
-        marks.append(svg_text(width - 12, y, row.note, "end", class_="halo"))
+        marks.append(svg_text(12, y, row.name))
+        marks.append(svg_text(width - 12, y, row.note, "end"))
         marks += dot_row(row, scale, y + 13)
     return chart_svg(width, bottom + 44, title, marks, theme)
 
@@ -364,8 +383,8 @@ def mean_curve(curves):
 
 def y_values(series):
     """All values of y of some Series of curves."""
-    curves = itertools.chain.from_iterable(each.values for each in series)
-    return [y for _, y in itertools.chain.from_iterable(curves)]
+    curves = flat(each.values for each in series)
+    return [y for _, y in flat(curves)]
 
 
 def line_chart(series, title, x_label, y_range=None, log=False, width=440, height=300, theme=None):
@@ -375,9 +394,10 @@ def line_chart(series, title, x_label, y_range=None, log=False, width=440, heigh
     log: the values are log10 of what the axis shows.
     """
     means = [mean_curve(each.values) for each in series]
-    steps = [x for x, _ in itertools.chain.from_iterable(means)]
+    steps = [x for x, _ in flat(means)]
     label_width = max(7.2 * len(each.name) for each in series)
-    x_scale = Scale(min(steps), max(steps), 48, width - label_width - 16)
+    span = (min(steps), max(steps)) if len(set(steps)) > 1 else widened(steps)
+    x_scale = Scale(*span, 48, width - label_width - 16)
     y_scale = Scale(*(y_range or widened(y_values(series))), height - 48, 32)
     marks = [svg_text(8, 16, title, font_weight="bold")]
     marks += x_axis(x_scale, y_scale.start, x_label)
@@ -394,23 +414,24 @@ def line_chart(series, title, x_label, y_range=None, log=False, width=440, heigh
     labels = spread_labels([y for _, y in ends], 14, y_scale.start)
     for each, (x, y), label in zip(series, ends, labels):
         marks.append(svg_dot(each.approach, x, y, 4))
-        marks.append(svg_text(x + 9, label + 4, each.name, class_="halo"))
+        marks.append(svg_text(x + 9, label + 4, each.name))
     return chart_svg(width, height, title, marks, theme)
 
 
 def y_axis(y_scale, x_scale, log):
     """A line across for each tick, with its number."""
-    if log:
-        labels = {math.log10(value): value for value in log_ticks(y_scale.low, y_scale.high)}
-    else:
-        labels = {value: value for value in ticks(y_scale.low, y_scale.high, 8)}
+    ends = y_scale.low, y_scale.high
+    shown = log_ticks(*ends) if log else ticks(*ends, 8)
     marks = []
-    for value, shown in labels.items():
-        y = y_scale(value)
+    for value in shown:
+        y = y_scale(math.log10(value) if log else value)
         marks.append(svg_line(x_scale.start, y, x_scale.end, y, "grid"))
-        marks.append(svg_text(x_scale.start - 6, y + 4, f"{shown:g}".replace("-", "−"), "end",
-                              "muted"))
+        marks.append(svg_text(x_scale.start - 6, y + 4, tick_text(value), "end", "muted"))
     return marks
+
+
+def tick_text(value):
+    return f"{value:g}".replace("-", "−")
 
 
 # ------------------------------------------------------------------- a target's page
@@ -436,15 +457,16 @@ def gain_figure(results):
     base = statistics.mean(plain_scores(results))
     levels = {"majority class": results["majority"], "T5 without a prompt": results["promptless"],
               "plain prompt tuning": base}
-    chart = dot_chart(rows, f"{results['target']}: gain of each run over plain prompt tuning",
-                      f"gain over plain prompt tuning, points of {results['metric']}",
+    label = f"gain over plain prompt tuning, points of {results['metric']}"
+    chart = dot_chart(rows, f"{results['target']}: {label}", label,
                       [(f"{name} {score:.1f}", score - base) for name, score in levels.items()])
-    if len(results["seeds"]) == 2:
-        return figure(chart, "Dots: the mean. Small ticks: the two seeds, too few for a test.")
-    stars = sum(significant(gains) for _, gains in compared)
-    return figure(chart, f"{stars} of {len(compared)} runs differ significantly from plain prompt "
-                  "tuning (*: paired t-test at 5 %, each run by itself). Dots: the mean. Lines and "
-                  "brackets: its paired 95 % interval. Small ticks: the seeds.")
+    caption = "Dots: the mean. Small ticks: the seeds."
+    if len(results["seeds"]) > 2:
+        stars = sum(significant(row.values) for row in rows)
+        caption = (f"{stars} of {len(rows)} runs differ significantly from plain prompt tuning (*: "
+                   "paired t-test at 5 %, each run by itself). Lines and brackets: the paired 95 % "
+                   f"interval. {caption}")
+    return figure(chart, caption)
 
 
 def curves_of(run, kind):
@@ -454,7 +476,7 @@ def curves_of(run, kind):
     column = {"CE": 1, "KD": 2}[kind]
     curves = []
     for terms in run["losses"]:
-        pairs = [(term[0], term[column]) for term in terms if term[column]]
+        pairs = [(term[0], term[column]) for term in terms if (term[column] or 0) > 0]
         curves.append([(step, math.log10(loss)) for step, loss in pairs])
     return curves
 
@@ -473,13 +495,13 @@ def curve_panels(results, kind, what):
             groups.setdefault(run["source"], []).append(series)
     if not groups:
         groups[""] = []
-    shown = plain + list(itertools.chain.from_iterable(groups.values()))
+    shown = plain + list(flat(groups.values()))
     if not shown:
         return []
     y_range = widened(y_values(shown))
     panels = []
     for source, series in groups.items():
-        title = f"from {source}: {what}" if source else f"without a source: {what}"
+        title = f"from {shortened(source)}: {what}" if source else f"without a source: {what}"
         panels.append(line_chart(plain + series, title, "step", y_range, log=kind != "dev"))
     return panels
 
@@ -496,31 +518,41 @@ def learning_section(results):
     pieces = [tag("h2", "Learning curves"), panel_grid(dev[:4]),
               paragraph("Thick: the mean of the seeds. Thin: each seed.", class_="caption")]
     if dev[4:]:
-        pieces.append(folded("the other sources", panel_grid(dev[4:])))
+        pieces.append(folded("The other sources", panel_grid(dev[4:])))
     if losses:
-        pieces.append(folded("losses, on a log axis", panel_grid(losses)))
+        pieces.append(folded("Losses, on a log axis", panel_grid(losses)))
     return pieces
 
 
-def similarity_panel(results, approach):
-    """Sources by similarity and mean gain; "" where fewer than three, or nothing moved."""
-    points = []
-    for run, gains in compared_runs(results):
-        if run["approach"] == approach and run["source"] in results["similarity"]:
-            point = (similarity_of(results, run["source"]), statistics.mean(gains))
-            points.append(Series(run["source"], [[point]], approach_of(approach)))
-    if len(points) < 3 or not any(y_values(points)):
-        return ""
-    return line_chart(points, f"{results['target']}: gain of {approach} over prompt",
-                      "similarity of source and target")
+def similarity_section(pairs, names):
+    """A panel for each (results, approach), with its name: sources by similarity and mean gain.
+
+    All have one range of gains. A panel of fewer than three sources, or without any gain, is left
+    out; without a panel there is no section.
+    """
+    panels = {}
+    for (results, approach), name in zip(pairs, names):
+        points = []
+        for run, gains in compared_runs(results):
+            if run["approach"] == approach and run["source"] in results["similarity"]:
+                point = (similarity_of(results, run["source"]), statistics.mean(gains))
+                points.append(Series(run["source"], [[point]], approach_of(approach)))
+        if len(points) > 2 and any(y_values(points)):
+            panels[name] = points
+    if not panels:
+        return []
+    y_range = widened(y_values(flat(panels.values())))
+    charts = [line_chart(points, name, "similarity of source and target", y_range)
+              for name, points in panels.items()]
+    return [tag("h2", "Similarity and gain"), panel_grid(charts)]
 
 
 def glossary(runs):
     """What the names of the runs' approaches mean."""
     entries = []
     for name in dict.fromkeys(run["approach"] for run in runs):
-        meaning = html.escape(approach_of(name).meaning)
-        entries.append(tag("dt", html.escape(name)) + tag("dd", meaning))
+        meaning = escape(approach_of(name).meaning)
+        entries.append(tag("dt", escape(name)) + tag("dd", meaning))
     return tag("dl", "\n".join(entries))
 
 
@@ -538,21 +570,20 @@ def report_page(results, sentences, setup, tables):
     sentences: the headline's; setup: of the conditions; tables: name -> (header, rows), the first
     in sight, the others folded.
     """
-    approaches = dict.fromkeys(run["approach"] for run in results["runs"])
-    similarity = [panel for panel in (similarity_panel(results, name) for name in approaches)
-                  if panel]
+    approaches = list(dict.fromkeys(run["approach"] for run in results["runs"]))
     (name, scores), *others = tables.items()
     pieces = [paragraph(sentence, class_="lead") for sentence in sentences[1:]]
     pieces.append(gain_figure(results))
     pieces += [paragraph(sentence) for sentence in setup]
-    pieces += [tag("h2", "Scores"), html_table(scores, name)]
+    pieces += [tag("h2", "Scores"), html_table(scores, name),
+               paragraph("Mean ± standard deviation over the seeds.", class_="caption")]
     pieces += [tag("h2", "The names"), glossary(results["runs"])]
     pieces += learning_section(results)
-    if similarity:
-        pieces += [tag("h2", "Similarity and gain"), panel_grid(similarity)]
+    pieces += similarity_section([(results, approach) for approach in approaches],
+                                 [f"{approach}: gain over prompt" for approach in approaches])
     pieces.append(tag("h2", "Details"))
     pieces += [folded(name, html_table(table, name)) for name, table in others]
-    pieces.append(folded("recipe", tag("pre", html.escape(results["command"])),
+    pieces.append(folded("Recipe and command", tag("pre", escape(results["command"])),
                          recipe_table(results)))
     return whole_page(f"{results['target']}: {sentences[0]}", pieces)
 
@@ -585,20 +616,20 @@ def colour_bar(width):
 def grid_page(sentences, matrices, width, all_results, tables):
     """grid.html, as text.
 
-    matrices: tables of Heats with bins of this width; tables: name -> (header, rows).
+    matrices: approach -> table of Heats with bins of this width; tables: name -> table.
     """
     pieces = [paragraph(sentence, class_="lead") for sentence in sentences[1:]]
-    heat_maps = [html_table(matrix, matrix[0][0]) for matrix in matrices]
+    heat_maps = [tag("div", tag("h2", approach) + html_table(matrix, approach))
+                 for approach, matrix in matrices.items()]
     pieces.append(tag("div", "\n".join(heat_maps), class_="matrices"))
     pieces.append(html_table(colour_bar(width), "colours"))
     pieces.append(paragraph("Gain over plain prompt tuning, in points. *: significant, a paired "
                             "t-test at 5 % of each pair by itself.", class_="caption"))
     for name, table in tables.items():
         pieces += [tag("h2", name), html_table(table, name)]
-    panels = [similarity_panel(results, "pot") for results in all_results]
-    if any(panels):
-        pieces += [tag("h2", "Similarity and gain of pot"), panel_grid(panels)]
-    runs = itertools.chain.from_iterable(results["runs"] for results in all_results)
+    pieces += similarity_section([(results, "pot") for results in all_results],
+                                 [f"{results['target']}: gain of pot" for results in all_results])
+    runs = flat(results["runs"] for results in all_results)
     pieces += [tag("h2", "The names"), glossary(runs)]
     return whole_page(sentences[0], pieces)
 
@@ -619,7 +650,6 @@ figure svg { width: 100%; max-width: 600px; height: auto }
 .panels { display: grid; gap: 16px; margin: 8px 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)) }
 .panels svg { width: 100%; max-width: 516px; height: auto }
-.halo { paint-order: stroke; stroke: var(--page); stroke-width: 3px }
 .wide { overflow-x: auto; margin: 8px 0 16px; background:
   linear-gradient(to right, var(--page) 40%, transparent) left / 40px 100% no-repeat local,
   linear-gradient(to left, var(--page) 40%, transparent) right / 40px 100% no-repeat local,
@@ -634,7 +664,7 @@ thead th { vertical-align: bottom }
 caption { text-align: left; font-weight: bold; padding: 4px 0 }
 td.heat { padding: 4px 10px; min-width: 40px; text-align: center; border: 1px solid var(--page) }
 .matrices { display: flex; flex-wrap: wrap; gap: 8px 32px }
-.matrices .wide { max-width: 100% }
+.matrices > div { max-width: 100% }
 dt { font-family: monospace; font-weight: bold }
 dd { margin: 0 0 8px 16px }
 details { margin: 8px 0 }
@@ -665,8 +695,8 @@ def whole_page(title, body):
     """A page with a heading and pieces of HTML, which needs no other file."""
     dark = "@media screen and (prefers-color-scheme: dark) { " + colour_variables(1) + " }"
     style = "\n".join([colour_variables(0), dark, CSS.replace("FONT", FONT)])
-    main = tag("main", "\n".join([tag("h1", html.escape(title)), *body]))
+    main = tag("main", "\n".join([tag("h1", escape(title)), *body]))
     return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"{tag('title', html.escape(title))}\n{tag('style', style)}\n</head>\n"
+            f"{tag('title', escape(title))}\n{tag('style', style)}\n</head>\n"
             f"<body>\n{main}\n</body>\n</html>\n")

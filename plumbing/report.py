@@ -1,4 +1,4 @@
-"""What a run of train.py leaves for people: a headline, tables, report.md, report.html, results.json.
+"""What a run of train.py says: a headline, tables, results.json, report.md and report.html.
 
     python -m plumbing.report RUN                         write the pages of a run again
     python -m plumbing.report RUN RUN … [--columns …]     compare runs
@@ -8,10 +8,10 @@ Everything is made from one dict for each target, `results`, which JSON can hold
     model, fingerprint, target, metric, seeds, labels, dtype, date, command
     majority, promptless    scores of the majority class and of T5 without a prompt
     chosen_on_reported      whether the reported dev examples also chose the checkpoints
-    runs                    approach, source ("": none) and lists with an entry for each seed: scores,
-                            metrics, curves [[step, score], …], losses [[step, CE, KD, cosine of
-                            their gradients], …], teacher_accuracy, folders; and seconds, steps,
-                            trained (numbers), training_bytes
+    runs                    approach, source ("": none), seconds, steps, trained (numbers),
+                            training_bytes, and lists with an entry for each seed: scores, metrics,
+                            curves [[step, score], …], losses [[step, CE, KD, cosine of their
+                            gradients], …], teacher_accuracy, folders (relative to --out)
     similarity              source -> {measure: value} for each seed
     epoch                   steps of the first epoch
     recipe, changed         all options, and those that differ from their defaults
@@ -22,19 +22,18 @@ A table is (header, rows); its cells are text, Links or Heats of html_report.py.
 import argparse
 import itertools
 import math
-import re
 import statistics
 import sys
 from pathlib import Path
 
 from plumbing import html_report
 from plumbing.files import read_json, write_json, write_text
-from plumbing.html_report import Link, compared_runs, heat, plain_scores, run_name, similarity_of
+from plumbing.html_report import (Link, compared_runs, flat, heat, plain_scores, run_name,
+                                  shortened, similarity_of)
 from plumbing.stats import (differences, gain, mean_permutation_p, number, plus_minus, significant,
                             spearman, star)
 
 PER_SEED = ["scores", "curves", "losses", "teacher_accuracy", "folders"]
-WIDTH = 26  # of a source on a terminal, so that a table fits into 100 columns
 
 
 def markdown(table):
@@ -63,16 +62,6 @@ def cell_text(cell):
     return cell if isinstance(cell, str) else cell.text
 
 
-def shortened(name, width=WIDTH):
-    """A long name without its middle, as names differ at their ends.
-
-    >>> shortened("toy-nli"), shortened("toy-nli,toy-rte,toy-boolq", 12)
-    ('toy-nli', 'toy-n…-boolq')
-    """
-    half = (width - 1) // 2
-    return name if len(name) <= width else f"{name[:half]}…{name[half - width + 1:]}"
-
-
 # ------------------------------------------------------------------- a target's tables
 
 
@@ -82,9 +71,8 @@ def count(number_of, noun):
 
 def scores_table(results):
     """A row for each run: its score, gain, similarity and time."""
-    header = ["approach", "source", results["metric"], "gain over prompt", "similarity", "seconds"]
-    base = plain_scores(results)
     rows = []
+    base = plain_scores(results)
     for run in results["runs"]:
         gained = ""
         if base is not None and run["approach"] != "prompt":
@@ -92,9 +80,10 @@ def scores_table(results):
         similarity = ""
         if run["source"] in results["similarity"]:
             similarity = number(similarity_of(results, run["source"]), "+", 2)
-        rows.append([run["approach"], run["source"], plus_minus(run["scores"]), gained, similarity,
-                     f"{run['seconds']:.1f}"])
-    return header, rows
+        rows.append([run["approach"], run["source"], plus_minus(run["scores"]),
+                     gained, similarity, f"{run['seconds']:.1f}"])
+    return ["approach", "source", results["metric"], "gain over prompt", "similarity",
+            "seconds"], rows
 
 
 def note(results):
@@ -114,7 +103,7 @@ def table(results):
 
 def seeds_table(results):
     """A row for each run: each seed's score, which links to what was trained."""
-    header = ["approach", "source", *(f"seed {seed}" for seed in results["seeds"])]
+    header = ["approach", "source"] + [f"seed {seed}" for seed in results["seeds"]]
     rows = []
     for run in results["runs"]:
         links = [Link(f"{score:.1f}", f"../{folder}/")
@@ -123,30 +112,26 @@ def seeds_table(results):
     return header, rows
 
 
-def mean_or_dash(values, sign="", digits=2):
+def mean_or_dash(values, digits=2):
     """The mean of those that are no None, as text."""
     values = [value for value in values if value is not None]
-    return number(statistics.mean(values), sign, digits) if values else "–"
+    return number(statistics.mean(values), digits=digits) if values else "–"
 
 
 def teachers_table(results):
     """What the teachers of the runs with distillation add; no row without one."""
     header = ["approach", "source", "teacher accuracy", "cosine of the gradients of CE and KD, "
-              "first step", "later, mean", "CE, first → last", "KD, first → last"]
+              "first step", "later, mean", "CE, first", "last", "KD, first", "last"]
     rows = []
     for run in results["runs"]:
-        if all(accuracy is None for accuracy in run["teacher_accuracy"]):
+        if set(run["teacher_accuracy"]) == {None}:
             continue
         first = [terms[0] for terms in run["losses"]]
         last = [terms[-1] for terms in run["losses"]]
-        later = itertools.chain.from_iterable(terms[1:] for terms in run["losses"])
-        row = [run["approach"], run["source"], mean_or_dash(run["teacher_accuracy"], digits=1),
-               mean_or_dash([term[3] for term in first], "+"),
-               mean_or_dash([term[3] for term in later], "+")]
-        for column in (1, 2):
-            begun = mean_or_dash([term[column] for term in first], digits=3)
-            ended = mean_or_dash([term[column] for term in last], digits=3)
-            row.append(f"{begun} → {ended}")
+        later = flat(terms[1:] for terms in run["losses"])
+        row = [run["approach"], run["source"], mean_or_dash(run["teacher_accuracy"])]
+        for terms, column in ((first, 3), (later, 3), (first, 1), (last, 1), (first, 2), (last, 2)):
+            row.append(mean_or_dash([term[column] for term in terms]))
         rows.append(row)
     return header, rows
 
@@ -162,52 +147,46 @@ def cost_table(results):
 
 def all_tables(results):
     """name -> table, in the order of report.md and report.html."""
-    tables = {"scores": scores_table(results), "each seed's score, with its prompt's folder":
-              seeds_table(results), "teachers": teachers_table(results),
-              "time and cost": cost_table(results)}
+    tables = {"Scores": scores_table(results), "Scores of each seed": seeds_table(results),
+              "Teachers": teachers_table(results), "Time and cost": cost_table(results)}
     return {name: table for name, table in tables.items() if table[1]}
 
 
 # ------------------------------------------------------------------- sentences
 
 
-def finding(results, run, gains):
-    """One run's score and gain in words: "85.1, 6.2 over plain prompt tuning (3 seeds; …)"."""
+def finding(run, gains):
+    """One run's score and gain in words.
+
+    >>> finding({"approach": "pot", "source": "toy-nli", "scores": [85.0, 85.2]}, [6.1, 6.3])
+    'pot from toy-nli, 85.1, 6.2 over plain prompt tuning (2 seeds; too few for a test).'
+    """
     score = f"{statistics.mean(run['scores']):.1f}"
-    seeds = count(len(gains), "seed")
-    if not any(gains):
-        return f"{score}, the same as plain prompt tuning ({seeds})."
     mean = statistics.mean(gains)
+    side = "over" if mean >= 0 else "below"
+    relation = f"{abs(mean):.1f} {side}" if any(gains) else "the same as"
+    verdict = "significant" if significant(gains) else "not significant"
     if len(gains) < 3:
         verdict = "too few for a test"
-    else:
-        verdict = "significant" if significant(gains) else "not significant"
-    side = "over" if mean >= 0 else "below"
-    return f"{score}, {abs(mean):.1f} {side} plain prompt tuning ({seeds}; {verdict})."
+    return (f"{run_name(run)}, {score}, {relation} plain prompt tuning "
+            f"({count(len(gains), 'seed')}; {verdict}).")
 
 
 def headline_sentences(results):
-    """The best run of all beside plain prompt tuning, then the best of PANDA if it is another."""
-    compared = compared_runs(results)
+    """The best run beside plain prompt tuning and model tuning; the best of PANDA if another."""
+    compared = sorted(compared_runs(results), key=lambda pair: -statistics.mean(pair[1]))
     if not compared:
-        best = max(results["runs"], key=lambda run: statistics.mean(run["scores"]))
-        return [f"{run_name(best)}: {plus_minus(best['scores'])} "
-                f"({count(len(best['scores']), 'seed')})."]
-    tuned = [pair for pair in compared if pair[0]["approach"] != "finetune"]
-
-    def best_of(pairs):
-        return max(pairs, key=lambda pair: statistics.mean(pair[1]))
-
-    run, gains = best_of(tuned or compared)
-    sentences = [f"Best: {run_name(run)}, {finding(results, run, gains)}"]
-    if statistics.mean(gains) <= 0:
-        base = statistics.mean(plain_scores(results))
-        sentences = [f"Best: plain prompt tuning, {base:.1f}. Next: {run_name(run)}, "
-                     + finding(results, run, gains)]
+        seeds = count(len(results["seeds"]), "seed")
+        return [f"{run_name(run)}: {plus_minus(run['scores'])}, {seeds}."
+                for run in results["runs"]]
+    tuned = [pair for pair in compared if pair[0]["approach"] != "finetune"] or compared
     panda = [pair for pair in tuned if pair[0]["approach"].startswith("panda")]
-    if panda and not run["approach"].startswith("panda"):
-        run, gains = best_of(panda)
-        sentences.append(f"Best of PANDA: {run_name(run)}, {finding(results, run, gains)}")
+    sentences = [f"Best: {finding(*tuned[0])}"]
+    if statistics.mean(tuned[0][1]) <= 0:
+        base = statistics.mean(plain_scores(results))
+        sentences = [f"Best: plain prompt tuning, {base:.1f}. Next: {finding(*tuned[0])}"]
+    if panda and panda[0] is not tuned[0]:
+        sentences.append(f"Best of PANDA: {finding(*panda[0])}")
     return sentences
 
 
@@ -218,14 +197,13 @@ def headline(results):
 
 def setup(results):
     """The conditions, as sentences."""
+    chosen = "The checkpoints were chosen on other dev examples than those reported here."
     if results["chosen_on_reported"]:
         chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
                   "all scores a little too high.")
-    else:
-        chosen = "The checkpoints were chosen on other dev examples than those reported here."
     return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
             f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}. "
-            f"{results['date']}, {results['seconds']:.0f} seconds.", note(results), chosen]
+            f"{results['date']}, {results['seconds']:.0f} seconds.", chosen]
 
 
 # ------------------------------------------------------------------- files
@@ -240,33 +218,43 @@ def report_folder(out, results):
 
 def pair_results(results, source):
     """What results.json of a pair holds: the runs of one source, and those without a source."""
-    runs = [run for run in results["runs"] if run["source"] in ("", source)]
+    content = {name: results[name] for name in ("model", "target", "metric", "seeds")}
     seeds = results["similarity"][source]
     similarity = {name: statistics.mean(seed[name] for seed in seeds) for name in seeds[0]}
-    return {"model": results["model"], "source": source, "target": results["target"],
-            "metric": results["metric"], "seeds": results["seeds"],
-            "scores": {run["approach"]: run["scores"] for run in runs},
-            "similarity": similarity,
-            "seconds": {run["approach"]: run["seconds"] for run in runs},
-            "steps": {run["approach"]: run["steps"] for run in runs},
-            "config": results["recipe"]}
+    content |= {"source": source, "similarity": similarity, "config": results["recipe"]}
+    runs = [run for run in results["runs"] if run["source"] in ("", source)]
+    for field in ("scores", "seconds", "steps"):
+        content[field] = {run["approach"]: run[field] for run in runs}
+    return content
+
+
+def document(title, sentences, tables):
+    """Lines of Markdown: a heading, paragraphs, and tables with their names."""
+    lines = [f"# {title}", ""]
+    for sentence in sentences:
+        lines += [sentence, ""]
+    for name, each in tables.items():
+        lines += [f"## {name}", "", *markdown(each), ""]
+    return lines
+
+
+def options_text(options):
+    return ", ".join(f"{name} {value}" for name, value in options.items()) or "nothing"
 
 
 def write_pages(folder, results):
     """report.md and report.html."""
     sentences = headline_sentences(results)
     tables = all_tables(results)
-    lines = [f"# {results['target']}", "", *sentences, ""]
-    for sentence in setup(results):
-        lines += [sentence, ""]
-    for name, each in tables.items():
-        lines += [f"## {name.capitalize()}", "", *markdown(each), ""]
-    recipe = [f"{name} {value}" for name, value in results["recipe"].items()]
-    changed = [f"{name} {value}" for name, value in results["changed"].items()]
-    lines += ["## Recipe", "", f"Not the default: {', '.join(changed) or 'nothing'}.", "",
-              f"All: {', '.join(recipe)}.", "", "```sh", results["command"], "```"]
-    write_text(folder / "report.md", "\n".join(lines) + "\n")
-    page = html_report.report_page(results, sentences, setup(results), tables)
+    lines = document(results["target"], [*sentences, *setup(results), note(results)], tables)
+    lines += ["## Recipe", "", f"Not the default: {options_text(results['changed'])}.", "",
+              f"All: {options_text(results['recipe'])}.", "",
+              "```sh", results["command"], "```", ""]
+    write_text(folder / "report.md", "\n".join(lines))
+    conditions = setup(results)
+    if len(results["seeds"]) < 3:
+        conditions.append(note(results))
+    page = html_report.report_page(results, sentences, conditions, tables)
     write_text(folder / "report.html", page)
 
 
@@ -283,25 +271,22 @@ def complete_results(path):
         if "report" not in content:
             return None
         content = content["report"]
-    check(path, content)
+    check(content, path)
     return content
 
 
 def keep_larger(path, results):
     """Rename a results.json that has runs which the new results lack, and print its new name."""
-    if not path.exists():
-        return
-    old = complete_results(path)
+    old = complete_results(path) if path.exists() else None
     if old is None or run_keys(old) <= run_keys(results):
         return
-    for suffix in itertools.chain([""], map("-{}".format, itertools.count(2))):
-        kept = path.with_name(f"results-{old['date']}{suffix}.json")
+    kept = path.with_name(f"results-{old['date']}.json")
+    for copy in itertools.count(2):
         if not kept.exists():
             break
+        kept = path.with_name(f"results-{old['date']}-{copy}.json")
     path.rename(kept)
-    lacking = len(run_keys(old) - run_keys(results))
-    print(f"{path}: the old file has {count(lacking, 'training')} that this run lacks; it is kept "
-          f"as {kept.name}", flush=True)
+    print(f"{path} had runs that this one lacks; it is kept as {kept.name}", flush=True)
 
 
 def write(out, results):
@@ -325,6 +310,19 @@ def write(out, results):
     return folder
 
 
+def ending(out, folder, results):
+    """Lines for the end of a command: the table, the headline, and what to do next."""
+    lines = ["", *table(results), "", headline(results), ""]
+    prompts = [run for run in results["runs"] if run["approach"] != "finetune"]
+    best = max(prompts, key=lambda run: statistics.mean(run["scores"]))
+    of_best_seed = best["scores"].index(max(best["scores"]))
+    path = Path(out) / best["folders"][of_best_seed]
+    lines.append(f"The best prompt, as the PEFT library reads it: {path}")
+    lines.append(f'    python predict.py answer {path} --text "…"')
+    lines.append(f"{results['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}")
+    return lines
+
+
 # ------------------------------------------------------------------- reading results again
 
 NUMBER = int | float
@@ -334,63 +332,56 @@ RUN = {"approach": str, "source": str, "scores": [NUMBER], "curves": [[(NUMBER, 
        "seconds": NUMBER, "steps": int, "trained": int, "training_bytes": int}
 RESULTS = {"model": str, "target": str, "metric": str, "seeds": [int], "majority": NUMBER,
            "promptless": NUMBER, "chosen_on_reported": bool, "runs": [RUN],
-           "similarity": {str: [{str: NUMBER}]}, "epoch": NUMBER, "recipe": {str: object},
-           "changed": {str: object}, "dtype": str, "date": str, "command": str, "seconds": NUMBER}
-WORDS = {str: "a text", int: "an integer", bool: "true or false", NUMBER: "a number",
-         MAYBE: "a number or null"}
+           "similarity": {str: [{str: NUMBER}]}, "epoch": NUMBER, "recipe": {}, "changed": {},
+           "dtype": str, "date": str, "command": str, "seconds": NUMBER}
 
 
-def check_shape(value, shape, name):
-    """Raise ValueError if a value of JSON has another shape.
+def fits(value, shape):
+    """Whether a value of JSON has a shape.
 
     A shape is a type, [the shape of all entries], (the shape of each entry, …), {key: shape} or,
-    for any keys, {str: shape}. NaN and infinity are no numbers.
+    for all keys, {str: shape}. NaN and infinity are no numbers.
     """
-
-    def require(fits, wanted):
-        if not fits:
-            raise ValueError(f"{name} is {str(value):.60}, wanted {wanted}: altered, or of another "
-                             "version; run train.py again to write it")
-
     if isinstance(shape, list):
-        require(isinstance(value, list), "a list")
-        for index, entry in enumerate(value):
-            check_shape(entry, shape[0], f"{name}[{index}]")
-    elif isinstance(shape, tuple):
-        require(isinstance(value, list) and len(value) == len(shape), f"{len(shape)} numbers")
-        for entry, each in zip(value, shape):
-            check_shape(entry, each, name)
-    elif isinstance(shape, dict):
-        require(isinstance(value, dict), "an object")
-        for key in value if str in shape else shape:
-            check_shape(value.get(key), shape.get(key, shape.get(str)), f"{name}.{key}")
-    else:
-        finite = not isinstance(value, float) or math.isfinite(value)
-        require(isinstance(value, shape) and finite, WORDS.get(shape, "another value"))
+        return isinstance(value, list) and all(fits(entry, shape[0]) for entry in value)
+    if isinstance(shape, tuple):
+        return isinstance(value, list) and len(value) == len(shape) and all(map(fits, value, shape))
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return False
+        if str in shape:
+            return all(fits(entry, shape[str]) for entry in value.values())
+        return all(fits(value.get(key), each) for key, each in shape.items())
+    return isinstance(value, shape) and value not in (math.inf, -math.inf) and value == value
 
 
 def check(results, path):
-    """Raise ValueError of one line if results from a file are not as this file describes them."""
-    check_shape(results, RESULTS, f"{path}: results")
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", results["date"]):
-        raise ValueError(f"{path}: date is {results['date']!r}, wanted one like 2026-11-29")
-    n = len(results["seeds"])
-    lists = [each[field] for each in results["runs"] for field in PER_SEED]
-    if not n or not lists or any(len(each) != n for each in [*lists, *results["similarity"].values()]):
-        raise ValueError(f"{path}: not every list has an entry for each of {n} seeds; run train.py "
-                         "again to write it")
+    """Raise a ValueError of one line if results from a file are not as described above."""
+    if not isinstance(results, dict):
+        raise ValueError(f"{path}: altered: report is no object; run train.py again to write it")
+    wrong = [key for key, shape in RESULTS.items() if not fits(results.get(key), shape)]
+    if not wrong:
+        seeds = len(results["seeds"])
+        lists = [run[field] for run in results["runs"] for field in PER_SEED]
+        if not seeds or {seeds} != set(map(len, lists + list(results["similarity"].values()))):
+            wrong = ["seeds"]
+    if wrong:
+        raise ValueError(f"{path}: altered, or of another version: {', '.join(wrong)}; run "
+                         "train.py again to write it")
 
 
 def read_run(folder):
     """{folder of a report: its results}, of a run's --out folder. Raises ValueError."""
     reports = {}
     for path in sorted(Path(folder).glob("*/results.json")):
+        if not path.resolve().is_relative_to(Path(folder).resolve()):
+            raise ValueError(f"{path} is a link out of {folder}; pages are written only inside it")
         results = complete_results(path)
         if results is not None:
             reports[path.parent] = results
     if not reports:
-        raise ValueError(f"{folder} holds no */results.json of a target: wanted the --out folder of "
-                         "a run of train.py")
+        raise ValueError(f"{folder} holds no */results.json of a target: wanted the --out folder "
+                         "of a run of train.py")
     return reports
 
 
@@ -414,36 +405,29 @@ def gains_by_pair(all_results):
     return gains
 
 
-def mean_gain(pairs):
-    """Over all pairs and seeds, of {(source, target): gains}."""
-    return statistics.mean(map(statistics.mean, pairs.values()))
-
-
-def gain_matrix(approach, pairs, sources, targets, width):
+def gain_matrix(pairs, sources, targets, width):
     """A table of coloured cells: a row for each source, a column for each target, a row of means.
 
     width: of a bin of colour.
     """
+    columns = {target: [] for target in targets}
     rows = []
     for source in sources:
         row = [source]
-        for target in targets:
+        for target, column in columns.items():
             gains = pairs.get((source, target))
             if gains is None:
                 row.append("=" if source == target else "–")
             else:
                 mean = statistics.mean(gains)
+                column.append(mean)
                 row.append(heat(mean, width, number(mean, "+") + star(gains)))
         rows.append(row)
     means = ["mean"]
-    for target in targets:
-        column = [statistics.mean(gains) for pair, gains in pairs.items() if pair[1] == target]
-        if column:
-            mean = statistics.mean(column)
-            means.append(heat(mean, width, number(mean, "+")))
-        else:
-            means.append("–")
-    return [f"{approach} from … to", *targets], [*rows, means]
+    for column in columns.values():
+        mean = statistics.mean(column or [0.0])
+        means.append(heat(mean, width, number(mean, "+")) if column else "–")
+    return ["from … to", *targets], [*rows, means]
 
 
 def early_score(curve, epoch):
@@ -471,7 +455,6 @@ def ranking_table(all_results):
     """
     ranked = [results for results in all_results if len(source_scores(results, False)) > 2]
     targets = [results["target"] for results in ranked]
-    header = ["measure", "pot's scores", *targets, "mean", "p, by permutation"]
     rows = []
     measures = next(iter(ranked[0]["similarity"].values()))[0] if ranked else []
     for measure, early in itertools.product(measures, (True, False)):
@@ -481,40 +464,34 @@ def ranking_table(all_results):
             similarities = [similarity_of(results, source, measure) for source in scores]
             pairs.append((similarities, list(scores.values())))
         correlations = [spearman(*pair) for pair in pairs]
-        texts = [number(rho, "+", 2) for rho in [*correlations, statistics.mean(correlations)]]
+        correlations.append(statistics.mean(correlations))
         when = "after the first epoch" if early else "at the end"
-        rows.append([measure, when, *texts, f"{mean_permutation_p(pairs):.3f}"])
-    return header, rows
+        rows.append([measure, when] + [number(rho, "+", 2) for rho in correlations]
+                    + [f"{mean_permutation_p(pairs):.3f}"])
+    return ["measure", "pot's scores", *targets, "mean", "p, by permutation"], rows
 
 
 def best_sources_table(all_results, gains):
-    """A row for each target: its most similar source, each approach's best, and its report."""
-    header = ["target", "most similar", *(f"best for {approach}" for approach in gains), "report"]
+    """A row for each target: each approach's best source, known afterwards, and the report."""
     rows = []
     for results in all_results:
-        target = results["target"]
-        nearest = max(results["similarity"], default="–",
-                      key=lambda source: similarity_of(results, source))
-        row = [target, nearest]
+        row = [results["target"]]
         for pairs in gains.values():
-            means = {source: statistics.mean(each) for (source, name), each in pairs.items()
-                     if name == target}
-            best = max(means, key=means.get, default=None)
-            row.append(f"{best} {number(means[best], '+')}" if means else "–")
+            means = [(statistics.mean(each), source) for (source, target), each in pairs.items()
+                     if target == results["target"]]
+            best, source = max(means, default=(0.0, "–"))
+            row.append(f"{source} {number(best, '+')}" if means else "–")
         folder = report_folder("", results)
         rows.append([*row, Link("report", f"{folder}/report.html")])
-    return header, rows
+    return ["target"] + [f"best for {approach}" for approach in gains] + ["report"], rows
 
 
 def grid_sentence(approach, pairs):
     """What an approach gains over all pairs."""
-    mean = mean_gain(pairs)
-    stars = [statistics.mean(gains) for gains in pairs.values() if significant(gains)]
-    ahead = sum(gain > 0 for gain in stars)
-    side = "over" if mean >= 0 else "below"
-    return (f"{approach}: {abs(mean):.1f} {side} plain prompt tuning on average over "
-            f"{count(len(pairs), 'pair')}; significantly ahead in {ahead}, behind in "
-            f"{len(stars) - ahead}, where chance alone gives about {0.05 * len(pairs):.1f}.")
+    mean = number(statistics.mean(map(statistics.mean, pairs.values())), "+")
+    stars = sum(map(significant, pairs.values()))
+    return (f"{approach}: a gain of {mean} over plain prompt tuning (mean of {len(pairs)} pairs); "
+            f"{stars} are significant, where chance alone gives {0.05 * len(pairs):.1f}.")
 
 
 def source_order(gains):
@@ -542,28 +519,22 @@ def write_grid(out, all_results):
     """
     out = Path(out)
     gains = gains_by_pair(all_results)
-    sources = source_order(gains)
-    targets = [results["target"] for results in all_results]
     if max(map(len, gains.values()), default=0) < 2:
         return None
-    means = [mean_gain({pair: each}) for pairs in gains.values() for pair, each in pairs.items()]
-    width = html_report.bin_width(means)
-    matrices = [gain_matrix(approach, pairs, sources, targets, width)
-                for approach, pairs in gains.items()]
+    every_pair = flat(pairs.values() for pairs in gains.values())
+    width = html_report.bin_width([statistics.mean(of_pair) for of_pair in every_pair])
+    targets = [results["target"] for results in all_results]
+    matrices = {approach: gain_matrix(pairs, source_order(gains), targets, width)
+                for approach, pairs in gains.items()}
     tables = {"The best source of each target": best_sources_table(all_results, gains)}
     ranking = ranking_table(all_results)
     if ranking[1]:
         tables["How well a similarity ranks the sources: Spearman's correlation"] = ranking
     sentences = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
-    lines = ["# Sources and targets", "", *sentences, "",
-             "Gain over plain prompt tuning, mean over the seeds. *: significant, a paired t-test "
-             "at 5 % of each pair by itself.", ""]
-    for matrix in matrices:
-        lines += [*markdown(matrix), ""]
-    for name, each in tables.items():
-        lines += [f"## {name}", "", *markdown(each), ""]
-    write_json(out / "grid.json", {results["target"]: grid_results(results)
-                                   for results in all_results})
+    test = "*: significant, a paired t-test at 5 % of each pair by itself."
+    lines = document("Sources and targets", [*sentences, test], matrices | tables)
+    content = {results["target"]: grid_results(results) for results in all_results}
+    write_json(out / "grid.json", content)
     write_text(out / "grid.md", "\n".join(lines))
     page = html_report.grid_page(sentences, matrices, width, all_results, tables)
     write_text(out / "grid.html", page)
@@ -574,21 +545,16 @@ def write_grid(out, all_results):
 
 
 def scores_of(results, approach):
-    """The scores of an approach without a source; None if the run has none."""
-    for run in results["runs"]:
-        if run["approach"] == approach and not run["source"]:
-            return run["scores"]
-    return None
+    """The scores of an approach that has no source. Raises ValueError if there are none."""
+    known = {run["approach"]: run["scores"] for run in results["runs"] if not run["source"]}
+    if approach not in known:
+        raise ValueError(f"the run of {results['target']} has no {approach!r} without a source; it "
+                         f"has {', '.join(known)}")
+    return known[approach]
 
 
-def compared_cell(results, approach, first, first_approach):
-    """Scores as text, with a star if they differ significantly from the first ones."""
-    scores = scores_of(results, approach)
-    base = scores_of(first, first_approach)
-    if scores is None:
-        return "–"
-    if base is None or results["seeds"] != first["seeds"]:
-        return plus_minus(scores)
+def starred(scores, base):
+    """Scores as text, with a star if they differ significantly from others of the same seeds."""
     return plus_minus(scores) + star(differences(scores, base))
 
 
@@ -600,8 +566,14 @@ def runs_table(runs):
         raise ValueError(f"{', '.join(runs)} have no target in common")
     rows = []
     for name, run in runs.items():
-        cells = [compared_cell(run[target], "prompt", first[target], "prompt") for target in targets]
-        rows.append([name, *cells])
+        row = [name]
+        for target in targets:
+            scores = scores_of(run[target], "prompt")
+            if run[target]["seeds"] == first[target]["seeds"]:
+                row.append(starred(scores, scores_of(first[target], "prompt")))
+            else:
+                row.append(plus_minus(scores))
+        rows.append(row)
     return ["run", *targets], rows
 
 
@@ -610,15 +582,9 @@ def columns_table(runs, approaches):
     rows = []
     for name, run in runs.items():
         for target, results in run.items():
-            for approach in approaches:
-                if scores_of(results, approach) is None:
-                    known = [run["approach"] for run in results["runs"] if not run["source"]]
-                    raise ValueError(f"--columns {approach}: {name} has no such approach on "
-                                     f"{target}; without a source it has {', '.join(known)}")
-            cells = [compared_cell(results, approach, results, approaches[0])
-                     for approach in approaches]
-            rows.append([name, target, f"{results['majority']:.1f}",
-                         f"{results['promptless']:.1f}", *cells])
+            scores = [scores_of(results, approach) for approach in approaches]
+            row = [name, target, f"{results['majority']:.1f}", f"{results['promptless']:.1f}"]
+            rows.append(row + [starred(each, scores[0]) for each in scores])
     return ["run", "target", "majority class", "no prompt", *approaches], rows
 
 
@@ -627,14 +593,15 @@ def recipe_differences(runs):
     recipes = []
     for run in runs.values():
         results = next(iter(run.values()))
-        kept = ("model", "dtype", "metric", "seeds")
-        recipes.append({name: results[name] for name in kept} | results["recipe"])
+        recipes.append({"model": results["model"], "dtype": results["dtype"],
+                        "seeds": results["seeds"], **results["recipe"]})
     rows = []
-    for option in dict.fromkeys(itertools.chain.from_iterable(recipes)):
+    for option in dict.fromkeys(flat(recipes)):
         values = [str(recipe.get(option, "–")) for recipe in recipes]
         if len(set(values)) > 1:
             rows.append([option, *values])
-    return ["option", *runs], rows
+    rows = rows or [["nothing"] + [""] * len(runs)]
+    return ["what differs between the recipes", *runs], rows
 
 
 def compare(folders, approaches=()):
@@ -642,20 +609,14 @@ def compare(folders, approaches=()):
     runs = {str(folder): by_target(folder) for folder in folders}
     shown = columns_table(runs, approaches) if approaches else runs_table(runs)
     options = recipe_differences(runs)
-    first = f"the first {'column' if approaches else 'row'}"
-    legend = (f"Mean ± standard deviation over the seeds. *: differs significantly from {first}, "
-              "a paired t-test at 5 % where the seeds are the same.")
-    body = [html_report.paragraph(legend), html_report.html_table(shown, "scores"),
-            html_report.tag("h2", "What differs between the recipes")]
-    if options[1]:
-        body.append(html_report.html_table(options, "options"))
-    else:
-        body.append(html_report.paragraph("Nothing."))
+    first = "column" if approaches else "row"
+    legend = (f"Mean ± standard deviation over the seeds. *: differs significantly from the first "
+              f"{first}, a paired t-test at 5 % over the same seeds.")
+    print(*markdown(shown), legend, "", *markdown(options), sep="\n")
     page = Path(folders[0]) / "compared.html"
+    body = [html_report.html_table(shown, "scores"), html_report.paragraph(legend),
+            html_report.html_table(options, "options")]
     write_text(page, html_report.whole_page("Runs compared", body))
-    print(*markdown(shown), legend, sep="\n")
-    if options[1]:
-        print("", *markdown(options), sep="\n")
     return page
 
 
@@ -667,17 +628,17 @@ def rewrite(folder):
     write_grid(folder, list(by_target(folder).values()))
 
 
-def main(argv=None):
+def main():
     parser = argparse.ArgumentParser(prog="python -m plumbing.report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
-    parser.add_argument("--columns", default="", help="approaches without a source, comma-separated")
-    args = parser.parse_args(argv)
-    if args.columns or len(args.folders) > 1:
-        approaches = [name for name in args.columns.split(",") if name]
+    parser.add_argument("--columns", help="compare these approaches, comma-separated")
+    args = parser.parse_args()
+    page = args.folders[0]
+    approaches = args.columns.split(",") if args.columns else []
+    if approaches or len(args.folders) > 1:
         page = compare(args.folders, approaches)
     else:
-        page = args.folders[0]
         rewrite(page)
     print(f"written to {page}", file=sys.stderr)
 

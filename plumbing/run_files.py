@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import pickle
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -129,33 +130,56 @@ class RunDirectory:
             with files.naming(self.out / "log.jsonl"), open(self.out / "log.jsonl", "a") as file:
                 file.write(json.dumps({"time": round(time.time())} | entry) + "\n")
 
-    def collect(self, results, target, seeds):
-        """What a report says of the runs of one target, as JSON can hold it.
+    def journal(self, title, configs, todo, training, evals, state):
+        """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
+        names = [run.name for run in training.runs]
+        steps = training.runs[0].steps
+        journal = Journal(self, title, self.state_path(configs), names, steps, evals)
+        journal.begin(state, todo, training.bank.snapshot)
+        return journal
 
-        results: (approach, source) -> a Result for each seed. Each prompt gets a copy under a name.
+    def collect(self, ctx, target, seeds, results, measures, promptless, defaults):
+        """All that a report says of one target, as JSON can hold it (plumbing/report.py).
+
+        ctx: a train.Context; target: a data.EncodedTask; results: (approach, source) -> a Result
+        for each seed. Every prompt gets a copy under a name for people.
         """
         runs = []
         for (approach, source), of_seeds in results.items():
-            folders = [name_for_people(approach, source, target, seed) for seed in seeds]
+            folders = [name_for_people(approach, source, target.name, seed) for seed in seeds]
             for folder, result in zip(folders, of_seeds):
                 self.copy(result.folder, folder)
-            first = of_seeds[0]
-            run = {"approach": approach, "source": source, "folders": folders,
-                   "scores": [result.score for result in of_seeds],
-                   "metrics": [result.metrics for result in of_seeds],
-                   "curves": [result.curve for result in of_seeds],
-                   "losses": [result.losses for result in of_seeds],
-                   "teacher_accuracy": [result.teacher_accuracy for result in of_seeds],
-                   "seconds": sum(result.seconds for result in of_seeds) / len(of_seeds),
-                   "steps": first.losses[-1][0], "trained": first.trained,
-                   "training_bytes": first.training_bytes}
-            runs.append(run)
-        return runs
+            runs.append({"approach": approach, "source": source, "folders": folders}
+                        | collect_seeds(of_seeds))
+        recipe = dataclasses.asdict(ctx.recipe)
+        defaults = dataclasses.asdict(defaults)
+        changed = {name: value for name, value in recipe.items() if value != defaults[name]}
+        return {
+            "model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype,
+            "target": target.name, "metric": target.task.metrics[0],
+            "labels": list(target.task.labels), "seeds": seeds,
+            "majority": target.majority, "promptless": promptless,
+            "chosen_on_reported": target.choose == target.report,
+            "runs": runs, "similarity": measures, "recipe": recipe, "changed": changed,
+            "epoch": math.ceil(len(target.labelled_examples(0)) / ctx.recipe.batch),
+            "date": time.strftime("%Y-%m-%d"), "seconds": time.time() - self.began,
+            "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
 
     def copy(self, folder, name):
         """A second copy of a folder under a name for people."""
         if processes.is_writer():
             files.copy_folder(folder, self.out / name)
+
+
+def collect_seeds(results):
+    """What a report says of one approach: its Results, one for each seed."""
+    first = results[0]
+    seconds = sum(result.seconds for result in results) / len(results)
+    lists = {plural: [getattr(result, name) for result in results] for plural, name in (
+        ("scores", "score"), ("metrics", "metrics"), ("curves", "curve"), ("losses", "losses"),
+        ("teacher_accuracy", "teacher_accuracy"))}
+    return lists | {"seconds": seconds, "steps": first.losses[-1][0], "trained": first.trained,
+                    "training_bytes": first.training_bytes}
 
 
 def name_for_people(approach, source, target, seed):
@@ -186,14 +210,14 @@ class Progress:
 class Journal:
     """Keeps the progress of one training, saves its state, and goes on from it.
 
-    configs: of all runs that were asked for; names: of those that are trained; evals: how often
-    they are scored in `steps` steps.
+    path: of its state; names: of the runs that are trained; evals: how often they are scored in
+    `steps` steps.
     """
 
-    def __init__(self, run_directory, title, configs, names, steps, evals):
+    def __init__(self, run_directory, title, path, names, steps, evals):
         self.run_directory = run_directory
         self.title = title
-        self.path = run_directory.state_path(configs)
+        self.path = path
         self.names = names
         self.total = steps
         self.evals = evals

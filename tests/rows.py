@@ -1,6 +1,6 @@
 """Invented rows in the official formats of the 21 tasks, with what they should become.
 
-No test of its own: test_readers.py, test_data.py and test_tokenizer.py read these.
+No test of its own: tests/plumbing/test_formats.py and others read these.
 """
 
 import json
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import data
-from data import Example
-from plumbing.examples import read_split
+from plumbing.formats import Example
 
 E, N, C = "entailment", "neutral", "contradiction"
 
@@ -48,19 +46,6 @@ def conll12(*tokens):
     return "\n".join([begin, *lines, "", "#end document", ""])
 
 
-def read(tmp_path, name, content, train=False):
-    """(examples, notes) of one split: the content of its file, or of the files in its folder."""
-    path = tmp_path / data.TASKS[name].files[not train]
-    for file, text in (content.items() if isinstance(content, dict) else [("", content)]):
-        write(path / file if file else path, text)
-    return read_split(data.TASKS[name], path, train)
-
-
-def examples_of(tmp_path, name, content):
-    """Those of the dev file."""
-    return read(tmp_path, name, content)[0]
-
-
 def official():
     """The folder in T5_DATA; without it the test is skipped."""
     if not os.environ.get("T5_DATA"):
@@ -73,19 +58,22 @@ def official():
 
 
 CB_ROWS = [
-    {"premise": "Mia said the kettle was on.", "hypothesis": "the kettle was on",
-     "label": "neutral", "idx": 0},
-    {"premise": "Tom knew that it rained.", "hypothesis": "it rained",
-     "label": "entailment", "idx": 1},
+    {"premise": "Mia said the kettle was on.", "hypothesis": "the kettle was on", "label": N},
+    {"premise": "Tom knew that it rained.", "hypothesis": "it rained", "label": E},
     {"premise": "Nobody thought it rained, and it did not.", "hypothesis": "it rained",
-     "label": "contradiction", "idx": 2},
-]
+     "label": C}]
+RTE_ROWS = [{"premise": "The mill burnt down in May.", "hypothesis": "The mill burnt down.",
+             "label": "entailment", "idx": 0},
+            {"premise": "The mill was sold.", "hypothesis": "The mill was bought by Ada.",
+             "label": "not_entailment", "idx": 1}]
 MNLI_TRAIN = ("index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
               "sentence1_parse sentence2_parse sentence1 sentence2 label1 gold_label").split()
 MNLI_DEV = MNLI_TRAIN[:-1] + "label2 label3 label4 label5 gold_label".split()
 # The order of the columns before GLUE rearranged them.
 MULTINLI = ["gold_label", "sentence1", "sentence2", "pairID"]
-MNLI_ROW = {"sentence1": "Two boats left.", "sentence2": "Boats left.", "gold_label": "entailment"}
+# label1 to label5 are those of single annotators, not to be taken for gold_label.
+MNLI_ROW = {"sentence1": "Two boats left.", "sentence2": "Boats left.", "gold_label": "entailment",
+            **{f"label{i}": "contradiction" for i in range(1, 6)}}
 
 
 COPA = {"premise": "The jug fell.", "choice1": "It broke.", "choice2": "It was clean.",
@@ -131,8 +119,8 @@ def conll04(tokens, *spans):
 
 CAFE = record("Ada met Eve in Ely.\n@highlight\nAda paid", ["Ely", "Eve", "Ada"],
               ("Then @placeholder left Ely.", ["Eve"]),
-              ("@placeholder had money.", ["Ada", "Ada", "Eve"]))
-CAFE_TEXT = "entities: Ada, Eve, Ely passage: Ada met Eve in Ely. Ada paid"
+              ("@placeholder had money.", ["Eve", "Ada", "Eve"]))
+CAFE_TEXT = "entities: Ada, Ely, Eve passage: Ada met Eve in Ely. Ada paid"
 MRPC = ("\ufeffQuality | #1 ID | #2 ID | #1 String | #2 String",
         "1 | 11 | 21 | Rain fell . | It rained .", "0 | 12 | 22 | He left . | She came .",
         # Its second id alone is among those of dev, and the pair the other way round.
@@ -147,6 +135,22 @@ SENTENCE = ("Ada (PERSON) (ARG0*) *", "told * (V*) *", "the * (ARG2* (ARG0*", "D
 PLAIN = ("Rain *", "soon *")  # neither an entity nor a predicate
 # task -> content of the train file, examples; of the dev file, examples
 ROWS = {
+    "cb": (jsonl(*CB_ROWS[:2]),
+           [Example("hypothesis: the kettle was on premise: Mia said the kettle was on.", N),
+            Example("hypothesis: it rained premise: Tom knew that it rained.", E)],
+           jsonl(CB_ROWS[2]),
+           [Example("hypothesis: it rained premise: Nobody thought it rained, and it did not.",
+                    C)]),
+    "rte": (jsonl(RTE_ROWS[0]),
+            [Example("hypothesis: The mill burnt down. premise: The mill burnt down in May.", E)],
+            jsonl(RTE_ROWS[1]),
+            [Example("hypothesis: The mill was bought by Ada. premise: The mill was sold.",
+                     "not_entailment")]),
+    "mnli": (table(MNLI_TRAIN, [MNLI_ROW, MNLI_ROW | {"gold_label": C}]),
+             [Example("hypothesis: Boats left. premise: Two boats left.", E),
+              Example("hypothesis: Boats left. premise: Two boats left.", C)],
+             table(MNLI_DEV, [MNLI_ROW | {"gold_label": N}]),
+             [Example("hypothesis: Boats left. premise: Two boats left.", N)]),
     "copa": (jsonl(COPA),
              [Example("choice1: It broke. choice2: It was clean. premise: The jug fell. "
                       "question: effect", "choice1")],
@@ -182,12 +186,14 @@ ROWS = {
     "record": (
         jsonl(CAFE),
         [Example(f"query: Then @placeholder left Ely. {CAFE_TEXT}", "Eve", ("Eve",)),
-         Example(f"query: @placeholder had money. {CAFE_TEXT}", "Ada", ("Ada", "Eve"))],
-        jsonl(record("Tom met Tom Ray.", ["Tom", "Tom Ray", "Tom"],
-                     ("@placeholder spoke.", ["Tom Ray"]))),
-        # named twice, listed once
+         # two right answers: two examples to train on
+         Example(f"query: @placeholder had money. {CAFE_TEXT}", "Ada", ("Ada", "Eve")),
+         Example(f"query: @placeholder had money. {CAFE_TEXT}", "Eve", ("Ada", "Eve"))],
+        jsonl(record("Tom met Tom Ray.", ["Tom Ray", "Tom", "Tom"],
+                     ("@placeholder spoke.", ["Tom Ray", "Tom"]))),
+        # named twice, listed once; two right answers are one example to score
         [Example("query: @placeholder spoke. entities: Tom, Tom Ray passage: Tom met Tom Ray.",
-                 "Tom Ray", ("Tom Ray",))]),
+                 "Tom", ("Tom", "Tom Ray"))]),
     "cola": (tsv("xy01 | 1 |  | Ada sang.", "xy01 | 0 | * | Sang the Ada."),
              [Example("sentence: Ada sang.", "acceptable"),
               Example("sentence: Sang the Ada.", "unacceptable")],
@@ -261,5 +267,5 @@ ROWS = {
                  Example("predicate: leave sentence: Ada told the Dutch to leave New Ely",
                          "ARG0 : the Dutch ; ARG1 : New Ely")],
                 {"a.gold_conll": conll12("Soon * (ARGM-TMP*)", "ring * (V*)", "up * (C-V*)")},
-                [Example("predicate: ring sentence: Soon ring up", "ARGM-TMP : Soon")]),
+                [Example("predicate: ring up sentence: Soon ring up", "ARGM-TMP : Soon")]),
 }

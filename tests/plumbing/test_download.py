@@ -1,0 +1,449 @@
+"""plumbing/download.py: files that arrive whole, or broken off, altered, raced for, killed.
+
+    python -m pytest tests/plumbing/test_download.py    # seconds, no network
+
+Oracle: a server on this computer that misbehaves on request and notes its requests. All files
+are invented, so what should arrive is known byte by byte.
+"""
+
+import collections
+import doctest
+import hashlib
+import http.server
+import io
+import json
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import threading
+import time
+import types
+import urllib.request
+import zipfile
+
+import pytest
+
+from data import TASKS
+from plumbing import download
+from plumbing.download import DownloadError, checkpoint, located
+from rows import write
+
+CONTENT = random.Random(0).randbytes(300_000)
+HALF = len(CONTENT) // 2
+MIDDLE = f"bytes={HALF}-"
+CB = TASKS["cb"].files
+UNPINNED = {"size": None, "sha256": None}
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def flip(content):
+    """The same with one byte altered, near the start."""
+    return content[:9] + bytes([content[9] ^ 1]) + content[10:]
+
+
+# As the hub announces a large file, before it redirects to where that lies.
+LINKED = {"X-Linked-Size": str(len(CONTENT)), "X-Linked-Etag": f'"{sha(CONTENT)}"'}
+SENT_ON = {"status": 302, "headers": LINKED | {"Location": "/a"}}
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A server: its .files, the .requests (path, Range) it got, the .faults of its next answers.
+
+    A fault is a dict: status; reason; cut (bytes of the body, then it closes); stall (the same,
+    but it stays silent); pause (seconds before the second half); content (other bytes);
+    ranges=False (it knows none); range (its Content-Range); headers (more of them).
+    """
+    web = types.SimpleNamespace(files={"/a": CONTENT}, requests=[], faults=collections.deque(),
+                                cache=tmp_path / "cache", path=tmp_path / "kept" / "file",
+                                stop=threading.Event())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            fault = web.faults.popleft() if web.faults else {}
+            web.requests.append((self.path, self.headers["Range"]))
+            content = fault.get("content", web.files.get(self.path))
+            start = int((self.headers["Range"] or "bytes=0-")[6:-1])
+            status = fault.get("status", 404 if content is None else 200)
+            headers = fault.get("headers", {})
+            if status == 200 and start and fault.get("ranges", True):
+                status = 206 if start < len(content) else 416
+                headers = headers | {"Content-Range": fault.get("range", f"bytes {start}-")}
+                content = content[start:]
+            content = content if status in (200, 206) else b""
+            self.send_response(status, fault.get("reason"))
+            for name, value in ({"Content-Length": str(len(content))} | headers).items():
+                if value:
+                    self.send_header(name, value)
+            self.end_headers()
+            content = content[:fault.get("cut", fault.get("stall"))]
+            self.wfile.write(content[:len(content) // 2])
+            time.sleep(fault.get("pause", 0))
+            self.wfile.write(content[len(content) // 2:])
+            if "stall" in fault:
+                web.stop.wait(10)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # the other side has gone
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "PANDA_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE", 0)
+    monkeypatch.setattr(download, "TIMEOUT", 5)
+    yield web
+    web.stop.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch(web, size=len(CONTENT), sha256=sha(CONTENT)):
+    download.fetch(f"{web.url}/a", web.path, size, sha256)
+
+
+def kept(folder):
+    """What lies in a folder but lock files: path in it -> content."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def ranges(web):
+    return [value for _, value in web.requests]
+
+
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(download)
+    assert result.attempted > 0 and result.failed == 0
+
+
+# ------------------------------------------------------------------ whole or not at all
+
+
+@pytest.mark.parametrize("faults, announced, expected", [
+    ([], {}, [None]),
+    ([{"cut": HALF}], {}, [None, MIDDLE]),                                 # goes on
+    ([{"cut": 9}, {"status": 503}, {"cut": HALF - 9}], {}, [None, "bytes=9-", "bytes=9-", MIDDLE]),
+    ([{"cut": HALF}], UNPINNED, [None, MIDDLE, None]),                     # nothing to check it by
+    ([{"cut": HALF}, {"ranges": False}], {}, [None, MIDDLE]),              # sends the whole
+    ([{"cut": HALF}, {"status": 416}], {}, [None, MIDDLE, None]),
+    ([{"cut": HALF}, {"range": "bytes 0-299999/300000"}], {}, [None, MIDDLE, None]),
+    ([{"cut": HALF}, {"range": ""}], {}, [None, MIDDLE, None]),
+    ([{"cut": HALF, "headers": LINKED}, {"headers": LINKED}], UNPINNED, [None, MIDDLE]),
+    ([SENT_ON, {"cut": HALF}, SENT_ON], UNPINNED, [None, None, MIDDLE, MIDDLE])])
+def test_a_broken_transfer_goes_on_where_that_can_be_checked(web, faults, announced, expected):
+    web.faults.extend(faults)
+    fetch(web, **announced)
+    assert ranges(web) == expected and kept(web.path.parent) == {"file": CONTENT}
+    fetch(web, **announced)
+    assert ranges(web) == expected  # it is there
+
+
+OTHER = {"X-Linked-Etag": f'"{sha(flip(CONTENT))}"', "X-Linked-Size": "7"}
+
+
+@pytest.mark.parametrize("faults, announced, message", [
+    ([{"content": flip(CONTENT)}], {}, "not the published file: SHA-256 .* wanted"),
+    ([{"content": CONTENT[:-5]}], {}, "299995 bytes, wanted 300000"),
+    ([{"content": CONTENT + b"more"}], {}, "more than the 300000 bytes"),
+    ([{"content": CONTENT + b"more"}], {"sha256": None}, "more than the 300000 bytes"),
+    ([{"headers": {"Content-Length": ""}}], UNPINNED, "does not say how long"),
+    # What the first answer announces holds, whatever a redirect's target says.
+    ([SENT_ON, {"content": flip(CONTENT), "headers": OTHER}], UNPINNED, "not the published file"),
+    ([SENT_ON, {"content": CONTENT + b"more"}], UNPINNED, "more than"),
+    ([{"status": 404}], {}, "404"), ([{"status": 403}], {}, "403"),
+    (4 * [{"status": 503}], {}, "503"), (4 * [{"status": 429}], {}, "429"),
+    (4 * [{"cut": 0}], {}, "0 of 300000 bytes arrived"),
+    (4 * [{"content": b"<html>", "headers": {"Content-Type": "text/html; charset=utf-8"}}], {},
+     "a web page came in place of the file"),
+    ([{"status": 404, "reason": "no\x1b[2J\x07thing"}], {}, r"HTTP Error 404: no \[2J thing$")])
+def test_what_is_not_the_file_is_an_error_of_one_line(web, capsys, faults, announced, message):
+    tries = len(faults)
+    web.faults.extend(faults)
+    with pytest.raises(DownloadError, match=f"^{web.url}/a: .*{message}") as error:
+        fetch(web, **announced)
+    assert not web.path.exists() and not web.faults and len(web.requests) == tries
+    printed = str(error.value) + capsys.readouterr().err.replace("\n", "")
+    assert printed.isprintable()
+
+
+def test_a_web_page_costs_nothing_of_what_has_arrived(web):
+    write(web.path.with_name("file.part"), CONTENT[:HALF])
+    web.faults.append({"ranges": False, "headers": {"Content-Type": "text/html"}})
+    fetch(web)
+    assert ranges(web) == [MIDDLE, MIDDLE]
+
+
+@pytest.mark.parametrize("there", ["http://hub.test/a", "ftp://hub.test/a"])
+def test_no_redirect_leads_away_from_https(there):
+    handler = download.Redirects(download.Announced())
+    request = urllib.request.Request("https://hub.test/a")
+    assert handler.redirect_request(request, None, 302, "", {}, "https://cdn.test/a")
+    with pytest.raises(download.WrongFile, match="a redirect from https to (http|ftp) is not foll"):
+        handler.redirect_request(request, None, 302, "", {}, there)
+
+
+def test_silence_is_an_error_and_slowness_is_not(web, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TRIES", 2)
+    web.faults.extend([{"stall": HALF}, {"pause": 0.1}])
+    fetch(web)
+    assert len(web.requests) == 2 and kept(web.path.parent) == {"file": CONTENT}
+    web.faults.extend(2 * [{"stall": 0}])
+    with pytest.raises(DownloadError, match="timed out"):
+        download.fetch(f"{web.url}/a", web.path.with_name("other"))
+
+
+def test_a_full_disk_is_named_at_once(web, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(download, "copy", full)
+    with pytest.raises(DownloadError, match="No space left.*; PANDA_T5_CACHE names another folder"):
+        fetch(web)
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_sends_no_request(web, monkeypatch, name):
+    monkeypatch.setenv(name, "0")
+    fetch(web)
+    monkeypatch.setenv(name, "1")
+    fetch(web)  # it is there
+    with pytest.raises(ValueError, match=f"t5-small .*{name} is set, no request is sent.*By hand"):
+        checkpoint("t5-small", web.url, web.cache)
+    assert len(web.requests) == 1
+
+
+def fork(web):
+    """A process that fetches the file; its exit status is 0 if that went well."""
+    process = multiprocessing.get_context("fork").Process(target=fetch, args=(web,))
+    process.start()
+    return process
+
+
+def test_several_processes_transfer_it_once(web):
+    web.faults.append({"pause": 0.2})
+    processes = [fork(web) for _ in range(3)]
+    for process in processes:
+        process.join(10)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(web.requests) == 1 and kept(web.path.parent) == {"file": CONTENT}
+
+
+def test_a_killed_download_goes_on(web):
+    web.faults.append({"stall": HALF})
+    process = fork(web)
+    part = web.path.with_name("file.part")
+    end = time.time() + 5
+    while time.time() < end and not (part.exists() and part.stat().st_size):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    have = part.stat().st_size
+    assert 0 < have <= HALF and not web.path.exists()
+    fetch(web)
+    assert ranges(web) == [None, f"bytes={have}-"] and kept(web.path.parent) == {"file": CONTENT}
+
+
+# ---------------------------------------------------------------------------- the tasks' files
+
+
+def publish(web, monkeypatch, members):
+    """Let the server have CB's archive, with these members: name -> content."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    web.files["/CB.zip"] = file.getvalue()
+    monkeypatch.setitem(download.ARCHIVES, "superglue/CB", (
+        f"{web.url}/CB.zip", len(file.getvalue()), sha(file.getvalue())))
+
+
+def test_an_archive_is_fetched_and_unpacked_once(web, monkeypatch):
+    # Other members, wherever their names lead, are not unpacked.
+    publish(web, monkeypatch, {"CB/train.jsonl": "a", "CB/val.jsonl": "b", "../../evil": "x",
+                               "CB/../../evil": "x"})
+    for _ in range(2):
+        paths = located("cb", CB, cache=web.cache)
+        assert [path.read_text() for path in paths] == ["a", "b"]
+    assert len(web.requests) == 1
+    assert kept(web.cache.parent) == {
+        "cache/data/archives/superglue/CB.zip": web.files["/CB.zip"],
+        **{f"cache/data/{file}": text for file, text in zip(CB, (b"a", b"b"))}}
+
+
+def test_an_archive_is_held_against_its_checksum_wherever_it_is_from(web, monkeypatch):
+    publish(web, monkeypatch, {"CB/train.jsonl": "a"})
+    path = web.cache / "data/archives/superglue/CB.zip"
+    write(path, flip(web.files["/CB.zip"]))  # by hand
+    for message in (f"{path} is not the published file", "CB.zip holds no CB/val.jsonl"):
+        with pytest.raises(ValueError, match=message):
+            located("cb", CB, cache=web.cache)
+        path.unlink()
+    assert len(web.requests) == 1
+
+
+def test_without_a_network_one_line_names_the_url_and_where_to_put_the_file(web, monkeypatch):
+    with socket.socket() as silent:  # a port on which nobody listens
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/CB.zip"
+        monkeypatch.setitem(download.ARCHIVES, "superglue/CB", (url, 9, "0" * 64))
+        with pytest.raises(ValueError) as error:
+            located("cb", CB, cache=web.cache)
+    by_hand = str(web.cache / "data/archives/superglue/CB.zip")
+    for wanted in url, by_hand, "--data FOLDER", CB[0]:
+        assert wanted in str(error.value)
+    assert "\n" not in str(error.value) and kept(web.cache) == {}
+
+
+def test_files_in_a_folder_of_ones_own(web, monkeypatch):
+    write(web.cache.parent / "home/own/glue/MRPC/train.tsv", "")
+    train, dev = "glue/MRPC/train.tsv", "glue/MRPC/dev.tsv"
+    with pytest.raises(ValueError, match=f"{dev} is missing: mrpc reads {train} and {dev}"):
+        located("mrpc", TASKS["mrpc"].files, "~/own")
+    write(web.cache.parent / "home/own/glue/MRPC/dev.tsv", "")
+    assert [path.name for path in located("mrpc", TASKS["mrpc"].files, "~/own")] == [
+        "train.tsv", "dev.tsv"]
+    with pytest.raises(ValueError, match="CB/train.jsonl is missing: .*without --data they are fe"):
+        located("cb", CB, "~/own")
+    with pytest.raises(ValueError, match="the data folder ~/other is no folder"):
+        located("cb", CB, "~/other")
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.files])
+def test_every_file_is_fetched_or_obtained_by_hand(web, name):
+    files = TASKS[name].files
+    for file in files:
+        assert bool(download.archive_of(file)) != (file.split("/")[0] in download.BY_HAND)
+    if not download.archive_of(files[0]):
+        with pytest.raises(ValueError, match=f"{name} reads {files[0]} and {files[1]} .*; .*; give "
+                                             "that folder as --data FOLDER"):
+            located(name, files, cache=web.cache)
+
+
+# -------------------------------------------------------------------------- a T5 by its name
+
+SMALL = {"config.json": b"{}", "spiece.model": b"vocabulary"}
+WHOLE = SMALL | {"model.safetensors": b"weights"}
+MAP = json.dumps({"weight_map": {"a": "part-1", "b": "part-2", "c": "part-1"}}).encode()
+SHARDS = SMALL | {"part-1": b"a and c", "part-2": b"b"}
+FORMS = [WHOLE, SHARDS | {"model.safetensors.index.json": MAP},
+         SMALL | {"pytorch_model.bin": b"weights"}, SHARDS | {"pytorch_model.bin.index.json": MAP}]
+
+
+def offer(web, files, name="t5-small"):
+    web.files = {f"/{name}/resolve/main/{file}": content for file, content in files.items()}
+
+
+@pytest.mark.parametrize("files", FORMS)
+@pytest.mark.parametrize("name", ["t5-small", "google/t5-base-lm-adapt"])
+def test_a_published_name_is_fetched_once(web, files, name):
+    offer(web, files, name)
+    folder = checkpoint(name, web.url, web.cache)
+    assert folder == web.cache / "models" / name and kept(folder) == files
+    names = [path.rpartition("/")[2] for path, _ in web.requests]
+    forms = [form for form in names if form in download.FORMS]
+    assert tuple(forms) == download.FORMS[:len(forms)] and forms[-1] in files
+    assert checkpoint(name, web.url, web.cache) == folder and len(web.requests) == len(names)
+    assert checkpoint(str(folder)) == folder
+
+
+def test_only_what_is_missing_is_fetched_again(web, monkeypatch):
+    offer(web, FORMS[1])
+    missing = web.files.pop("/t5-small/resolve/main/part-2")
+    with pytest.raises(ValueError, match="t5-small could not be fetched .*part-2: HTTP Error 404"):
+        checkpoint("t5-small", web.url, web.cache)
+    web.files["/t5-small/resolve/main/part-2"] = missing
+    web.requests.clear()
+    assert kept(checkpoint("t5-small", web.url, web.cache)) == FORMS[1]
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("files, faults, message", [
+    (SMALL, [], "404: Not Found: there is no such name, or it is no T5"),
+    ({}, [{"status": 401}], "401: Unauthorized: there is no such name, or it is private"),
+    # 503 is not 404: the next form is not tried, there may be a better answer tomorrow
+    (FORMS[2], [{}, {}] + 4 * [{"status": 503}], "/model.safetensors: HTTP Error 503"),
+    (WHOLE, [{}, {}] + 7 * [{"cut": 3}], "/model.safetensors: 3 of 7 bytes arrived")])
+def test_what_cannot_be_fetched_says_where_to_put_what(web, files, faults, message):
+    offer(web, files)
+    web.faults.extend(faults)
+    with pytest.raises(ValueError, match=message) as error:
+        checkpoint("t5-small", web.url, web.cache)
+    for wanted in (f"{web.url}/t5-small", str(web.cache / "models/t5-small"), "--model",
+                   "config.json, spiece.model and model.safetensors"):
+        assert wanted in str(error.value)
+
+
+@pytest.mark.parametrize("index, message", [
+    (b"no index", "index.json is not JSON"), (b"{}", "index.json is no index of weights; delete"),
+    (b'{"weight_map": {"a": "../outside"}}', "names '../outside', which is no plain file name")])
+def test_an_index_that_is_none_is_named(web, index, message):
+    offer(web, SHARDS | {"model.safetensors.index.json": index, "../outside": b"x"})
+    with pytest.raises(ValueError, match=message):
+        checkpoint("t5-small", web.url, web.cache)
+
+
+@pytest.mark.parametrize("name, near", [
+    ("t5-smal", "did you mean t5-small"), ("T5-large", "did you mean t5-large"),
+    ("./t5-small", "did you mean t5-small"), ("bert", "known: t5-small"), ("/no/folder", "known"),
+    ("runs/toy/t5", "known"), ("google/..", "known"), ("../t5", "known")])
+def test_a_bad_name_suggests_near_ones_and_sends_no_request(web, name, near):
+    with pytest.raises(ValueError, match=f"'{name}' is neither a folder nor .*{near}"):
+        checkpoint(name, web.url, web.cache)
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("variable, value, folder", [
+    (None, None, ".cache/huggingface/hub"), ("XDG_CACHE_HOME", "~/xdg", "xdg/huggingface/hub"),
+    ("HF_HOME", "~/hf", "hf/hub"), ("HF_HUB_CACHE", "~/kept", "kept"),
+    ("HUGGINGFACE_HUB_CACHE", "~/kept", "kept")])
+@pytest.mark.parametrize("repository", ["t5-small", "google-t5/t5-small"])
+def test_a_whole_copy_of_the_hubs_library_is_used(web, monkeypatch, capsys, variable, value, folder,
+                                                  repository):
+    if variable:
+        monkeypatch.setenv(variable, value)
+    home = web.cache.parent / "home" / folder / f"models--{repository.replace('/', '--')}"
+    snapshot = write(home / "refs/main", "c0ffee\n").parents[1] / "snapshots/c0ffee"
+    for name, content in WHOLE.items():
+        write(home / "blobs" / name, content)
+        write(snapshot / name, "").unlink()
+        (snapshot / name).symlink_to(f"../../blobs/{name}")
+    assert checkpoint("t5-small", web.url, web.cache) == snapshot and web.requests == []
+    assert capsys.readouterr().err == f"t5-small: read from the hub library's cache, {snapshot}\n"
+    (home / "blobs/model.safetensors").unlink()  # a link to nothing
+    assert checkpoint("t5-small", web.url, web.cache, weights=False) == snapshot
+    offer(web, WHOLE)
+    assert kept(checkpoint("t5-small", web.url, web.cache)) == WHOLE
+
+
+def test_variables_name_the_cache_and_the_hub(web, monkeypatch):
+    home = web.cache.parent / "home"
+    assert download.cache_folder() == home / ".cache/panda-t5"
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/xdg")
+    assert download.cache_folder() == home / "xdg/panda-t5"
+    monkeypatch.setenv("PANDA_T5_CACHE", "~/own")
+    assert download.cache_folder() == home / "own"
+    assert download.cache_folder("~/argument") == home / "argument"
+    offer(web, WHOLE, "mirror/t5-small")
+    monkeypatch.setenv("HF_ENDPOINT", f"{web.url}/mirror/")
+    assert checkpoint("t5-small") == home / "own/models/t5-small"
+    for value in ("hub.test", "ftp://hub.test", "https://me:secret@hub.test"):
+        monkeypatch.setenv("HF_ENDPOINT", value)
+        with pytest.raises(ValueError, match="HF_ENDPOINT is .*hub.test', wanted an addr") as error:
+            checkpoint("t5-base")
+        assert "secret" not in str(error.value)
