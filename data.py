@@ -302,7 +302,8 @@ def encode(name, tokenizer, recipe, folder=None, cache=None):
     labels = encode_labels(name, tokenizer, task.labels)
     train, dev = load(name, folder, cache, recipe.labelled)
     if recipe.labelled > len(train):
-        raise ValueError(f"{name}: --labelled is {recipe.labelled}, there are {len(train)} examples")
+        raise ValueError(f"{name}: --labelled is {recipe.labelled}, there are {len(train)} "
+                         "examples")
     dev = evenly_spaced(dev, recipe.max_dev)
     inputs = encode_inputs(name, tokenizer, train, recipe.max_input)
     dev_inputs = encode_inputs(name, tokenizer, dev, recipe.max_input)

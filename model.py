@@ -370,9 +370,11 @@ class T5(nn.Module):
         certain of all tokens but the first; an untrained one likes short labels.
         """
         scores = []
+        cache = GenerationCache(self, memory, mask)
         for label in labels:
             targets = label.expand(len(memory), -1)  # (T,) -> (B, T)
-            logits = self.decode(shift_right(targets), memory, mask)
+            cache.restart()
+            logits = cache.next_logits(shift_right(targets))  # (B, T, V)
             scores.append(target_log_probs(logits, targets).sum(1))  # (B,)
         return torch.stack(scores, dim=1)
 
@@ -392,27 +394,33 @@ class T5(nn.Module):
 
 
 class GenerationCache:
-    """Decoding one token at a time, without computing the earlier ones again.
+    """Decoding in several calls, without computing again what earlier calls have computed.
 
     For each block it keeps the keys and values of the memory, and of the tokens so far. The
-    numbers are those of T5.decode at its last position (tests/test_model.py compares them).
+    numbers are those of T5.decode (tests/test_model.py compares them), without dropout.
     """
 
     def __init__(self, t5, memory, mask):
         self.t5 = t5
-        self.length = 0  # tokens so far
         self.memory_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
         with t5.autocast():
             self.cross = [block.cross_attention.keys_values(memory) for block in t5.decoder.blocks]
-        self.past = [None] * len(t5.decoder.blocks)
+        self.restart()
 
-    def next_logits(self, token):
-        """token (B, 1), the latest of each row -> logits (B, 1, V) of the one after it."""
+    def restart(self):
+        """Forget the tokens, and keep what belongs to the memory."""
+        self.length = 0  # tokens so far
+        self.past = [None] * len(self.t5.decoder.blocks)
+
+    def next_logits(self, tokens):
+        """tokens (B, T), the next of each row -> logits (B, T, V) of the one after each."""
         decoder = self.t5.decoder
-        positions = torch.arange(self.length + 1, device=token.device)
+        positions = torch.arange(self.length + tokens.shape[1], device=tokens.device)
+        new = positions[self.length:]  # (T,)
+        future = positions[None, :] > new[:, None]  # (T, length + T)
         with self.t5.autocast():
-            bias = decoder.positions(positions[-1:], positions)  # (1, H, 1, length + 1)
-            x = self.t5.embed(token).float()  # (B, 1, D)
+            bias = decoder.positions(new, positions).masked_fill(future, MASKED)
+            x = self.t5.embed(tokens).float()  # (B, T, D)
             for i, block in enumerate(decoder.blocks):
                 normed = block.self_norm(x)
                 keys, values = self.extended(i, *block.self_attention.keys_values(normed))
@@ -421,7 +429,7 @@ class GenerationCache:
                 x = x + block.cross_attention.attend(normed, *self.cross[i], self.memory_bias)
                 x = x + block.ff(block.ff_norm(x))
             hidden = decoder.norm(x)
-        self.length += 1
+        self.length = len(positions)
         return self.t5.logits(hidden)
 
     def extended(self, i, keys, values):

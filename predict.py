@@ -1,31 +1,32 @@
-"""Trained prompts at work: they answer, are scored, vote, and tell which words they lie near.
+"""Trained prompts at work: they answer, are scored, vote, and show which words they lie near.
 
     python predict.py answer PROMPT… --text "sentence: the soups were never awful ."
-    python predict.py score PROMPT… --task toy-cb,toy-nli
-    python predict.py score --model TUNED_T5… --task toy-cb
+    python predict.py answer PROMPT… --task cb --data FILE --write predictions.jsonl
+    python predict.py score PROMPT… --task cb,rte
+    python predict.py score --model TUNED_T5 --task cb
     python predict.py neighbours PROMPT
 
+A prompt is a folder that train.py wrote. Its JSON files name its task, its T5 and the dev examples
+that its training reported on; flags override them. PEFT's folders, .npy and .pt files do not: they
+need --task, the files --model as well.
+
 Several prompts of one task vote (Lester et al. 2021, section 6). Prompts of several tasks answer
-in one batch, each row with its own: that is `prompt.ask`, and this file is its command line.
+in one batch, where each row has the prompt of its own task (section 2). Scores on another task's
+data are those of section 5: nothing is trained there.
 
-A prompt is a folder that train.py wrote. Its prompt.json says what made it, so a score is of the
-dev examples that its training reported on, and of the same length of inputs, unless flags say
-otherwise; on other data (Lester et al., section 5) nothing is trained on them at all.
+Left out: sampling and beam search, and prompts of different lengths in one batch.
 
-Dimensions: N prompts, B batch, L labels.
+Dimensions: N prompts, B batch, T target tokens, L labels, P prompt length, D model, V vocabulary.
 """
 
-import plumbing  # noqa: F401: first, and Ctrl-C is one line from here on
-import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import math
 import sys
-import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,446 +34,665 @@ import torch.nn.functional as F
 import data
 import model
 import prompt
-from plumbing import command, device, flags
-from plumbing.examples import long_part
-from plumbing.flags import option
-from plumbing.hub import checkpoint
-from plumbing.stats import plus_minus
+from model import PAD, pad, shift_right, target_log_probs
+from plumbing import files, formats, options
+from plumbing.download import checkpoint
+from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
+from plumbing.metrics import per_class
+from plumbing.options import option
+from plumbing.report import markdown
+from plumbing.stats import number, plus_minus
+from prompt import NoPrompt, PromptBank, Row, collate
 from toy import world
+
+TOY = "toy/t5"  # what prompts of the toy T5 call it
+MAX_INPUT = 512  # tokens, where no recipe says it
+MAX_TOKENS = 128  # of free text, if its task's longest target is not known
+MAX_BYTES = 1_000_000  # of a line
+ANY_TASK = data.Task((), "", "", (), ("accuracy",))
+
+
+# ------------------------------------------------------------- prompts and their T5
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """Which dev examples are scored, and how much of them is read."""
+class Origin:
+    """What a prompt, or a tuned T5, was trained on."""
 
-    held_out: float = option(0.0, "share of dev that is scored; 0: all", at_least=0, below=1)
-    max_input: int = option(512, "tokens of an input; the long part is cut", at_least=2)
-    max_dev: int = option(0, "dev examples used, evenly spaced; 0: all", at_least=0)
-
-
-def open_model(name, args):
-    """(T5, tokenizer, folder) of a model on the command line."""
-    where, dtype, _ = device.choose(args.device, args.dtype)
-    folder = checkpoint(name, cache=args.cache)
-    dtype = args.dtype or device.default(model.Config.read(folder), dtype)
-    t5 = model.load(folder, device.DTYPES[dtype], where)
-    return t5, data.Tokenizer(folder / "spiece.model"), folder
+    name: str  # of the task
+    task: data.Task
+    recipe: dict
 
 
-def read_prompts(folders, t5, tokenizer):
-    """(bank, what made each prompt) of folders that this very model's training wrote."""
-    read = [prompt.load(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}") for folder in folders]
-    lengths = {str(folder): len(vectors) for folder, (vectors, _) in zip(folders, read)}
-    if len(set(lengths.values())) > 1:
-        raise ValueError("prompts in one batch must be of one length, not " + ", ".join(
-            f"{length} ({folder})" for folder, length in lengths.items()))
-    for folder, (vectors, made_by) in zip(folders, read):
-        data.find_task(made_by["task"])
-        if not len(vectors) or not vectors.isfinite().all():
-            raise ValueError(f"{folder} holds no vectors, or numbers that are not finite")
-    return prompt.PromptBank([vectors for vectors, _ in read]).to(t5.device), [m for _, m in read]
+def origin_of(path, file, name=None):
+    """The Origin of a prompt (file: prompt.json) or of a tuned T5 (tuned.json).
+
+    name: the task of what has no such file. Raises ValueError.
+    """
+    json_path = Path(path).expanduser() / file
+    if not json_path.exists():
+        if name is None:
+            raise ValueError(f"{path} does not say its task: give --task")
+        return Origin(name, data.find_task(name), {})
+    made_by = files.read_json(json_path)
+    try:
+        name = made_by["task"]
+        definition = made_by.get("definition")
+        if definition is None:
+            return Origin(name, data.find_task(name), made_by["recipe"])
+        known = data.TASKS.get(name, ANY_TASK)
+        task = dataclasses.replace(
+            known, input=definition["input"], labels=tuple(definition["labels"]),
+            metrics=tuple(definition["metrics"]), cut=definition.get("cut", known.cut))
+        return Origin(name, task, made_by["recipe"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{json_path} is damaged ({error}): train this prompt again") from None
+
+
+def origins_of(paths, name=None):
+    """The Origins of prompts. The prompts are read once before the T5, which takes longer."""
+    for path in paths:
+        prompt.from_file(path)
+    return [origin_of(path, "prompt.json", name) for path in paths]
+
+
+def t5_folder(args, path=""):
+    """The folder of --model, or of the T5 that a prompt's adapter_config.json names."""
+    name = args.model
+    where = "--model"
+    config = Path(path).expanduser() / "adapter_config.json"
+    if name is None and config.exists():
+        name = files.read_json(config).get("base_model_name_or_path")
+        where = config
+    if not name:
+        raise ValueError(f"{path} does not name its T5: give --model")
+    with formats.naming_row(where):
+        return world.MODEL if name == TOY else checkpoint(str(name), cache=args.cache)
+
+
+def open_t5(folder, args):
+    """An Engine with the T5 of a folder."""
+    device, why = choose_device(args.device)
+    dtype = choose_dtype(device, args.dtype, model.Config.read(folder))
+    print(f"T5 {folder}; device {device} ({why}), {dtype}", file=sys.stderr)
+    return Engine(model.load(folder, DTYPES[dtype], device), args.tokens)
+
+
+def read_bank(paths, t5, tokenizer):
+    """A PromptBank of prompts that fit this T5 and each other. Raises ValueError."""
+    shape = len(prompt.from_file(paths[0])), t5.config.d_model
+    fingerprint = f"{t5.fingerprint}-{tokenizer.fingerprint}"
+    vectors = [prompt.from_file(path, fingerprint, shape) for path in paths]
+    return PromptBank(vectors).to(t5.device)
 
 
 # ------------------------------------------------------------------------- answers
 
 
-def vote_text(texts, confidences):
-    """The free text that N prompts choose for one example.
+class FreeText(NamedTuple):
+    text: str
+    log_prob: float  # the mean of its tokens'
 
-    The commonest answer, without regard to case and space; among equally common ones
-    (all different, say) the one of highest mean confidence, written as by the surest
-    of its prompts. confidences: one for each text, the mean log-probability of its tokens.
 
-    >>> vote_text(["Paris", "rome", "paris "], [-0.9, -0.1, -0.8])
-    'paris '
-    >>> vote_text(["Paris", "Rome"], [-0.9, -0.1])
-    'Rome'
+def vote_text(answers):
+    """The FreeText that N prompts choose for one input.
+
+    The commonest text, without regard to case and space; among equally common ones (all may
+    differ) the one of the highest mean log-probability; as its surest prompt writes it.
+
+    >>> vote_text([FreeText("Paris", -0.9), FreeText("rome", -0.1), FreeText("paris ", -0.8)])
+    FreeText(text='paris ', log_prob=-0.8)
     """
     groups = {}
-    for text, confidence in zip(texts, confidences, strict=True):
-        groups.setdefault(" ".join(text.lower().split()), []).append((confidence, text))
-    sure = {key: sum(c for c, _ in group) / len(group) for key, group in groups.items()}
-    return max(groups[max(groups, key=lambda key: (len(groups[key]), sure[key]))])[1]
+    for answer in answers:
+        key = " ".join(answer.text.lower().split())
+        groups.setdefault(key, []).append(answer)
+
+    def rank(group):
+        return len(group), sum(answer.log_prob for answer in group) / len(group)
+
+    commonest = max(groups.values(), key=rank)
+    return max(commonest, key=lambda answer: answer.log_prob)
 
 
-def answer(t5, tokenizer, bank, members, rows, max_input=512, max_tokens=128, cuts=None):
-    """What prompts say to inputs of several tasks, encoded side by side.
+class Answerer:
+    """A T5 behind a bank of prompts, each of which answers to its own task.
 
-    members     task -> places in the bank: one prompt, or several that vote
-    rows        (task, input): a text, or a data.Example, which knows its long part
-    max_input   tokens of an input, beyond which its long part is cut; or task -> tokens
-    max_tokens  of free text
-    cuts        a Counter: how many inputs were cut is added to it, by task
-    Returns a dict for each row: {"label", "probabilities"}, the majority's label and the mean over
-    the prompts of each label's probability among the labels; or, for a task of free text, {"text",
-    "confidence"}: the mean probability of its tokens, geometrically.
+    bank      a PromptBank, or NoPrompt
+    origins   the Origin of each prompt of the bank
     """
-    ids, kinds = [None] * len(rows), {}
-    for task in members:
-        mine = [row for row, (name, _) in enumerate(rows) if name == task]
-        encoded, cut = tokenizer.encode_inputs([
-            data.Example(text, "", long=long_part(data.TASKS[task], text))
-            if isinstance(text, str) else text for text in (rows[row][1] for row in mine)],
-            max_input[task] if isinstance(max_input, dict) else max_input)
-        for row, each in zip(mine, encoded):
-            ids[row] = each
-        if cuts is not None:
-            cuts[task] += cut
-    for task in members:
-        labels = [tokenizer.encode(label) for label in data.TASKS[task].labels]
-        kinds[task] = (model.pad(labels, t5.device), None) if labels else (None, max_tokens)
-    said = iter(prompt.ask(t5, bank, [(n, ids[row], task) for row, (task, _) in enumerate(rows)
-                                      for n in members[task]], kinds, sure=True, apart=False))
-    answers = []
-    for task, _ in rows:
-        group, labels = list(itertools.islice(said, len(members[task]))), data.TASKS[task].labels
-        if labels:
-            scores = torch.stack(group)[:, None]  # (N, L) -> (N, 1, L)
-            shares = scores.softmax(-1).mean(0)[0].tolist()
-            if not all(map(math.isfinite, shares)):
-                raise ValueError(f"{task}: this T5 answers with numbers that are not finite")
-            answers.append({"label": labels[prompt.vote(scores).item()],
-                            "probabilities": dict(zip(labels, shares))})
+
+    def __init__(self, engine, tokenizer, bank, origins):
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.bank = bank
+        self.tasks = {}
+        self.prompts_of = {}  # task -> the indices of its prompts
+        self.labels = {}  # task -> the ids of its labels (L, T)
+        for n, origin in enumerate(origins):
+            if self.tasks.setdefault(origin.name, origin.task) != origin.task:
+                raise ValueError("these prompts have different labels or inputs for "
+                                 f"{origin.name}: they cannot vote")
+            self.prompts_of.setdefault(origin.name, []).append(n)
+        for name, task in self.tasks.items():
+            if task.labels:
+                ids = data.encode_labels(name, tokenizer, task.labels)
+                self.labels[name] = pad(ids).to(engine.device)
+
+    def answers(self, rows, max_tokens=MAX_TOKENS):
+        """The answer to each Row: log p of its task's labels (L,), or a FreeText.
+
+        max_tokens: of free text. Rows of several tasks go through the encoder together.
+        """
+
+        def answer(rows):
+            batch = collate(rows).to(self.engine.device)
+            memory, mask = prompt.encode(self.engine.t5, self.bank, batch)  # (B, P+S, D)
+            answers = [None] * len(rows)
+            for name, prompts in self.prompts_of.items():
+                index = [i for i, row in enumerate(rows) if row.prompt in prompts]
+                if index:
+                    of_task = self.decode(name, memory[index], mask[index], max_tokens)
+                    for i, answer in zip(index, of_task):
+                        answers[i] = answer
+            return answers
+
+        return self.engine.map(answer, rows, self.bank.length)
+
+    def decode(self, name, memory, mask, max_tokens):
+        """The answers of rows of one task. Raises ValueError if they are NaN."""
+        t5 = self.engine.t5
+        if name in self.labels:
+            log_probs = t5.score_labels(memory, mask, self.labels[name])  # (B, L)
+            answers = list(log_probs.cpu())
         else:
-            texts, sure = [tokenizer.decode(ids) for ids, _ in group], [c for _, c in group]
-            text = vote_text(texts, sure)
-            best = max(c for t, c in zip(texts, sure) if t == text)
-            answers.append({"text": text, "confidence": math.exp(best)})
-    return answers
+            ids = t5.generate(memory, mask, max_tokens)  # (B, T)
+            logits = t5.decode(shift_right(ids), memory, mask)
+            log_probs = target_log_probs(logits, ids).sum(1) / (ids != PAD).sum(1)  # (B,)
+            texts = [self.tokenizer.decode(row) for row in ids.tolist()]
+            answers = list(map(FreeText, texts, log_probs.tolist()))
+        if log_probs.isnan().any():
+            raise ValueError(f"{name}: this T5 answers NaN with these prompts, so there is no "
+                             "score; another --dtype may help")
+        return answers
 
 
-def read_lines(file, tasks):
-    """(line number, (task, input) or an error) of JSON lines {"task": …, "input": …}.
+def together(task, answers):
+    """The answer of a task's N prompts to one input, as JSON can hold it.
 
-    "task" may be left out where only one is served.
+    With labels: the majority's, and each label's probability among the labels, mean over the
+    prompts. Free text: the chosen one, and the geometric mean of its tokens' probabilities.
     """
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
+    if not task.labels:
+        text, log_prob = vote_text(answers)
+        return {"text": text, "confidence": math.exp(log_prob)}
+    scores = torch.stack(answers)[:, None]  # (N, L) -> (N, 1, L)
+    label = task.labels[prompt.vote(scores).item()]
+    probabilities = scores.softmax(-1).mean(0)[0].tolist()
+    return {"label": label, "probabilities": dict(zip(task.labels, probabilities))}
+
+
+# ----------------------------------------------------------------------- questions
+
+
+class Question(NamedTuple):
+    """An input for the prompts of a task."""
+
+    task: str
+    example: data.Example
+    key: dict  # what its answer repeats: row, task, id
+
+
+def questions_in(records, tasks, bad):
+    """A Question for each record that is one. Another is reported, and put into the list `bad`.
+
+    records: (number, place, a dict or a line of JSON); tasks: name -> Task.
+    """
+    warned = set()
+    for number, where, record in records:
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object {\"task\": …, \"input\": …}")
-            task = row.get("task", tasks[0] if len(tasks) == 1 else None)
-            if task not in tasks:
-                what = f"task {task!r}" if "task" in row else "no task"
-                raise ValueError(f"{what}, wanted one of {', '.join(tasks)}")
-            if not isinstance(row.get("input"), str):
-                raise ValueError("no text under \"input\"")
-            row["input"].encode()  # half a character, or bytes that are not UTF-8
-            yield number, (task, row["input"])
-        except (ValueError, RecursionError) as error:
-            what = "not JSON: " if isinstance(error, json.JSONDecodeError) else ""
-            yield number, ValueError(f"line {number}: {what}{error}")
+            record, name = record_in(record, tasks)
+            example = example_of(tasks[name], record)
+        except ValueError as error:
+            print(f"predict.py: {where}: {error}", file=sys.stderr)
+            bad.append(where)
+            continue
+        if name not in warned and not has_form(tasks[name], example.input):
+            warned.add(name)
+            print(f"predict.py: {where}: prompts of {name} were trained on texts in the form "
+                  f"{tasks[name].input!r}, this one is not", file=sys.stderr)
+        ids = {column: record[column] for column in ("idx", "id") if column in record}
+        yield Question(name, example, {"row": number, "task": name} | ids)
 
 
-def answer_stream(t5, tokenizer, folders, file, batch, out, log):
-    """Answer JSON lines as they come; a batch is all that is ever in memory. How many were bad."""
-    bank, made_by = read_prompts(folders, t5, tokenizer)
-    members = {}
-    for n, made in enumerate(made_by):
-        members.setdefault(made["task"], []).append(n)
-    longest = {task: min(made_by[n].get("recipe", {}).get("max_input", 512) for n in places)
-               for task, places in members.items()}
-    began, done, bad, cuts = time.time(), 0, 0, Counter()
-    lines = read_lines(file, list(members))
-    while some := list(itertools.islice(lines, batch)):
-        good = [(number, row) for number, row in some if not isinstance(row, ValueError)]
-        for number, error in some:
-            if isinstance(error, ValueError):
-                print(f"predict.py: {error}", file=log)
-                bad += 1
-        found = answer(t5, tokenizer, bank, members, [row for _, row in good], longest,
-                       cuts=cuts) if good else []
-        for (number, (task, _)), result in zip(good, found):
-            print(json.dumps({"line": number, "task": task} | result, ensure_ascii=False), file=out)
-        out.flush()
-        done += len(good)
-    seconds = max(time.time() - began, 1e-9)
-    print(f"{done} answered, {bad} bad lines, {done / seconds:.0f} a second", file=log)
-    for task, count in cuts.items():
-        if count:
-            print(f"{task}: {count} inputs cut to {longest[task]} tokens", file=log)
-    return bad
+def record_in(record, tasks):
+    """(columns, task) of a dict or a line of JSON. "task" may be missing if there is only one."""
+    if isinstance(record, bytes):
+        if len(record) > MAX_BYTES:
+            raise ValueError(f"longer than {MAX_BYTES:,} bytes")
+        record = formats.json_value(record.decode("utf-8-sig"))
+    if not isinstance(record, dict):
+        raise ValueError('no object {"task": …, "input": …}')
+    if "task" not in record and len(tasks) == 1:
+        return record, next(iter(tasks))
+    name = formats.member(record, "task", str)
+    if name not in tasks:
+        raise ValueError(f"task {name!r}, wanted {' or '.join(tasks)}")
+    return record, name
 
 
-# -------------------------------------------------------------------------- scores
+def example_of(task, columns):
+    """An Example without a target: the text under "input", or the task's template filled.
+
+    >>> task = data.TASKS["rte"]
+    >>> example_of(task, {"premise": "It  rained.", "hypothesis": "It was wet.", "idx": 7}).input
+    'hypothesis: It was wet. premise: It rained.'
+    """
+    wanted = formats.columns_in(task.input)
+    if "input" in columns or not wanted:
+        text = formats.member(columns, "input", str)
+    else:
+        texts = {column: formats.one_line(column, columns.get(column)) for column in wanted}
+        if "" in texts.values():
+            raise ValueError(f"an empty text, wanted {', '.join(wanted)}")
+        text = formats.fill(task.input, texts)
+    text.encode()  # raises ValueError for half a character, and for bytes that are no UTF-8
+    return data.Example(text, "", long=formats.long_part(task, text))
 
 
-# What a label is called in another data set, by its equal or by a coarser word.
+def has_form(task, text):
+    """Whether a text has the words of its task's template.
+
+    >>> has_form(data.TASKS["rte"], "It was wet.")
+    False
+    """
+    words = formats.COLUMN.split(task.input)[::2]  # what stands between the columns
+    return all(word.strip() in text for word in words)
+
+
+def lines_of(file):
+    """(number, place, line) of a binary file; of a line that is too long only the beginning."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_BYTES + 1)
+        if not line:
+            return
+        if line.strip():
+            yield number, f"line {number}", line
+        while len(line) > MAX_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_BYTES + 1)
+
+
+def rows_of(task, path):
+    """A generator of (number, place, columns) for the rows of a file, labelled or not.
+
+    A file with the columns of the task's template is read as it is, another one as the task's
+    own files are.
+    """
+    path = options.path_flag(path)
+    columns = {}
+    if path.suffix in formats.READERS:
+        for row in itertools.islice(formats.READERS[path.suffix](path), 1):
+            columns = row.columns
+    has_columns = columns.keys() >= set(formats.columns_in(task.input))
+    is_wsc = "target" in columns  # whose own "text" lacks the stars
+    if "input" in columns or has_columns and not is_wsc:
+        task = ANY_TASK
+    rows = formats.rows_of(task, path, train=False)
+    return ((i, row.where, row.columns) for i, row in enumerate(rows, 1))
+
+
+# ------------------------------------------------------------------------ `answer`
+
+
+def encode(question, tokenizer, max_input, cuts):
+    """The token ids of a question. `cuts`, task -> how many inputs were cut, is added to."""
+    ids = tokenizer.encode(question.example.input)
+    if len(ids) <= max_input:
+        return ids
+    cuts[question.task] += 1
+    return data.cut_input(tokenizer, question.example, max_input)
+
+
+def answer_all(answerer, questions, max_input, args):
+    """The answer to each Question, a dict; no more than a batch of them is in memory."""
+    cuts = Counter()
+    questions = iter(questions)
+    while True:
+        batch = list(itertools.islice(questions, args.batch))
+        if not batch:
+            break
+        rows = []
+        for i, question in enumerate(batch):
+            ids = encode(question, answerer.tokenizer, max_input[question.task], cuts)
+            rows += [Row(n, i, ids) for n in answerer.prompts_of[question.task]]
+        answers = [[] for _ in batch]
+        for row, answer in zip(rows, answerer.answers(rows, args.max_tokens or MAX_TOKENS)):
+            answers[row.example].append(answer)
+        for question, of_prompts in zip(batch, answers):
+            yield question.key | together(answerer.tasks[question.task], of_prompts)
+    for name, count in cuts.items():
+        print(f"{name}: {count} inputs cut to {max_input[name]} tokens", file=sys.stderr)
+
+
+def records_of(args, tasks):
+    """What is asked: --text, --data, --file, or standard input, as questions_in takes it."""
+    if args.data:
+        if len(tasks) > 1:
+            raise ValueError(f"--data is of one task, these prompts are of {', '.join(tasks)}")
+        return rows_of(*tasks.values(), args.data)
+    if args.text:
+        return [(i, f"text {i}", {"input": text}) for i, text in enumerate(args.text, 1)]
+    if args.file:
+        return lines_of(open(options.path_flag(args.file), "rb"))
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: give --text, --data or --file")
+    return lines_of(sys.stdin.buffer)
+
+
+def answer(args):
+    """The command `answer`."""
+    if args.task:
+        args.task = data.own_task(args.task)
+    origins = origins_of(args.prompts, args.task)
+    tasks = {origin.name: origin.task for origin in origins}
+    if args.task and set(tasks) != {args.task}:
+        raise ValueError(f"--task is {args.task}, these prompts are of {', '.join(tasks)}")
+    max_input = {}
+    for origin in origins:
+        max_input.setdefault(origin.name, origin.recipe.get("max_input", MAX_INPUT))
+    records = records_of(args, tasks)
+    folder = t5_folder(args, args.prompts[0])
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    engine = open_t5(folder, args)
+    answerer = Answerer(engine, tokenizer, read_bank(args.prompts, engine.t5, tokenizer), origins)
+    bad = []
+    answers = answer_all(answerer, questions_in(records, tasks, bad), max_input, args)
+    lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
+    if args.write:
+        files.write_text(args.write, "".join(f"{line}\n" for line in lines))
+    else:
+        for line in lines:
+            print(line, flush=True)
+    if bad:
+        raise ValueError(f"{len(bad)} rows could not be answered, see above; the others were")
+
+
+# ------------------------------------------------------------------------- `score`
+
+
+@dataclasses.dataclass(frozen=True)
+class DevShare:
+    """Which dev examples are scored, and how much of them is read."""
+
+    held_out: float = option(0.0, "share of dev that is scored; 0: all", at_least=0, below=1)
+    max_input: int = option(MAX_INPUT, "tokens of an input; its long part is cut", at_least=2)
+    max_dev: int = option(0, "dev examples used, evenly spaced; 0: all", at_least=0)
+    labelled = 0  # all
+
+
+def dev_share(origins, args):
+    """The DevShare that these trainings reported on. Precedence: flag, recipe, default."""
+    share = {}
+    for field in dataclasses.fields(DevShare):
+        name = field.name
+        flag = getattr(args, name)
+        values = {origin.recipe.get(name, field.default) for origin in origins}
+        if flag is None and len(values) > 1:
+            raise ValueError("these prompts were scored on different dev examples: give "
+                             f"--{name.replace('_', '-')}, of {values}")
+        share[name] = values.pop() if flag is None else flag
+        options.check(name, share[name], **field.metadata)
+    return DevShare(**share)
+
+
+# What a label is called in another data set: its equal, or a coarser word.
 ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
         "duplicate": "equivalent", "not_duplicate": "not_equivalent",
         "neutral": "not_entailment", "contradiction": "not_entailment"}
 
 
 def common_labels(trained, other):
-    """How answers to one task are scored on another: (task to score as, label -> its word there).
+    """How a prompt of one task is scored on another: (task to score as, label -> its word there).
 
-    Both tasks' labels get a word of whichever has the coarser ones; that the tasks ask the
-    same is up to the caller. Free text stays as it is, and a metric must be shared. Raises
-    ValueError where the labels or metrics do not meet.
+    All labels of both become words of the one that says less. Free text needs a common metric.
+    Whether the tasks ask the same is up to the caller. Raises ValueError.
 
-    >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
-    ('rte', 'rte')
     >>> common_labels("qqp", "mrpc")[1]["duplicate"]
     'equivalent'
+    >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
+    ('rte', 'rte')
     """
-    first, second = data.find_task(trained), data.find_task(other)
-    if first.labels and second.labels:
-        for name in (other, trained):
-            there = data.TASKS[name].labels
-            words = {label: label if label in there else ALSO.get(label)
-                     for label in first.labels + second.labels}
-            if set(words.values()) <= set(there):
-                return name, words
-    elif first.labels == second.labels and set(first.metrics) & set(second.metrics):
+    tasks = data.find_task(trained), data.find_task(other)
+    first, second = [task.labels for task in tasks]
+    if first == second and set(tasks[0].metrics) & set(tasks[1].metrics):
         return other, {}
-    says = [f"{name} answers {', '.join(task.labels) or f'free text for {task.metrics[0]}'}"
-            for name, task in ((trained, first), (other, second))]
-    raise ValueError("; ".join(says) + ": no labels in common")
+    for name in (other, trained):
+        labels = data.TASKS[name].labels
+        words = {label: label if label in labels else ALSO.get(label) for label in first + second}
+        if first and second and set(words.values()) <= set(labels):
+            return name, words
+    answers = [', '.join(labels) or "text" for labels in (first, second)]
+    raise ValueError(f"{trained} answers {answers[0]}; {other} answers {answers[1]}: no labels "
+                     "in common")
 
 
-def scores_on(t5, bank, asked, name, read, tokens):
-    """What each prompt of a bank, and their votes, score on a task: a dict for a table's column.
+def vote(labels, by_prompt, how="majority"):
+    """The texts that N prompts choose together; one prompt's are its own.
 
-    asked: the task that the prompts were trained on. Its labels are what is ranked; where the
-    task that is scored has coarser ones, both are put into the words that serve both.
-    read: name -> data.Encoded; tokens: positions of a pass, at most.
+    by_prompt: for each prompt its answers, as Answerer has them.
     """
-    scored_as, words = common_labels(asked, name)  # before anything is read
-    task = read(name)
-    tokenizer, labels, longest = task.tokenizer, data.TASKS[asked].labels, task.longest
-    if not labels and asked != name:  # an answer may be as long as either task's
-        longest = max(longest, read(asked).longest)
-    ids = [tokenizer.encode(label) for label in labels]
-    kind = (model.pad(ids, t5.device), None) if labels else (None, longest)
-    examples = [dataclasses.replace(e, target=words.get(e.target, e.target))
-                for e in (task.dev[i] for i in task.report)]
-
-    def score(texts):
-        texts = [words.get(text, text) for text in texts]
-        return next(iter(data.score(scored_as, texts, examples).values()))
-
-    rows = [(n, task.dev_ids[i], 0) for n in range(len(bank)) for i in task.report]
-    said = prompt.ask(t5, bank, rows, {0: kind}, tokens, sure=len(bank) > 1)
-    N, B, votes = len(bank), len(examples), {}
-    if labels:
-        log_probs = torch.stack(said).view(N, B, -1)
-        texts = [[labels[i] for i in each] for each in log_probs.argmax(-1).tolist()]
-        votes = {how: [labels[i] for i in prompt.vote(log_probs, how).tolist()]
-                 for how in ("majority", "mean")}
-    else:
-        texts = [[tokenizer.decode(ids) for ids, _ in said[n * B:(n + 1) * B]] for n in range(N)]
-        sure = [[c for _, c in said[n * B:(n + 1) * B]] for n in range(N)]
-        if N > 1:
-            votes = {"majority": list(map(vote_text, zip(*texts), zip(*sure)))}
-    targets = Counter()
-    for target, count in task.targets.items():
-        targets[words.get(target, target)] += count
-    return {"metric": data.TASKS[scored_as].metrics[0], "scores": list(map(score, texts)),
-            "votes": {how: score(texts) for how, texts in votes.items()} if N > 1 else {},
-            "majority": data.majority(scored_as, targets, examples), "examples": B}
+    if not labels:
+        return [vote_text(answers).text for answers in zip(*by_prompt)]
+    log_probs = torch.stack([torch.stack(answers) for answers in by_prompt])  # (N, B, L)
+    return [labels[i] for i in prompt.vote(log_probs, how).tolist()]
 
 
-def share_of(made_by, args):
-    """The Share that the trainings of these prompts or models reported on, flags first."""
-    names = [field.name for field in dataclasses.fields(Share)]
-    flags_ = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    shares = [{name: made.get("recipe", {}).get(name, getattr(Share(), name)) for name in names}
-              | flags_ for made in made_by]
-    if any(share != shares[0] for share in shares):
-        raise ValueError("these were trained with other shares of dev: give " + ", ".join(
-            f"--{name.replace('_', '-')}" for name in names if len({s[name] for s in shares}) > 1))
-    for field in dataclasses.fields(Share):
-        flags.check(field.name, shares[0][field.name], **field.metadata)
-    return Share(**shares[0])
+def texts_on(task, answerer, lines, max_tokens):
+    """What prompts of one task answer to an EncodedTask's reported examples: line -> texts.
+
+    lines: a name for each prompt of the bank. Their votes are two lines more.
+    """
+    rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(lines)) for i in task.report]
+    by_prompt = [[] for _ in lines]
+    for row, answer in zip(rows, answerer.answers(rows, max_tokens or task.longest)):
+        by_prompt[row.prompt].append(answer)
+    [asked] = answerer.tasks.values()
+    texts = {line: vote(asked.labels, [answers]) for line, answers in zip(lines, by_prompt)}
+    if len(lines) > 1:
+        texts["majority vote"] = vote(asked.labels, by_prompt)
+        if asked.labels:
+            texts["mean probability"] = vote(asked.labels, by_prompt, "mean")
+    return texts
 
 
-def score_one(name, args):
-    """What the prompts, or this model by itself, score: task -> a dict for the table's column."""
-    t5, tokenizer, folder = open_model(name, args)
-    alone, made_by = prompt.Promptless(t5), [{}]
+def dev_in_words(task, words):
+    """(the reported dev examples of an EncodedTask, the commonest training target), in words that
+    it shares with another task."""
+    examples = []
+    for i in task.report:
+        target = words.get(task.dev[i].target, task.dev[i].target)
+        examples.append(dataclasses.replace(task.dev[i], target=target))
+    counts = Counter()
+    for target, count in task.target_counts.items():
+        counts[words.get(target, target)] += count
+    [(commonest, _)] = counts.most_common(1)
+    return examples, commonest
+
+
+def scores_table(name, texts, examples, prompts):
+    """(header, rows): all metrics of a task. texts: line -> an answer to each example."""
+    rows = {line: data.score(name, of_line, examples).values() for line, of_line in texts.items()}
+    table = [[line, *map(number, scores)] for line, scores in rows.items()]
+    if len(prompts) > 1:
+        columns = zip(*[rows[path] for path in prompts])
+        table.append(["prompts, mean ± sd", *map(plus_minus, columns)])
+    return ["", *data.TASKS[name].metrics], table
+
+
+def classes_table(name, line, texts, examples):
+    """(header, rows): precision, recall and F1 of each label in percent, and how many it has."""
+    targets = [example.target for example in examples]
+    rows = []
+    for label, values in per_class(texts, targets, data.TASKS[name].labels).items():
+        percents = [number(100 * value) for value in values[:3]]
+        rows.append([label, *percents, str(values[3])])
+    return [line, "precision", "recall", "F1", "examples"], rows
+
+
+def score(args):
+    """The command `score`."""
+    names = [data.own_task(name) for name in options.names(args.task)]
+    if not names or not (args.prompts or args.model):
+        raise ValueError("give prompts, or a T5 as --model, and the names of tasks as --task")
     if args.prompts:
-        bank, made_by = read_prompts(args.prompts, t5, tokenizer)
-    elif (folder / "tuned.json").exists():
-        bank, made_by = alone, [json.loads((folder / "tuned.json").read_text(encoding="utf-8"))]
+        origins = origins_of(args.prompts, names[0])
     else:
-        bank, made_by = alone, [{"recipe": flags.read_recipe(folder, Share, rest=True)}]
-    tasks = {made.get("task") for made in made_by}
-    if len(tasks) > 1:
+        origins = [origin_of(args.model, "tuned.json", names[0])]
+    if len({origin.name for origin in origins}) > 1:
         raise ValueError("prompts that are scored together must be of one task, not of "
-                         + ", ".join(sorted(tasks)))
-    share, columns = share_of(made_by, args), {}
-    read = functools.lru_cache(2)(  # a task once, not once for the prompts and once without
-        lambda name: data.Encoded(name, tokenizer, share, args.data, args.cache))
-    for task in args.task:
-        asked = made_by[0].get("task", task)
-        columns[task] = scores_on(t5, bank, asked, task, read, args.tokens)
-        columns[task]["alone"] = columns[task]["scores"][0] if bank is alone else scores_on(
-            t5, alone, asked, task, read, args.tokens)["scores"][0]
-    return columns
-
-
-def score_table(args):
-    """Lines of Markdown: a row for each prompt, or each model by itself, a column for each task."""
-    if len(args.model) > 1 and args.prompts:
-        raise ValueError("several --model are scored by themselves: leave the prompts out")
-    found = [score_one(name, args) for name in args.model]
-    first, rows = found[0], args.prompts or args.model
-    scores = {task: [s for one in found for s in one[task]["scores"]] for task in args.task}
-    heads = [f"{task}: {first[task]['metric']} of {first[task]['examples']}" for task in args.task]
-    lines = [["", *heads], ["---"] * (1 + len(heads)),
-             ["majority class", *(first[task]["majority"] for task in args.task)]]
+                         f"{', '.join(origin.name for origin in origins)}")
+    common = [common_labels(origins[0].name, name) for name in names]
+    share = dev_share(origins, args)
+    folder = t5_folder(args, *args.prompts[:1])
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    tasks = [data.encode(name, tokenizer, share, args.data, args.cache) for name in names]
+    engine = open_t5(folder, args)
+    alone = Answerer(engine, tokenizer, NoPrompt(engine.t5), origins[:1])
+    name_alone = "T5 without a prompt" if args.prompts else args.model
     if args.prompts:
-        lines.append(["T5 without a prompt", *(first[task]["alone"] for task in args.task)])
-    lines += [[row, *(scores[task][k] for task in args.task)] for k, row in enumerate(rows)]
-    if len(rows) > 1:
-        lines += [["mean ± sd", *(plus_minus(scores[task]) for task in args.task)],
-                  ["best, picked with hindsight", *(max(scores[task]) for task in args.task)]]
-    if len(args.prompts) > 1:
-        for how, words in (("majority", "majority vote"), ("mean", "mean probability")):
-            lines.append([words, *(first[task]["votes"].get(how, "–") for task in args.task)])
-    return ["| " + " | ".join(cell if isinstance(cell, str) else f"{cell:.1f}" for cell in line)
-            + " |" for line in lines]
+        bank = read_bank(args.prompts, engine.t5, tokenizer)
+        answerer = Answerer(engine, tokenizer, bank, origins)
+    for task, (scored_as, words) in zip(tasks, common):
+        examples, commonest = dev_in_words(task, words)
+        texts = {"majority class": [commonest] * len(examples)}
+        texts |= texts_on(task, alone, [name_alone], args.max_tokens)
+        if args.prompts:
+            texts |= texts_on(task, answerer, args.prompts, args.max_tokens)
+        for line, of_line in texts.items():
+            texts[line] = [words.get(text, text) for text in of_line]
+        print(f"\n{task.name}, {len(examples)} dev examples, labels of {scored_as}")
+        print(*markdown(scores_table(scored_as, texts, examples, args.prompts)), sep="\n")
+    if len(tasks) == 1 and data.TASKS[scored_as].labels:
+        line = "majority vote" if "majority vote" in texts else line
+        print("", *markdown(classes_table(scored_as, line, texts[line], examples)), sep="\n")
 
 
-# ---------------------------------------------------------------------- neighbours
+# --------------------------------------------------------------------- `neighbours`
 
 
-def neighbours(vectors, embedding, top=5, pieces=None):
+def nearest(vectors, embedding, top, pieces):
     """The pieces nearest to each vector by cosine: ids (P, top) and similarities (P, top).
 
-    vectors (P, D), embedding (V, D). Only the first `pieces` rows are words: what lies
-    above them are sentinels and padding, and the first three are pad, eos and unk.
+    vectors (P, D), embedding (V, D). Only rows SPECIAL to `pieces` are words: pad, eos and unk lie
+    before them, sentinels and padding behind.
     """
     words = F.normalize(embedding[prompt.SPECIAL:pieces].float(), dim=-1)
-    similarity = F.normalize(vectors.float().to(words.device), dim=-1) @ words.T  # (P, V)
-    nearest = similarity.topk(top, dim=-1)
-    return nearest.indices + prompt.SPECIAL, nearest.values
+    similarity = F.normalize(vectors, dim=-1) @ words.T  # (P, V)
+    values, ids = similarity.topk(top, dim=-1)
+    return ids + prompt.SPECIAL, values
 
 
 def clusters(ids):
     """Groups of prompt vectors, linked by a piece among the nearest of both.
 
-    ids (P, top) -> lists of places, the largest first.
+    ids (P, top) -> lists of their indices.
 
     >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
     [[0, 2], [1], [3]]
     """
-    groups = []  # (places, pieces)
-    for place, near in enumerate(ids.tolist()):
-        together = [group for group in groups if group[1] & set(near)]
-        groups = [group for group in groups if not group[1] & set(near)]
-        groups.append(([p for places, _ in together for p in places] + [place],
-                       set(near).union(*(pieces for _, pieces in together))))
-    return sorted((places for places, _ in groups), key=lambda places: (-len(places), places))
+    groups = []  # (indices, pieces)
+    for index, near in enumerate(ids.tolist()):
+        linked = [group for group in groups if group[1] & set(near)]
+        groups = [group for group in groups if group not in linked]
+        indices = sorted(sum([group[0] for group in linked], [index]))
+        groups.append((indices, set(near).union(*[group[1] for group in linked])))
+    return sorted(indices for indices, _ in groups)
 
 
-def print_neighbours(folder, t5, tokenizer, top):
-    """The nearest pieces of each vector, which vectors share some, and where the labels are."""
-    vectors = prompt.from_file(folder, f"{t5.fingerprint}-{tokenizer.fingerprint}")
-    if vectors.shape[1] != t5.config.d_model:
-        raise ValueError(f"{folder} is {vectors.shape[1]} wide, the model {t5.config.d_model}")
-    pieces = tokenizer.pieces - prompt.SPECIAL
-    if top > pieces:
-        raise ValueError(f"--top is {top}, the vocabulary has {pieces} pieces")
-    name = tokenizer.sp.id_to_piece
-    ids, similarities = neighbours(vectors, t5.shared.weight, top, tokenizer.pieces)
-    for place, (near, values) in enumerate(zip(ids.tolist(), similarities.tolist())):
-        print(f"{place:4}  "
-              + "  ".join(f"{name(i)} {value:.2f}" for i, value in zip(near, values)))
-    shared = [group for group in clusters(ids) if len(group) > 1]
-    print(f"\ngroups of vectors that share a piece among their nearest {top}: {len(shared)}")
-    for group in shared:
-        near = sorted({name(i) for place in group for i in ids[place].tolist()})
-        print(f"  vectors {', '.join(map(str, group))}: {' '.join(near)}")
-    made_by = Path(folder) / "prompt.json"
-    task = json.loads(made_by.read_text(encoding="utf-8"))["task"] if made_by.exists() else None
-    for label in data.TASKS[task].labels if task in data.TASKS else ():
-        mean = t5.shared.weight[tokenizer.encode(label)[:-1]].float().mean(0)
-        cosines = F.cosine_similarity(vectors, mean.cpu()[None], dim=-1)
-        print(f"label {label}: nearest is vector {cosines.argmax().item()}, "
-              f"cosine {cosines.max():.2f}")
+def neighbours(args):
+    """The command `neighbours`: the nearest pieces of each vector, which vectors share some, and
+    where the labels are (Lester et al., section 7)."""
+    folder = t5_folder(args, args.prompt)
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    options.check("top", args.top, at_least=1, at_most=tokenizer.pieces - prompt.SPECIAL)
+    t5 = open_t5(folder, args).t5
+    embedding = t5.shared.weight
+    [vectors] = read_bank([args.prompt], t5, tokenizer).prompts.detach()
+    ids, values = nearest(vectors, embedding, args.top, tokenizer.pieces)
+    for n, near in enumerate(ids.tolist()):
+        cells = [f"{tokenizer.sp.id_to_piece(i)} {value:.2f}"
+                 for i, value in zip(near, values[n].tolist())]
+        print(f"{n:4}  {'  '.join(cells)}")
+    print("\nvectors that share a piece among their nearest:")
+    for group in clusters(ids):
+        if len(group) > 1:
+            print("  " + ", ".join(map(str, group)))
+    if not (Path(args.prompt).expanduser() / "prompt.json").exists():
+        return
+    for label in origin_of(args.prompt, "prompt.json").task.labels:
+        mean = embedding[tokenizer.encode(label)[:-1]].float().mean(0)  # without eos
+        cosines = F.cosine_similarity(vectors, mean[None], dim=-1)  # (P,)
+        print(f"label {label}: nearest is vector {cosines.argmax()}, cosine {cosines.max():.2f}")
 
 
-# ---------------------------------------------------------------- the command line
+# -------------------------------------------------------------------- the command
+
+
+def add_common(parser):
+    add = parser.add_argument
+    add("--model", help="the T5: a name or a folder (default: the one that the prompt names)")
+    add("--cache", help="folder for downloads")
+    add("--device", help="cpu, cuda, … (default: cuda if there is one)")
+    add("--dtype", choices=tuple(DTYPES), help="as for train.py")
+    add("--tokens", type=int, help="positions of a micro-batch, for memory")
+    add("--max-tokens", type=int, help="of free text (default: the task's longest target where "
+        f"its data is read, else {MAX_TOKENS})")
 
 
 def parse_arguments(argv=None):
-    parser = command.Parser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="answer|score|neighbours")
-    ask = commands.add_parser("answer", help="answer inputs, of several tasks at once if need be")
-    ask.add_argument("prompts", nargs="+", help="folders of trained prompts; several of one task "
-                     "vote: the label (or text) is the majority's, probabilities are their mean")
-    ask.add_argument("--text", action="append", help="an input (several times for more); needs "
-                     "one task")
-    ask.add_argument("--file", help='JSON lines {"task": …, "input": …} (default: standard input)')
-    ask.add_argument("--batch", type=int, default=32, help="lines in a batch, which is answered "
-                     "when it is full or the input ends (default: 32)")
-    rate = commands.add_parser("score", help="score prompts, their votes, or models by themselves")
-    rate.add_argument("prompts", nargs="*", help="folders of trained prompts of one task")
-    rate.add_argument("--task", required=True, help="tasks, comma-separated: the prompts' own, or "
-                      "others whose labels say the same, or more or less finely (of mrpc: qqp)")
-    rate.add_argument("--data", help="folder with the official files (default: fetched)")
-    rate.add_argument("--tokens", type=int, default=8192, help="positions in a forward pass")
-    flags.add_options(rate, Share)
-    near = commands.add_parser("neighbours", help="the vocabulary pieces nearest to each vector")
-    near.add_argument("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
-    near.add_argument("--top", type=int, default=5, help="pieces for each vector (default: 5)")
-    for one in (ask, rate, near):
-        one.add_argument("--model", nargs="+", default=[str(world.MODEL)], help="the T5 they "
-                             "were trained on, or for score tuned ones (default: the toy T5)")
-        one.add_argument("--cache", help="folder for downloads")
-        one.add_argument("--device", help="cpu, cuda, … (default: cuda if there is one)")
-        one.add_argument("--dtype", choices=tuple(device.DTYPES), help="as for train.py")
+    """The flags, checked. Raises ValueError."""
+    parser = options.Parser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    of_answer = commands.add_parser("answer", help="answer inputs, of several tasks at once too")
+    add = of_answer.add_argument
+    add("prompts", nargs="+", help="folders of trained prompts; several of one task vote")
+    add("--task", help="the task of prompts that do not say it (or a file of your own)")
+    add("--write", help="file for the answers (default: standard output)")
+    add("--batch", type=int, default=32, help="rows in a batch (default: 32)")
+    add = of_answer.add_mutually_exclusive_group().add_argument
+    add("--text", action="append", help="an input (several times for more)")
+    add("--file", help='JSON lines {"task": …, "input": …}, or with the columns of the task\'s '
+        'input in place of "input" (default: standard input)')
+    add("--data", help="rows of one task: in the format of its own files, labelled or not, or "
+        "JSON lines, .tsv or .csv with its columns")
+    of_score = commands.add_parser("score", help="score prompts and their votes, or a T5 alone")
+    add = of_score.add_argument
+    add("prompts", nargs="*", help="trained prompts of one task: folders, .npy or .pt files")
+    add("--task", required=True, help="tasks, comma-separated: the prompts' own, or others whose "
+        "labels say the same, or more or less finely; or the path of your own data")
+    add("--data", help="folder with the official files (default: downloaded into the cache)")
+    options.add_options(of_score, DevShare)
+    of_neighbours = commands.add_parser("neighbours", help="the pieces nearest to each vector")
+    add = of_neighbours.add_argument
+    add("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
+    add("--top", type=int, default=5, help="pieces for each vector (default: 5)")
+    for command in (of_answer, of_score, of_neighbours):
+        add_common(command)
     args = parser.parse_args(argv)
-    for name in ("top", "batch", "tokens"):
-        flags.check(name, getattr(args, name, 1), at_least=1)
-    if args.command != "score" and len(args.model) > 1:
-        raise ValueError("give one --model")
-    given = [Path(folder).resolve() for folder in getattr(args, "prompts", ())]
-    if len({*given}) < len(given):
+    for name in ("batch", "max_tokens", "tokens"):
+        if getattr(args, name, None) is not None:
+            options.check(name, getattr(args, name), at_least=1)
+    resolved = [Path(path).resolve() for path in getattr(args, "prompts", [])]
+    if len(set(resolved)) < len(resolved):
         raise ValueError(f"{' '.join(args.prompts)} names a prompt twice")
     return args
 
 
 def main(argv=None):
     args = parse_arguments(argv)
-    if args.command == "score":
-        args.task = flags.names(args.task)
-        if not args.task:
-            raise ValueError("--task names nothing")
-        for name in args.task:
-            data.find_task(name)
-        print(*score_table(args), sep="\n")
-        return
-    if args.command == "answer" and args.text and args.file:
-        raise ValueError("give --text or --file, not both")
-    if args.command == "answer" and args.text:
-        tasks = sorted({prompt.load(folder)[1]["task"] for folder in args.prompts})
-        if len(tasks) > 1:
-            raise ValueError("--text goes with prompts of one task, these are of "
-                             f"{', '.join(tasks)}: give JSON lines that name theirs, as --file")
-    if args.command == "answer" and args.file and not Path(args.file).is_file():
-        raise ValueError(f"--file {args.file} is not there, or no file")
-    t5, tokenizer, _ = open_model(args.model[0], args)
-    if args.command == "neighbours":
-        print_neighbours(args.prompt, t5, tokenizer, args.top)
-        return
-    # Bytes that are no UTF-8 are let through: `read_lines` says which line they are on.
-    if args.file:
-        source = open(args.file, encoding="utf-8-sig", errors="surrogateescape")
-    elif args.text:
-        source = contextlib.nullcontext(json.dumps({"input": text}) for text in args.text)
-    else:
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-        source = sys.stdin
-    with source as file:
-        bad = answer_stream(t5, tokenizer, args.prompts, file, args.batch, sys.stdout, sys.stderr)
-    if bad:
-        raise ValueError(f"{bad} lines could not be answered, see above")
+    commands = {"answer": answer, "score": score, "neighbours": neighbours}
+    commands[args.command](args)
 
 
 if __name__ == "__main__":
-    command.run(main, "predict.py")
+    options.run(main, "predict.py")

@@ -62,7 +62,7 @@ APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 
 def is_start(how):
     """Whether --init names a text or a trained prompt."""
-    return how.startswith("text:") or Path(how).expanduser().exists()
+    return how.startswith("text:") or (how != "" and Path(how).expanduser().exists())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,9 @@ class Recipe:
     steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1, at_most=1e8)
     source_steps: int = option(30000, "of a source prompt", at_least=1, at_most=1e8)
     batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5)
-    kd: str = option("kl,hidden", "PANDA's distances, comma-separated", choices=tuple(
-        distill.DISTANCES), free=lambda kd: set(options.names(kd)) <= set(distill.DISTANCES))
+    kd: str = option("kl,hidden", "PANDA's distances, comma-separated",
+                     choices=tuple(distill.DISTANCES), free=lambda kd: set() < set(
+                         options.names(kd)) <= set(distill.DISTANCES))
     kd_lambda: float = option(1.0, "PANDA's weight before the similarity, in units of the "
                               "distance: kl 1, hidden 10, mse .01/batch", at_least=0, at_most=1e6)
     temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3)
@@ -407,7 +408,7 @@ def save_tuned(ctx, t5, folder, made_by):
 def about(ctx, task, run, config, result):
     """What prompt.json or tuned.json says of a result: what made it, and what its user needs."""
     definition = {"input": task.task.input, "labels": task.task.labels,
-                  "metrics": task.task.metrics}
+                  "metrics": task.task.metrics, "cut": task.task.cut}
     return {"task": task.name, "definition": definition, "approach": run.approach,
             "source": run.source, "seed": run.seed, "score": result.score,
             "fingerprint": ctx.fingerprint, "recipe": dataclasses.asdict(ctx.recipe),
@@ -415,7 +416,7 @@ def about(ctx, task, run, config, result):
 
 
 def score_the_best(training, journal, accuracies):
-    """Score each run's best checkpoint on the reported examples, once: Results; None if diverged."""
+    """Score each run's best checkpoint on the reported examples, once. None if it diverged."""
     task = training.task
     progress = journal.progress
     bank = training.bank.holding(progress.best)
@@ -557,8 +558,8 @@ def parse_arguments(argv=None):
     if args.model is None and not of_toy_world:
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
-    args.model = args.model or str(world.MODEL)
-    if not Path(args.model).expanduser().is_dir():
+    args.model = str(options.path_flag(args.model or world.MODEL))
+    if not Path(args.model).is_dir():
         published(args.model)  # a wrong name is said before anything else
     args.recipe, args.origin = options.choose(Recipe, args, args.model)
     options.check_train(args, Recipe, APPROACHES)
@@ -615,8 +616,9 @@ def on_target(ctx, args, target, sources):
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
         ctx, target, list(args.seeds), results, measures, promptless, Recipe())
-    folder = report.write(ctx.run_directory.out, collected)
-    print(*report.ending(ctx.run_directory.out, folder, collected), sep="\n", flush=True)
+    if processes.is_writer():
+        folder = report.write(ctx.run_directory.out, collected)
+        print(*report.ending(ctx.run_directory.out, folder, collected), sep="\n", flush=True)
     return collected
 
 
@@ -633,7 +635,8 @@ def main(argv=None):
             others = {source: (sources[source], prompts[source])
                       for source in prompts if source != name}
             reports.append(on_target(ctx, args, targets[name], others))
-    report.write_grid(ctx.run_directory.out, reports)
+    if processes.is_writer():
+        report.write_grid(ctx.run_directory.out, reports)
 
 
 if __name__ == "__main__":

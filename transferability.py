@@ -291,7 +291,8 @@ def read_scores(path):
         scores = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = [score + 0 for row in scores.values() for score in row.values()]
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"--scores {path}: wanted {{target: {{source: score}}}}; {error}") from None
+        raise ValueError(f"--scores {path}: wanted {{target: {{source: score}}}}; "
+                         f"{error}") from None
     if not numbers:
         raise ValueError(f"--scores {path} holds no score")
     return scores

@@ -61,7 +61,7 @@ class Engine:
         self.is_gpu = self.device.type == "cuda"
         self.dropout = dropout
         self.tokens = tokens or self.default_tokens()
-        self.rows_per_pass = 256 if self.is_gpu else 64  # when nothing is trained
+        self.rows_per_pass = self.default_rows()
         # On a GPU widths are rounded up, so that shapes come again and can be recorded.
         self.multiple = cuda_graphs.WIDTH if self.is_gpu else 1
         self.graphs = cuda_graphs.Recorder()
@@ -81,6 +81,12 @@ class Engine:
         per_position = cuda_graphs.bytes_per_position(self.t5.config, 2 if self.t5.amp else 4)
         return max(1, min(GPU_TOKENS, (total - weights) // 3 // per_position))
 
+    def default_rows(self):
+        """Rows of a pass when nothing is trained: few save padding, many save the start of a pass."""
+        if self.is_gpu:
+            return 256
+        return 16 if self.t5.config.d_model >= WIDE else 64
+
     def chunks(self, rows, before):
         """Into how many chunks of similar length a step's rows are cut."""
         if not self.is_gpu:
@@ -92,7 +98,7 @@ class Engine:
     # ------------------------------------------------------------------ training
 
     def forward(self, embedded, mask, decoder_ids):
-        """T5's memory (B, P+S, D) and logits (B, T, V), by a recorded CUDA graph if there is one."""
+        """T5's memory (B, P+S, D) and logits (B, T, V), by a recorded CUDA graph if it has one."""
         return self.graphs(self.t5, embedded, mask, decoder_ids)
 
     def backward(self, loss_of, rows, step, bank):

@@ -60,7 +60,8 @@ def explain(error):
         return 2, f"{error.filename or 'a file'}: {error.strerror or message}"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", message):
         return 1, f"{message or 'out of memory'}; give fewer --tokens"
-    if process_name() and re.search("connection|peer|gloo|nccl|socket|timed out", message, re.I):
+    is_one_of_several = os.environ.get("WORLD_SIZE", "1") != "1"
+    if is_one_of_several and re.search("connection|peer|gloo|nccl|socket|timed out", message, re.I):
         return 1, f"stopped, as another process ended or did not answer: {message[:200]}"
     raise error
 
@@ -253,6 +254,8 @@ def check_train(args, recipe, approaches):
         check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
     for flag in ("out", "data", "cache"):
         path = getattr(args, flag)
+        if path == "":
+            raise ValueError(f"--{flag} is empty, wanted a path")
         if path is not None:
             setattr(args, flag, path_flag(path))
     if args.data and not args.data.is_dir():
@@ -260,6 +263,8 @@ def check_train(args, recipe, approaches):
     of_model = read_recipe(args.model, recipe)
     approach = args.approach or of_model.get("approach", "prompt,pot,panda")
     args.approach = names(approach)
+    if not args.approach:
+        raise ValueError(f"--approach {approach!r} names nothing")
     for name in args.approach:
         check("approach", name, choices=approaches)
     has_source = bool({"pot", "panda", "fusion"} & set(args.approach))

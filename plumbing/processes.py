@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 MINUTES = datetime.timedelta(minutes=10)  # for an answer in a step
-DAYS = datetime.timedelta(days=30)  # by pairs, for another's whole share; torchrun ends all if one dies
+DAYS = datetime.timedelta(days=30)  # by pairs, for another's share; if one dies, torchrun ends all
 _split = "rows"
 
 
@@ -62,12 +62,15 @@ def is_writer():
 
 def device(name):
     """The device of this process: one GPU of the machine each. Raises ValueError."""
+    if name == "cpu" and shares_by("rows"):
+        print("--split rows on a CPU is usually slower than one process on all its cores",
+              flush=True)
     if name != "cuda" or size() == 1:
         return name
     count = torch.cuda.device_count()
     if local_rank() >= count:
-        raise ValueError(f"--nproc_per_node: each process takes a GPU, and this machine has {count}; "
-                         "give as many, or --device cpu")
+        raise ValueError("--nproc_per_node: each process takes a GPU, and this machine has "
+                         f"{count}; give as many, or --device cpu")
     return f"cuda:{local_rank()}"
 
 

@@ -10,6 +10,7 @@ whoever asks for the same thing, and a changed recipe never reads an old result.
 
 import dataclasses
 import fcntl
+import filecmp
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ import pickle
 import shlex
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import torch
@@ -24,7 +26,8 @@ import torch
 from plumbing import files, processes
 
 DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OSError,
-          pickle.UnpicklingError)  # what torch.load raises for damaged files
+          pickle.UnpicklingError, zipfile.BadZipFile)  # what damaged files raise
+PARTS = ("bank", "optimizer", "scaler")  # of a training: what has a state_dict
 STATE_EVERY = 60  # seconds between two states on disk, beside those of evaluations
 
 
@@ -69,6 +72,7 @@ class RunDirectory:
         with files.naming(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             self.lock_file = open(self.out / ".lock", "a")
+        processes.all_agree(str(self.out.resolve()), "--out")
         if processes.rank() == 0:
             self.lock()
 
@@ -98,8 +102,13 @@ class RunDirectory:
             if not (folder / file).exists():
                 continue
             made_by = files.read_json(folder / file)
-            if made_by.get("config") == config:
+            if made_by.get("config") != config:
+                continue
+            try:
                 return read(folder, made_by)
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"{folder / file} is damaged ({error}): delete {folder}, and it "
+                                 "is trained again") from None
         return None
 
     def find_all(self, title, configs, file, read):
@@ -166,8 +175,15 @@ class RunDirectory:
             "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
 
     def copy(self, folder, name):
-        """A second copy of a folder under a name for people."""
-        if processes.is_writer():
+        """A second copy of a folder under a name for people.
+
+        Not if it is there: by pairs all processes come here with all sources at once.
+        """
+        if not processes.is_writer():
+            return
+        names = [path.name for path in folder.iterdir()]
+        equal, _, _ = filecmp.cmpfiles(folder, self.out / name, names, shallow=False)
+        if len(equal) < len(names):
             files.copy_folder(folder, self.out / name)
 
 
@@ -341,9 +357,13 @@ def read_state(path):
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums in it
+            flipped = archive.testzip()
+        if flipped:
+            raise ValueError(f"the checksum of {flipped} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for field in dataclasses.fields(Progress):
-            state[field.name]
+        for name in (*[field.name for field in dataclasses.fields(Progress)], *PARTS):
+            state[name]
     except DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:100]
         raise ValueError(f"{path} is damaged ({reason}): delete it, and this training starts "

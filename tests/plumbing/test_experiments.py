@@ -1,0 +1,100 @@
+"""The studies behind the documents: experiments/search.py, study.py and pictures.py.
+
+    python -m pytest tests/plumbing/test_experiments.py
+
+Oracle: small numbers worked by hand, and the scores in the prompt.json files that training wrote.
+"""
+
+import doctest
+
+import pytest
+import torch
+
+import model
+import train
+from experiments import pictures, search, study
+from plumbing.files import copy_files, read_json
+from plumbing.stats import differences, plus_minus
+from toy import world
+
+
+@pytest.fixture
+def flags(tmp_path, monkeypatch):
+    """The flags of a short trial on a tiny T5."""
+    t5 = model.initialise(model.Config(384, 16, 8, 8, 1, 1, num_heads=2))
+    with torch.no_grad():
+        for weight in t5.encoder.parameters():
+            weight.mul_(10)  # so that prompts differ in their scores
+    model.save(t5, tmp_path)
+    copy_files(world.MODEL, tmp_path, ["spiece.model"])
+    monkeypatch.setattr(world, "SIZES", dict.fromkeys(world.SIZES, (40, 40)))
+    return (f"--model {tmp_path} --out {tmp_path}/runs --length 2 --batch 4 --steps 2 --evals 1 "
+            "--lr 9 --source-steps 2 --held-out 0.6 --device cpu --seeds").split()
+
+
+def test_search_tries_every_setting_once_and_sorts(flags, monkeypatch, capsys):
+    monkeypatch.setattr(search, "RATES", {("adamw", "cosine"): (0.1, 3.0)})
+    argv = [*flags, "1", "--target", "toy-reviews,toy-cb"]
+    search.main(argv)
+    printed = capsys.readouterr().out
+    _, prompts, tuning = printed.split("## ")
+    rows = [line.split("|") for line in prompts.splitlines() if line.startswith("| adamw")]
+    assert len(rows) == 2 + 2 and tuning.count("\n| 0.0") == 4 * 2
+    means = [float(row[5]) for row in rows]
+    assert means == sorted(means, reverse=True) and means[0] > means[-1]
+    assert means[0] == pytest.approx((float(rows[0][6]) + float(rows[0][7])) / 2, abs=0.11)
+    monkeypatch.delattr(train, "train")  # all is trained
+    search.main(argv)
+    assert capsys.readouterr().out == printed
+
+
+def test_the_winner_leads_by_seed_and_may_be_at_the_end_of_its_rates():
+    trials = [search.Trial({"lr": lr, "schedule": schedule}, {"a": [50.0, 60.0], "b": scores})
+              for lr, schedule, scores in [(1.0, "cosine", [70.0, 70.0]), (0.3, "cosine", [60, 72]),
+                                           (0.1, "cosine", [0, 0]), (3.0, "constant", [0, 0])]]
+    # Means by seed: 60, 65 and 55, 66. So the lead is +5 and -1.
+    assert search.verdict(trials, "lr") == [
+        'Winner: `{"lr": 1.0, "schedule": "cosine"}`, +2.0 ± 4.2 over the next.',
+        "Its lr, 1, is the end of those tried: look further."]
+    assert len(search.verdict([trials[1], trials[0], trials[2]], "lr")) == 1
+
+
+def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatch, capsys):
+    for name, values in {"LABELS": (8, 0), "STEPS": (2,), "LAMBDAS": (1.0,)}.items():
+        monkeypatch.setattr(study, name, values)
+    argv = [*flags, "3", "--target", "toy-cb,toy-reviews", "--source", "toy-nli,toy-sst2"]
+    study.main(["--page", "--claims", "a,d", *argv])
+    assert capsys.readouterr().out.count("Not trained yet: source toy-nli") == 2
+    study.main(argv)
+    printed = capsys.readouterr().out
+    assert printed.count("## ") == len(study.CLAIMS) and "Not trained" not in printed
+    monkeypatch.delattr(train, "train")
+    study.main(["--page", *argv])
+    assert capsys.readouterr().out == printed
+
+    scores = {}
+    for path in (tmp_path / "runs/trained").glob("toy-cb-80?-*/prompt.json"):
+        run = read_json(path)
+        if run["recipe"]["labelled"] == 0:
+            scores[run["approach"], run["source"], run["seed"]] = run["score"]
+    plain, nli, sst2 = [[scores[(*run, seed)] for seed in (800, 801, 802)] for run in [
+        ("prompt", ""), ("pot", "toy-nli"), ("pot", "toy-sst2")]]
+    mean = [(a + b) / 2 for a, b in zip(nli, sst2)]
+    rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
+    for first, of_seeds in {"pot related": nli, "pot mean": mean}.items():
+        [row] = [row for row in rows if row[1:3] == [first, "prompt"]]
+        assert row[3] == plus_minus(differences(of_seeds, plain), "+") and of_seeds != plain
+    with pytest.raises(ValueError, match="--source lacks toy-nli, which is related to toy-cb"):
+        study.main([*flags, "1", "--source", "toy-cola"])
+
+
+def test_learning_curves_leave_out_the_controls(tmp_path):
+    runs = [{"approach": approach, "source": source, "curves": [[[1, 50.0], [2, 60.0]]]}
+            for approach, source in [("prompt", ""), ("prompt_2x", ""), ("pot", "toy-nli")]]
+    pictures.learning({"target": "toy-cb", "metric": "accuracy", "runs": runs}, tmp_path)
+    words = (tmp_path / "learning-dark.svg").read_text()
+    assert "from toy-nli" in words and "prompt_2x" not in words and "var(" not in words
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(study) == (0, 2)  # failed, attempted

@@ -1,0 +1,103 @@
+"""The optimisers of prompts and the rate of a step.
+
+    python -m pytest tests/plumbing/test_optimizer.py
+
+Oracle: three steps by hand; the algorithm once more in numpy, prompt by prompt; torch's AdamW.
+"""
+
+import doctest
+
+import numpy
+import pytest
+import torch
+
+from plumbing import optimizer
+from plumbing.optimizer import Adafactor, of_prompts, scheduled
+
+
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(optimizer)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_adafactors_first_three_steps_by_hand():
+    """One prompt of four numbers, lr 0.5, no decay.
+
+    step 1  d = 1 - 1^-0.8 = 0, v = g^2, u = g / |g| = (1, -1, 1, 1): a root mean square of 1
+    step 2  three times that gradient: d = 1 - 2^-0.8 = 0.4257,
+            v = (0.4257 + 0.5743 * 9) g^2 = 5.5946 g^2, u = 3 / sqrt(5.5946) = 1.2683 times the
+            signs, which is scaled down to 1
+    step 3  a third of it: d = 1 - 3^-0.8 = 0.5848, v = (0.5848 * 5.5946 + 0.4152 / 9) g^2 =
+            3.3179 g^2, u = (1/3) / sqrt(3.3179) = 0.1830 times the signs, below 1 and left so
+    """
+    p = torch.nn.Parameter(torch.zeros(1, 2, 2))
+    gradient = torch.tensor([[[2.0, -3.0], [4.0, 0.5]]])
+    signs = gradient.sign()
+    adafactor = Adafactor([p], lr=0.5)
+    for times, moved in ((1, 0.5), (3, 1.0), (1 / 3, 1.0 + 0.5 * 0.1830)):
+        p.grad = times * gradient
+        adafactor.step()
+        torch.testing.assert_close(p.data, -moved * signs, rtol=1e-4, atol=0)
+
+
+def adafactor_in_numpy(start, gradients, lr, weight_decay):
+    """The steps of one prompt, as Shazeer and Stern's algorithm 4 has them."""
+    p = start.astype(numpy.float64)
+    v = numpy.zeros_like(p)
+    for t, g in enumerate(gradients.astype(numpy.float64), start=1):
+        decay = 1 - t ** -0.8
+        v = decay * v + (1 - decay) * (g ** 2 + 1e-30)
+        update = g / numpy.sqrt(v)
+        rms = numpy.sqrt(numpy.mean(update ** 2))
+        p = (1 - weight_decay) * p - lr * update / max(1.0, rms)
+    return p
+
+
+def drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def learn(stepping, p, gradients):
+    for gradient in gradients:
+        p.grad = gradient.clone()
+        stepping.step()
+    return p.detach()
+
+
+def test_adafactor_is_the_algorithm_for_each_prompt_alone():
+    """The second prompt's gradients vary a thousandfold: its clipping is its own."""
+    start = drawn(3, 5, 4)
+    gradients = drawn(20, 3, 5, 4)
+    gradients[::3, 1] *= 1000
+    p = torch.nn.Parameter(start.clone())
+    trained = learn(Adafactor([p], lr=0.3, weight_decay=0.01), p, gradients)
+    for n in range(3):
+        wanted = adafactor_in_numpy(start[n].numpy(), gradients[:, n].numpy(), 0.3, 0.01)
+        numpy.testing.assert_allclose(trained[n].numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_adamw_is_torchs():
+    ours, theirs = torch.nn.Parameter(drawn(2, 3, 4)), torch.nn.Parameter(drawn(2, 3, 4))
+    gradients = drawn(10, 2, 3, 4)
+    learn(of_prompts("adamw", [ours], 0.3, 0.01), ours, gradients)
+    learn(torch.optim.AdamW([theirs], lr=0.3, weight_decay=0.01), theirs, gradients)
+    assert torch.equal(ours, theirs)
+
+
+def test_the_rate_of_each_step():
+    # cos(0), cos(45°), cos(90°), cos(135°): 0.2 (1 + cos)
+    cosine = [round(scheduled("cosine", 0.4, step, 4), 4) for step in range(4)]
+    assert cosine == [0.4, 0.3414, 0.2, 0.0586]
+    assert [scheduled("constant", 0.4, step, 4) for step in range(4)] == [0.4] * 4
+    stepping = of_prompts("adamw", [torch.nn.Parameter(torch.ones(1))], 0.4, 0.0)
+    optimizer.set_rate(stepping, 0.1)
+    assert [group["lr"] for group in stepping.param_groups] == [0.1]
+
+
+def test_the_bytes_of_what_is_trained():
+    # 24 numbers of 4 bytes, their gradients, and v; AdamW has two, and a count of 4 bytes.
+    for kind, size in (("adafactor", 3 * 96), ("adamw", 4 * 96 + 4)):
+        p = torch.nn.Parameter(drawn(2, 3, 4))
+        stepping = of_prompts(kind, [p], 0.3, 0.0)
+        learn(stepping, p, drawn(1, 2, 3, 4))
+        assert optimizer.state_bytes(stepping) == size

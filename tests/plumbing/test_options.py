@@ -1,0 +1,201 @@
+"""Flags: precedence, ranges, what a mistyped one meets, and how a command ends.
+
+    python -m pytest tests/plumbing/test_options.py
+
+Oracle: the sentences that somebody who made a mistake should read.
+"""
+
+import dataclasses
+import doctest
+import json
+import re
+import signal
+
+import pytest
+
+import train
+from plumbing import options
+from plumbing.options import option
+from toy import world
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A recipe of four flags."""
+
+    lr: float = option(0.3, "learning rate, 100 % made up", above=0, at_most=1e3)
+    steps: int = option(10, "steps", at_least=1)
+    held_out: float = option(0.0, "a share", at_least=0, below=1)
+    how: str = option("fast", "the way", choices=("fast", "slow"),
+                      free=lambda how: how.startswith("text:"), words=", or text:SOME WORDS")
+
+
+def choose(folder, *flags):
+    parser = options.Parser()
+    options.add_options(parser, Small)
+    return options.choose(Small, parser.parse_args(flags), folder)
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """end(function or error) -> (status, standard error) of a command that runs or raises it."""
+    def end(act):
+        def main():
+            if isinstance(act, BaseException):
+                raise act
+            act()
+
+        with pytest.raises(SystemExit) as stop:
+            options.run(main, "train.py")
+        return stop.value.code, capsys.readouterr().err
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
+    return end
+
+
+def test_examples_in_the_docstrings():
+    result = doctest.testmod(options)
+    assert result.attempted > 0 and result.failed == 0
+
+
+# ------------------------------------------------ where a value comes from
+
+
+def test_precedence_flag_recipe_default(tmp_path):
+    assert choose(tmp_path) == (Small(), "recipe: all else by default")
+    (tmp_path / "recipe.json").write_text('{"lr": 0.1, "steps": 5, "source": "toy-nli"}')
+    file = f"{tmp_path}/recipe.json"
+    assert choose(tmp_path) == (Small(lr=0.1, steps=5),
+                                f"recipe: {file}: lr 0.1, steps 5; all else by default")
+    assert choose(tmp_path, "--lr", "0.2") == (
+        Small(lr=0.2, steps=5), f"recipe: flags: lr 0.2; {file}: steps 5; all else by default")
+    recipe, _ = choose(tmp_path, "--lr", "0.3")  # a flag counts, even if it says the default
+    assert recipe == Small(lr=0.3, steps=5)
+
+
+@pytest.mark.parametrize("content, complaint", [
+    ("{lr: 1}", " is not JSON: "), ("[1]", " holds [1], wanted a JSON object"),
+    ('{"rate": 0.1}', ": unknown name 'rate', wanted lr, steps, held_out, how, "),
+    ('{"steps": 2.0}', ": steps is 2.0, wanted a int"), ('{"steps": true}', ": steps is True"),
+    ('{"target": ["toy-cb"]}', ": target is ['toy-cb'], wanted a str")])
+def test_a_bad_recipe_json_is_named(content, complaint, tmp_path):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path}/recipe.json{complaint}')}"):
+        choose(tmp_path)
+
+
+def test_without_flags_the_toy_world():
+    args = train.parse_arguments([])
+    of_toy = json.loads((world.MODEL / "recipe.json").read_text())
+    assert (args.source, args.target) == (of_toy["source"].split(","), of_toy["target"].split(","))
+    assert args.model == str(world.MODEL) and args.recipe.length == of_toy["length"] < 100
+    assert train.parse_arguments(["--approach", "prompt"]).source == []
+
+
+@pytest.mark.parametrize("flag", ["out", "data", "cache", "model", "init"])
+def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
+    """Where a shell leaves it, as in --out=~/runs or in a script's quotes."""
+    monkeypatch.setenv("HOME", str(tiny.folder.parent))
+    flags = [*tiny.flags(tmp_path), f"--{flag}", f"~/{tiny.folder.name}"]
+    args = train.parse_arguments(flags)
+    if flag == "model":
+        assert args.recipe.length == 3  # of the recipe.json there
+    elif flag != "init":
+        assert getattr(args, flag) == tiny.folder
+
+
+# ------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("words, complaint", [
+    # flags
+    ("--targte toy-cb", "unknown flag --targte; did you mean --target?"),
+    ("--source_step 2", "unknown flag --source_step; did you mean --source-steps?"),
+    ("--xyz 1", "unknown flag --xyz; --help lists all flags"),
+    ("--strength 2", "unknown flag --strength: it is called --kd-lambda"),
+    ("--metric on", "unknown flag --metric: it is called --similarity"),
+    ("--seed 1", "unknown flag --seed: it is called --first-seed"),
+    ("--steps many", "argument --steps: invalid int value: 'many'; --help lists all flags"),
+    # numbers and words
+    ("--lr nan", "--lr is nan, wanted a finite number"),
+    ("--lr 1e20", "--lr is 1e+20, wanted at most 1,000"),
+    ("--lr 0", "--lr is 0.0, wanted more than 0"),
+    ("--held-out 1", "--held-out is 1.0, wanted less than 1"),
+    ("--held-out 0.99", "toy-cb: --held-out 0.99 of 20 dev examples leaves none to"),
+    ("--seeds 0", "--seeds is 0, wanted 1 or more"), ("--tokens 0", "--tokens is 0, wanted 1 or"),
+    ("--labelled -1", "--labelled is -1, wanted 0 or more"),
+    ("--length 5000", "5000 vectors cannot be drawn without replacement"),
+    ("--schedule magic", "unknown schedule 'magic': constant, cosine"),
+    ("--kd kl,magic", "unknown kd 'kl,magic': kl, mse, hidden"),
+    ("--kd kl,kl", "kl,kl names something twice"), ("--kd ,", "unknown kd ',': kl, mse, hidden"),
+    ("--init nowhere.npy", "unknown init 'nowhere.npy': uniform, vocabulary, labels, text:SOME"),
+    ("--init=", "unknown init '': uniform"),
+    # tasks and approaches
+    ("--target toy-cv", "unknown task 'toy-cv'; did you mean toy-cb"),
+    ("--source toy-nli,toy-nli", "toy-nli,toy-nli names something twice"),
+    ("--source toy-cb", "toy-cb cannot be its own source: give another --source, or"),
+    ("--target cb --source mnli", "only the toy world's tasks have a T5 of their own: give"),
+    ("--target cb --model t5-small", "give --source, the tasks to transfer from, or --approach"),
+    ("--approach magic", "unknown approach 'magic': prompt, pot, panda, controls, fusion, fine"),
+    ("--approach ,", "--approach ',' names nothing"),
+    ("--approach fusion --source toy-nli", "fusion is of several sources: give --source two"),
+    ("--approach prompt --source toy-nli", "--source toy-nli: only pot, panda and fusion have"),
+    # machines, files and folders
+    ("--device gpu", "unknown device 'gpu'"), ("--dtype fp16", "--dtype fp16 needs a GPU"),
+    ("--model t5-smal", "'t5-smal' is neither a folder nor a model's name; did you mean t5-small"),
+    ("--model {tmp} --target toy-cb --source toy-nli", "{tmp}"),
+    ("--data /not/there", "--data /not/there: there is no such folder"),
+    ("--out {tmp}/file", "{tmp}/file cannot be written: File exists"),
+    ("--out=", "--out is empty, wanted a path"),
+    ("--split pairs --no-resume", "--split pairs reads what others have trained: not with")])
+def test_bad_input_is_one_line_with_status_2(words, complaint, tiny, end, tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = words.format(tmp=tmp_path).split()
+    if not {"--model", "mnli"} & set(flags):
+        flags = ["--model", str(tiny.folder), *flags]
+    if not any(flag.startswith("--out") for flag in flags):
+        flags += ["--out", str(tmp_path / "out")]
+    status, line = end(lambda: train.main(flags))
+    assert line.startswith(f"train.py: {complaint.format(tmp=tmp_path)}")
+    assert (status, line.count("\n")) == (2, 1)
+    assert not (tmp_path / "out" / "log.jsonl").exists()  # before anything is trained
+
+
+def test_every_flag_has_help_with_its_default():
+    parser = options.train_parser("what", train.Recipe, train.APPROACHES)
+    text = " ".join(parser.format_help().split())
+    assert "rate of prompts (Lester et al. 2021, section 3: 0.3) (default: 0.3)" in text
+    for action in parser._actions:
+        assert action.help and ("default" in action.help or action.nargs == 0)
+
+
+# ------------------------------------------------------ how a command ends
+
+
+@pytest.mark.parametrize("error, status, line", [
+    (ValueError("a\nb: no such file"), 2, "train.py: a b: no such file\n"),
+    (FileNotFoundError(2, "No such file or directory", "/x"), 2,
+     "train.py: /x: No such file or directory\n"),
+    (RuntimeError("CUDA out of memory"), 1,
+     "train.py: CUDA out of memory; give fewer --tokens\n"),
+    (MemoryError(), 1, "train.py: out of memory; give fewer --tokens\n"),
+    (KeyboardInterrupt(), 130,
+     "\ntrain.py: stopped; the same command goes on from the last saved state\n")])
+def test_what_a_user_can_do_something_about_is_one_line(error, status, line, end):
+    assert end(error) == (status, line)
+
+
+@pytest.mark.parametrize("error", [TypeError("ours"), RuntimeError("connection ours")])
+def test_a_mistake_of_ours_shows_where_it_is(error, end):
+    with pytest.raises(type(error), match="ours"):
+        end(error)
+
+
+def test_of_several_processes_each_says_which_it_is(end, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank, who in (("0", ""), ("2", "process 2 of 3: ")):
+        monkeypatch.setenv("RANK", rank)
+        assert end(ValueError("wrong")) == (2, f"train.py: {who}wrong\n")
+        assert end(RuntimeError("Connection closed by peer")) == (
+            1, f"train.py: {who}stopped, as another process ended or did not answer: Connection "
+               "closed by peer\n")

@@ -1,0 +1,334 @@
+"""predict.py: answers in mixed batches, rows and lines as input, scores and votes, neighbours.
+
+    python -m pytest tests/plumbing/test_predict.py
+
+Oracle: each prompt by itself, the scores of data.dev_metrics as training reports them, votes and
+tables counted by hand. The prompts are those of toy/prompts and fresh ones, on 20 dev examples.
+"""
+
+import doctest
+import io
+import itertools
+import json
+import shutil
+import types
+
+import numpy
+import pytest
+import torch
+
+import data
+import model
+import predict
+import prompt
+from plumbing.engine import Engine
+from plumbing.stats import plus_minus
+from predict import Answerer, FreeText, Origin
+from prompt import PromptBank, Row
+from toy import world
+
+NLI, SST2 = (str(world.PROMPTS / name) for name in ("toy-nli-0", "toy-sst2-0"))
+OF_NLI, OF_SST2 = (prompt.load(path)[0] for path in (NLI, SST2))
+TEXTS = {"toy-nli": "sentence1: old cats chased dogs . sentence2: cats chased dogs .",
+         "toy-sst2": "sentence: the cats were never awful .",
+         "toy-ner": "sentence: anna loved cats in rome ."}
+P, N = "positive", "negative"
+TOKENIZER = data.Tokenizer(world.MODEL / "spiece.model")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine(model.load(world.MODEL))
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch, engine):
+    """20 examples of each toy task, and the T5 loaded once."""
+    monkeypatch.setattr(world, "SIZES", dict.fromkeys(world.SIZES, (20, 20)))
+    monkeypatch.setattr(predict, "open_t5", lambda folder, args: engine)
+
+
+@pytest.fixture
+def save(tmp_path, engine):
+    """Write a prompt of the toy T5 as train.py does: its folder."""
+    def write(name, vectors, task, recipe=None, model="toy/t5", **made_by):
+        fingerprint = f"{engine.t5.fingerprint}-{TOKENIZER.fingerprint}"
+        made_by |= {"task": task, "recipe": recipe or {}, "fingerprint": fingerprint}
+        prompt.save(tmp_path / name, vectors, made_by, model)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def other_kinds(tmp_path):
+    """toy-sst2's prompt as a .npy file, a .pt file and a folder of PEFT."""
+    numpy.save(tmp_path / "p.npy", OF_SST2.numpy())
+    torch.save(OF_SST2, tmp_path / "p.pt")
+    shutil.copytree(SST2, tmp_path / "peft")
+    (tmp_path / "peft" / "prompt.json").unlink()
+    return [str(tmp_path / name) for name in ("p.npy", "p.pt", "peft")]
+
+
+def answerer_of(engine, vectors, *names):
+    origins = [Origin(name, data.TASKS[name], {}) for name in names]
+    return Answerer(engine, TOKENIZER, PromptBank(vectors), origins)
+
+
+def table_of(capsys, *arguments):
+    """The lines that `score` prints, first cell -> the others; the first of several."""
+    predict.main(["score", *map(str, arguments)])
+    table = {}
+    for line in capsys.readouterr().out.splitlines():
+        first, *others = [cell.strip() for cell in line.strip("|").split("|")]
+        table.setdefault(first, others)
+    return table
+
+
+def test_rows_of_three_tasks_go_through_the_encoder_once(engine, monkeypatch):
+    fresh = prompt.initialise("vocabulary", engine.t5.shared.weight, 10, 0, TOKENIZER.pieces)
+    prompts = [OF_NLI, OF_SST2, fresh]
+    answerer = answerer_of(engine, prompts, *TEXTS)
+    ids = [TOKENIZER.encode(text) for text in TEXTS.values()]
+    rows = [Row(n, i, ids[n]) for n in range(3) for i in range(2)]
+    encoded, encode = [], engine.t5.encode
+    monkeypatch.setattr(engine.t5, "encode", lambda embedded, mask: (
+        encoded.append(len(embedded)) or encode(embedded, mask)))
+    mixed = answerer.answers(rows)
+    assert encoded == [6]
+    for n, name in enumerate(("toy-nli", "toy-sst2")):
+        alone = answerer_of(engine, [prompts[n]], name)
+        torch.testing.assert_close(alone.answers([Row(0, 0, ids[n])])[0], mixed[2 * n])
+    text, log_prob = mixed[4]
+    batch = prompt.collate([Row(2, 0, ids[2], TOKENIZER.encode(text))])
+    likelihood = prompt.target_log_likelihood(engine.t5, answerer.bank, batch).item()
+    assert log_prob == pytest.approx(likelihood / batch.targets.shape[1], abs=1e-5)
+
+
+def test_two_prompts_outvote_a_surer_one():
+    answers = [torch.tensor(p).log() for p in ([0.6, 0.4], [0.6, 0.4], [0.1, 0.9])]
+    answer = predict.together(data.TASKS["toy-sst2"], answers)
+    assert answer["label"] == P
+    assert answer["probabilities"] == pytest.approx({P: 1.3 / 3, N: 1.7 / 3})
+    tied = map(FreeText, "abab", [-1.0, -0.2, -1.0, -1.6])  # means -1.0 and -0.9
+    assert predict.vote_text(list(tied)).text == "b"
+
+
+def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, capsys):
+    good = [json.dumps({"task": name, "input": TEXTS[name], "id": [7]})
+            for name in ("toy-nli", "toy-sst2")]
+    bad = {'{"task": "toy-ner", "input": "x"}': "task 'toy-ner', wanted toy-nli or toy-sst2",
+           "not json": "not JSON", "[1]": "no object", '{"task": "caf\udce9"}': "'utf-8'",
+           '{"task": "toy-nli"}': "'input' is missing", '{"task": [1]}': "'task' is [1], wanted",
+           '{"input": "x"}': "'task' is missing",
+           r'{"task": "toy-nli", "input": "\ud800"}': "'utf-8'",
+           "[" * 100_000: "not JSON that can be read: maximum recursion",
+           "x" * 2_500_000: "longer than 1,000,000 bytes"}
+    text = "\n".join([f"\ufeff{good[0]}", *bad, "", good[1]])
+    stdin = io.BytesIO(text.encode(errors="surrogateescape"))
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=stdin))
+    with pytest.raises(ValueError, match="^10 rows could not be answered"):
+        predict.main(["answer", NLI, SST2, "--batch", "1"])
+    out, err = capsys.readouterr()
+    answers = [list(json.loads(line).values())[:4] for line in out.splitlines()]
+    assert answers == [[1, "toy-nli", [7], "entailment"], [13, "toy-sst2", [7], P]]
+    for number, (reason, line) in enumerate(zip(bad.values(), err.splitlines(), strict=True), 2):
+        assert line.startswith(f"predict.py: line {number}: {reason}")
+
+
+def test_a_batch_is_all_that_is_read(engine):
+    numbers = itertools.count(1)
+    endless = ((number, "", {"input": "cats ."}) for number in numbers)
+    answerer = answerer_of(engine, [OF_SST2], "toy-sst2")
+    questions = predict.questions_in(endless, answerer.tasks, [])
+    args = types.SimpleNamespace(batch=5, max_tokens=None)
+    answers = predict.answer_all(answerer, questions, {"toy-sst2": 512}, args)
+    assert [next(answers)["row"] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert next(numbers) == 11
+
+
+def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
+    task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
+    path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
+    rows = [{"a": "old cats", "b": " young  dogs", "idx": 4}, {"a": "cats", "b": ""},
+            {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="^1 rows could not be answered"):
+        predict.main(["answer", path, "--data", str(tmp_path / "rows.jsonl"), "--write",
+                      str(tmp_path / "out.jsonl")])
+    out, err = capsys.readouterr()
+    empty, cut = err.splitlines()
+    assert empty.endswith("rows.jsonl, line 2: an empty text, wanted a, b")
+    assert cut == "mine: 1 inputs cut to 20 tokens" and not out
+    first, last = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (first["row"], first["idx"], last["row"]) == (1, 4, 3)
+    predict.main(["answer", path, "--text", "old cats or young dogs", "--text", "x", "--text", "y"])
+    out, err = capsys.readouterr()
+    by_hand = json.loads(out.splitlines()[0])
+    assert by_hand["probabilities"] == pytest.approx(first["probabilities"])
+    assert len(err.splitlines()) == 1 and err.startswith(
+        "predict.py: text 2: prompts of mine were trained on texts in the form '{a} or {b}'")
+
+
+@pytest.mark.parametrize("name, file, content, texts", [
+    ("cb", "test.jsonl", '{"premise": "It rained.", "hypothesis": "wet", "idx": 3}',
+     ["hypothesis: wet premise: It rained."]),
+    ("cola", "dev.tsv", "gj04\t1\t\tThe cat sat.", ["sentence: The cat sat."]),
+    ("cola", "test.tsv", "index\tsentence\n0\tThe cat sat.", ["sentence: The cat sat."]),
+    ("stsb", "test.csv", 'sentence1,sentence2\n"a, b",c', ["sentence1: a, b sentence2: c"]),
+    ("wsc", "dev.jsonl", json.dumps({"text": "Ada sat. She ran.", "label": True, "target": {
+        "span1_text": "Ada", "span2_text": "She", "span2_index": 2}}), ["Ada sat. *She* ran."])])
+def test_rows_in_the_format_of_the_tasks_own_files(name, file, content, texts, tmp_path):
+    (tmp_path / file).write_text(content + "\n")
+    rows = predict.rows_of(data.TASKS[name], tmp_path / file)
+    questions = predict.questions_in(rows, {name: data.TASKS[name]}, [])
+    assert [question.example.input for question in questions] == texts
+
+
+def test_scores_are_those_that_the_training_reported(save, engine, capsys):
+    recipe = {"held_out": 0.5, "max_input": 64}
+    vectors = [OF_NLI, OF_NLI * 0.2, OF_SST2]
+    paths = [save(f"p{n}", each, "toy-cb", recipe) for n, each in enumerate(vectors)]
+    task = data.encode("toy-cb", TOKENIZER, predict.DevShare(**recipe))
+    banks = [PromptBank(vectors), prompt.NoPrompt(engine.t5)]
+    *reported, alone = [one["accuracy"] for bank in banks
+                        for one in data.dev_metrics(engine, bank, task, task.report)]
+    table = table_of(capsys, *paths, "--task", "toy-cb")
+    assert [table[path] for path in paths] == [[f"{score:.1f}"] for score in reported]
+    assert table["T5 without a prompt"] == [f"{alone:.1f}"]
+    assert table["majority class"] == [f"{task.majority:.1f}"]
+    assert table["prompts, mean ± sd"] == [plus_minus(reported)]
+    assert "toy-cb, 10 dev examples, labels of toy-cb" in table
+    table = table_of(capsys, *paths, "--task", "toy-cb", "--held-out", "0", "--max-dev", "7")
+    assert "toy-cb, 7 dev examples, labels of toy-cb" in table
+
+
+@pytest.fixture
+def score_scripted(monkeypatch, save, capsys):
+    """The scores of prompts that answer with their own lists to dev examples of these targets."""
+    def score(trained, scored, targets, lists):
+        labels = data.TASKS[trained].labels
+
+        def answers(answerer, rows, max_tokens):
+            texts = [lists[row.prompt][row.example] for row in rows]
+            if not labels:
+                assert max_tokens == max(len(TOKENIZER.encode(target)) for target in targets)
+                return [FreeText(text, -1.0) for text in texts]
+            return [torch.tensor([float(label == text) for label in labels]) for text in texts]
+
+        examples = [data.Example("sentence: x .", target) for target in targets]
+        monkeypatch.setattr(data, "load", lambda *_: (examples, examples))
+        monkeypatch.setattr(Answerer, "answers", answers)
+        paths = [save(f"p{n}", OF_SST2, trained) for n in range(len(lists))]
+        table = table_of(capsys, *paths, "--task", scored)
+        return [float(table[path][0]) for path in paths], table
+
+    return score
+
+
+def test_votes_and_classes_by_hand(score_scripted):
+    # The votes are P P N N: P has precision 2/2 and recall 2/3, N 1/2 and 1/1.
+    answers = [[P, P, P, N], [P, P, N, P], [N, P, N, N]]
+    scores, table = score_scripted("toy-sst2", "toy-sst2", [P, P, P, N], answers)
+    assert scores == [100, 50, 50]
+    assert table["majority vote"] == table["mean probability"] == ["75.0"]
+    assert table[P] == ["100.0", "66.7", "80.0", "3"] and table[N] == ["50.0", "100.0", "66.7", "1"]
+    texts = [["place : rome", "none"], ["none", "none"], ["none", "none"]]
+    scores, table = score_scripted("toy-ner", "toy-ner", texts[0], texts)
+    assert scores == [100, 0, 0] and table["majority vote"] == ["0.0"]
+
+
+@pytest.mark.parametrize("trained, scored, answers, targets, score, labels", [
+    # Neutral and contradiction are "not_entailment" (X), whichever task the prompt is of.
+    ("toy-cb", "toy-rte", "ENCC", "EXXE", 75, "toy-rte"),
+    ("toy-rte", "toy-cb", "EXXE", "ENCC", 75, "toy-rte"),
+    ("toy-nli", "toy-cb", "ENNN", "ENCC", 50, "toy-cb")])
+def test_labels_of_other_data(trained, scored, answers, targets, score, labels, score_scripted):
+    words = dict(zip("ENCX", (*data.NLI, "not_entailment")))
+    answers, targets = [[words[key] for key in keys] for keys in (answers, targets)]
+    scores, table = score_scripted(trained, scored, targets, [answers])
+    assert scores == [score] and f"{scored}, 4 dev examples, labels of {labels}" in table
+    assert predict.common_labels("squad", "record") == ("record", {})  # free text, answer_em
+
+
+def test_prompts_of_other_kinds(other_kinds, capsys):
+    table = table_of(capsys, *other_kinds, "--task", "toy-sst2", "--model", "toy/t5")
+    ours = table_of(capsys, SST2, "--task", "toy-sst2", "--held-out", "0")[SST2]
+    assert [table[path] for path in other_kinds] == [ours] * 3
+    predict.main(["answer", other_kinds[2], "--task", "toy-sst2", "--text", "x"])  # its T5 is named
+
+
+def test_a_prompt_of_your_own_data(save, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "TASKS", dict(data.TASKS))
+    rows = [{"text": f"cats {i}", "label": label} for i in range(10) for label in ("yes", "no")]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"input": "text: {text}", "labels": ["no", "yes"], "metrics": ["accuracy", "macro_f1"]}
+    trained = save("p", OF_SST2, "mine", definition=task)
+    table = table_of(capsys, trained, "--task", path)
+    assert "mine, 4 dev examples, labels of mine" in table and len(table[trained]) == 2
+
+
+def test_a_tuned_t5_alone(tmp_path, capsys):
+    shutil.copytree(world.MODEL, tmp_path / "tuned")
+    (tmp_path / "tuned" / "tuned.json").write_text(
+        json.dumps({"task": "toy-cb", "recipe": {"held_out": 0.4}}))
+    table = table_of(capsys, "--model", tmp_path / "tuned", "--task", "toy-nli,toy-rte")
+    assert "toy-rte, 8 dev examples, labels of toy-rte" in table
+    assert str(tmp_path / "tuned") in table and "T5 without a prompt" not in table
+
+
+def test_nan_is_no_answer(engine, monkeypatch):
+    monkeypatch.setattr(engine.t5, "logits", lambda hidden: hidden * float("nan"))
+    with pytest.raises(ValueError, match="toy-sst2: this T5 answers NaN"):
+        predict.main(["answer", SST2, "--text", "x"])
+
+
+def test_neighbours_of_known_vectors():
+    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: they would be nearest.
+    embedding = torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 0], [0, 3], [-1, 0], [5, 5]])
+    ids, values = predict.nearest(torch.tensor([[7.0, 0], [3, 4]]), embedding, 2, pieces=6)
+    assert ids.tolist() == [[3, 4], [4, 3]] and values[1].tolist() == pytest.approx([0.8, 0.6])
+    assert predict.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
+
+
+def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
+    labels = [TOKENIZER.encode(label)[:-1] for label in data.NLI]
+    start = prompt.initialise("labels", engine.t5.shared.weight, 4, 0, TOKENIZER.pieces, labels)
+    predict.main(["neighbours", save("p", start, "toy-nli")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("   0  ▁entailment 1.00  ")
+    assert "label contradiction: nearest is vector 2, cosine 1.00" in lines
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("answer SST2 --text x --file y", "not allowed with argument"),
+    ("answer SST2 --file nowhere", "nowhere"),
+    ("answer SST2 --task toy-cb --text x", "--task is toy-cb, these prompts are of toy-sst2"),
+    ("answer NLI SST2 --data x.jsonl", "--data is of one task, these prompts are of toy-nli, toy"),
+    ("answer SST2 --data nowhere.jsonl", "nowhere.jsonl is missing"),
+    ("answer SST2 SST2/ --text x", "names a prompt twice"),
+    ("answer toy/nothing --text x", "no such file or folder"),
+    ("answer PEFT --text x", "does not say its task: give --task"),
+    ("answer NPY --task toy-cb --text x", "does not name its T5: give --model"),
+    ("answer SST2 SHORT --text x", r"array of shape \(3, 128\), wanted \(10, 128\)"),
+    ("score NLI SST2 --task toy-nli", "must be of one task, not of toy-nli, toy-sst2"),
+    ("score NLI --task mrpc", "toy-nli answers .*; mrpc answers not_equivalent, .*: no labels in"),
+    ("score NLI --task toy-ner", "toy-nli answers .*; toy-ner answers text: no labels in common"),
+    ("score NLI OTHER --task toy-nli", "on different dev examples: give --held-out"),
+    ("score NLI --task toy-nly", "unknown task 'toy-nly'; did you mean toy-nli"),
+    ("score NLI --task toy-nli --held-out 1", "--held-out is 1.0, wanted less than 1"),
+    ("neighbours NLI --top 5000", "--top is 5000, wanted at most"),
+    ("neighbours LOST", "adapter_config.json: 'gone/t5/' is neither a folder nor")])
+def test_a_mistake_is_one_line_that_names_it(line, complaint, save, other_kinds):
+    paths = {"NLI": NLI, "SST2": SST2, "SST2/": f"{SST2}/", "NPY": other_kinds[0],
+             "PEFT": other_kinds[2], "SHORT": save("short", torch.zeros(3, 128), "toy-sst2"),
+             "LOST": save("lost", torch.zeros(3, 128), "toy-sst2", model="gone/t5/"),
+             "OTHER": save("other", OF_NLI, "toy-nli", {"held_out": 0.1})}
+    with pytest.raises((ValueError, OSError), match=complaint) as error:
+        predict.main([paths.get(word, word) for word in line.split()])
+    assert "\n" not in str(error.value)
+
+
+def test_examples_in_the_docstrings():
+    assert doctest.testmod(predict).failed == 0

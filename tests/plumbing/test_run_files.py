@@ -1,0 +1,369 @@
+"""What a command leaves on disk: it goes on after any end, and reads no result of anything else.
+
+    python -m pytest tests/plumbing/test_run_files.py
+
+Oracle: the same command when nothing happens to it, bit for bit on a CPU.
+"""
+
+import dataclasses
+import gc
+import json
+import os
+import random
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import data
+import train
+import transferability
+from plumbing import files, report, run_files
+from plumbing.engine import Engine
+from plumbing.run_files import RunDirectory, key_of, read_state
+from toy import world
+
+CPU = ["--device", "cpu"]
+
+
+def written(out, pattern="*"):
+    """The files that have their names, and not those that a kill has left half written."""
+    return [path for path in out.rglob(pattern)
+            if path.is_file() and files.TEMPORARY not in str(path.relative_to(out))]
+
+
+def same(tiny, out, undisturbed):
+    """Whether two commands have left the same weights, scores, curves and losses, bit for bit."""
+    def weights(out):
+        return {path.relative_to(out): path.read_bytes()
+                for path in written(out, "*.safetensors")}
+
+    assert weights(out) == weights(undisturbed) != {}
+    assert tiny.results(out) == tiny.results(undisturbed) != {}
+
+
+def whole(out):
+    """Assert that each file that has its name is whole. Returns how many there are."""
+    paths = written(out)
+    for path in paths:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".jsonl":
+            [json.loads(line) for line in path.read_text().splitlines()]
+        elif path.suffix == ".safetensors":
+            load_file(path)
+            assert path.with_name("prompt.json").exists()  # a folder is whole, too
+        elif path.suffix == ".pt":
+            read_state(path)
+    return len(paths)
+
+
+# ------------------------------------------------------------------ it goes on
+
+
+class Stop(KeyboardInterrupt):
+    """Ctrl-C, at a moment of our choice."""
+
+
+def stopped(command):
+    with pytest.raises(Stop):
+        command()
+    gc.collect()  # what the error holds lets go of the folder's lock
+
+
+def stop_after(steps, monkeypatch):
+    """From here on a training is stopped when so many steps are done. Returns the count left."""
+    left = [steps]
+    step = train.step_rows
+
+    def stop(*args):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stop
+        return step(*args)
+
+    monkeypatch.setattr(train, "step_rows", stop)
+    return left
+
+
+@pytest.mark.parametrize("more", [
+    ["--optimizer", "adamw", "--schedule", "cosine", "--seeds", "2"], ["--dropout", "0.2"],
+    ["--kd", "hidden", "--labelled", "7", "--approach", "prompt,pot,panda,controls"],
+    ["--approach", "prompt,finetune"]], ids=["adamw", "dropout", "hidden", "finetune"])
+def test_stopped_at_any_step_it_ends_as_if_it_had_not_been(more, tiny, tmp_path, monkeypatch):
+    """With states of evaluations alone, which are after 2 steps and 4, or with one of each step."""
+    tiny.train(tmp_path / "undisturbed", *CPU, *more)
+    left = stop_after(0, monkeypatch)
+    for every, steps in ((60, 1), (-1, 2), (60, 3), (-1, 1)):
+        monkeypatch.setattr(run_files, "STATE_EVERY", every)
+        left[0] = steps
+        stopped(lambda: tiny.train(tmp_path / "out", *CPU, *more))
+    left[0] = 1000
+    tiny.train(tmp_path / "out", *CPU, *more)
+    same(tiny, tmp_path / "out", tmp_path / "undisturbed")
+    assert not list(tmp_path.glob("out/unfinished/*.pt"))
+
+
+def kill_at(event, monkeypatch, log):
+    """In a fork: let a command kill itself at the n-th step, flush, renaming or removal.
+
+    Each step's training is noted in the file `log`.
+    """
+    count = [0]
+
+    def before(function, is_step=False):
+        def wrapped(*args, **kwargs):
+            count[0] += 1
+            if count[0] == event:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if is_step:
+                with open(log, "a") as file:
+                    file.write(f"{key_of(sorted(run.name for run in args[0].runs))} {args[1]}\n")
+            return function(*args, **kwargs)
+        return wrapped
+
+    for module, name in ((os, "fsync"), (os, "replace"), (os, "rename"), (os, "unlink")):
+        monkeypatch.setattr(module, name, before(getattr(module, name)))
+    monkeypatch.setattr(train, "step_rows", before(train.step_rows, is_step=True))
+    monkeypatch.setattr(run_files, "STATE_EVERY", -1)
+
+
+def test_killed_at_ten_moments_it_ends_as_if_it_had_not_been(tiny, fork, tmp_path, monkeypatch):
+    """Ten kills -9 of one command, each where the one before has led, and nothing twice."""
+    undisturbed, out, log = tmp_path / "undisturbed", tmp_path / "out", tmp_path / "steps"
+    tiny.train(undisturbed, *CPU)
+
+    def command(event):
+        kill_at(event, monkeypatch, log)
+        tiny.train(out, *CPU)
+
+    steps = []
+    for event in (2, 5, 11, 15, 7, 9, 19, 13, 8, 16):
+        assert fork(lambda event=event: command(event)).wait().status == -signal.SIGKILL
+        whole(out)
+        steps.append(len(log.read_text().splitlines()) if log.exists() else 0)
+    assert steps == sorted(steps) and len(set(steps)) >= 5  # it came on, in between
+    assert fork(lambda: command(None)).wait().status == 0
+    assert whole(out) > 15
+    same(tiny, out, undisturbed)
+    done = log.read_text().splitlines()
+    assert len(set(done)) == 2 + 4 + 4 and len(done) <= len(set(done)) + 10  # one more for a kill
+    assert fork(lambda: command(None)).wait().status == 0
+    assert log.read_text().splitlines() == done
+
+
+def test_a_second_command_in_the_same_folder_is_refused(tiny, fork, tmp_path):
+    ctx = tiny.context(tmp_path)
+    second = fork(lambda: train.main(tiny.flags(tmp_path))).wait()
+    assert second.status == 2 and second.stderr == (
+        f"train.py: another command is writing to {tmp_path}: wait for it, or give another --out\n")
+    del ctx  # as where the first one ends, or is killed
+    assert fork(lambda: tiny.train(tmp_path)).wait().status == 0
+
+
+# ---------------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def state(tiny, tmp_path, monkeypatch):
+    """The file of the state of a stopped training, in tmp_path / "out"."""
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        stopped(lambda: tiny.train(tmp_path / "out", *CPU))
+    [path] = tmp_path.glob("out/unfinished/*.pt")
+    return path
+
+
+def flip(content, position, bit=0):
+    return content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1:]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: b"", lambda content: content[:-100],
+    lambda content: b"\x80\x02cos\nsystem\nq\x00."], ids=["empty", "cut", "a pickle"])
+def test_a_damaged_state_is_one_line(damage, state, tiny, fork, tmp_path):
+    state.write_bytes(damage(state.read_bytes()))
+    done = fork(lambda: tiny.train(tmp_path / "out", *CPU)).wait()
+    assert done.status == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"train.py: {state} is damaged (")
+    assert done.stderr.endswith("): delete it, and this training starts again\n")
+    state.unlink()
+    tiny.train(tmp_path / "out", *CPU)
+
+
+def test_whatever_the_damage_a_state_is_refused_or_whole(state, tmp_path):
+    content = state.read_bytes()
+    wanted = str(read_state(state))
+    draw = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        position = draw.randrange(len(content))
+        damaged = flip(content, position, draw.randrange(8))
+        state.write_bytes(content[:position] if draw.random() < 0.3 else damaged)
+        try:
+            assert str(read_state(state)) == wanted
+        except ValueError as error:
+            assert "is damaged" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 150
+    files.write_whole(state, lambda new: torch.save({"step": 3}, new))  # of another version
+    with pytest.raises(ValueError, match="is damaged .'todo'.: delete it"):
+        read_state(state)
+
+
+@pytest.mark.parametrize("file, damage, complaint", [
+    ("prompt.json", lambda content: content[:-5], "prompt.json is not JSON"),
+    ("prompt.json", lambda content: content.replace(b'"result"', b'"rezult"'),
+     "prompt.json is damaged ('result'): delete "),
+    ("adapter_model.safetensors", lambda content: flip(content, len(content) - 3, 7),
+     "its vectors are not those that prompt.json names; delete it")],
+    ids=["cut", "name", "numbers"])
+def test_a_damaged_result_is_one_line(file, damage, complaint, tiny, fork, tmp_path):
+    tiny.train(tmp_path, *CPU)
+    [path] = tmp_path.glob(f"trained/toy-nli-*/{file}")
+    path.write_bytes(damage(path.read_bytes()))
+    done = fork(lambda: tiny.train(tmp_path, *CPU)).wait()
+    assert done.status == 2 and done.stderr.count("\n") == 1 and complaint in done.stderr
+
+
+# ------------------------------------------------------- what is trained again
+
+
+SOURCE, PLAIN, POT, PANDA = "toy-nli source", "toy-cb prompt", "toy-cb pot", "toy-cb panda_kl"
+TUNED = "toy-cb finetune"
+PROMPTS = {SOURCE, PLAIN, POT, PANDA}
+ALL = PROMPTS | {TUNED}
+
+
+@pytest.fixture
+def trained_by(tiny, monkeypatch):
+    """trained_by(out, flags…) -> the runs that this command trains. T5 is never asked."""
+    def instead(training, recipe, journal, state=None):
+        for n, run in enumerate(training.runs):
+            seeds = f" seed {run.seed}" if run.seed else ""
+            names.append(f"{training.task.name} {run.approach}{seeds}")
+            journal.progress.curves[n] = [[run.steps, 50.0]]
+            journal.progress.losses[n] = [[run.steps, 1.0, 0.0, None]]
+            if run.start is not None:
+                journal.progress.best[n] = 2 * run.start + run.steps
+        return [None] * len(training.runs)
+
+    def metrics(engine, bank, task, examples):
+        return [{metric: 50.0 for metric in task.task.metrics}] * len(bank)
+
+    def trained_by(out, *more):
+        names.clear()
+        tiny.train(out, *CPU, "--kd", "kl", "--approach", "prompt,pot,panda,finetune", *more)
+        assert len(names) == len(set(names))
+        return set(names)
+
+    names = []
+    monkeypatch.setattr(train, "train", instead)
+    monkeypatch.setattr(data, "dev_metrics", metrics)
+    monkeypatch.setattr(report, "write_pages", lambda folder, results: None)
+    monkeypatch.setattr(transferability, "all_measures", lambda source, target, probe: {
+        name: 0.25 if name == "on" else 0.5 for name in transferability.MEASURES})
+    return trained_by
+
+
+@pytest.fixture
+def before(trained_by, tmp_path):
+    """The folder in which the command has been."""
+    assert trained_by(tmp_path / "out") == ALL
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("changed, again", [
+    ([], set()), (["--tokens", 50], {TUNED}),  # with dropout, which is drawn for a batch
+    (["--no-resume"], ALL), (["--dtype", "bf16"], ALL),
+    # of students only: what weighs their teacher, and how they learn
+    (["--kd-lambda", 50], {PANDA}), (["--temperature", 2], {PANDA}), (["--kd-lambda", 0], set()),
+    (["--kd", "mse"], {"toy-cb panda_mse"}), (["--similarity", "on"], {PANDA}),
+    # of model tuning only
+    (["--finetune-lr", 0.5], {TUNED}), (["--finetune-dropout", 0], {TUNED}),
+    # of prompts only
+    (["--lr", 0.1], PROMPTS), (["--length", 4], PROMPTS), (["--init", "uniform"], PROMPTS),
+    (["--optimizer", "adamw"], PROMPTS), (["--schedule", "cosine"], PROMPTS),
+    (["--weight-decay", 0.1], PROMPTS), (["--dropout", 0.1], PROMPTS),
+    # examples, and what is chosen by
+    (["--batch", 3], ALL), (["--evals", 1], ALL), (["--held-out", 0.5], ALL),
+    (["--max-input", 12], ALL), (["--max-dev", 10], ALL), (["--labelled", 8], ALL - {SOURCE}),
+    # steps, also of a source: its prompt is where others start, or learn from
+    (["--steps", 3], ALL - {SOURCE}), (["--source-steps", 3], {SOURCE, POT, PANDA}),
+    # more of it
+    (["--seeds", 2], {f"{name} seed 1" for name in ALL - {SOURCE}}),
+    (["--source", "toy-nli,toy-sst2"], {"toy-sst2 source", POT, PANDA}),
+    (["--target", "toy-cb,toy-rte"], {name.replace("cb", "rte") for name in ALL - {SOURCE}}),
+], ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "")
+def test_only_what_has_changed_is_trained_again(changed, again, before, trained_by):
+    assert trained_by(before, *changed) == again
+
+
+def test_other_weights_or_examples_or_prompts_read_no_old_result(
+        before, trained_by, tiny, tmp_path, monkeypatch):
+    prompt = shutil.copytree(before / "prompts" / "toy-cb-0", tmp_path / "start")
+    tiny.copy(tmp_path / "t5", seed=2)
+    assert trained_by(before, "--model", tmp_path / "t5") == ALL
+    assert trained_by(before, "--init", prompt) == PROMPTS
+    monkeypatch.setitem(world.SIZES, "cb", (25, 20))  # an example more
+    assert trained_by(before) == ALL - {SOURCE}
+    assert trained_by(before) == set()
+
+
+def test_every_field_of_the_recipe_is_tried_above():
+    tried = {flags[0] for flags, _ in test_only_what_has_changed_is_trained_again.pytestmark[0]
+             .args[1] if flags}
+    fields = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(train.Recipe)}
+    assert fields <= tried
+
+
+def test_with_dropout_what_is_trained_beside_a_run_decides_it(trained_by, tmp_path):
+    flags = ["--dropout", 0.1, "--approach", "prompt,pot"]
+    assert trained_by(tmp_path, *flags) == {SOURCE, PLAIN, POT}
+    assert trained_by(tmp_path, *flags, "--approach", "prompt", "--source", "") == {PLAIN}
+    assert trained_by(tmp_path, *flags, "--tokens", 50) == {SOURCE, PLAIN, POT}
+    assert trained_by(tmp_path, *flags) == set()
+
+
+def test_what_is_shipped_is_read_where_the_config_is_equal(tmp_path):
+    config = {"task": "toy-nli", "seed": 0, "lr": 0.3}
+    files.write_json(tmp_path / "shipped" / "toy-nli-0" / "prompt.json", {"config": config})
+    directory = RunDirectory(tmp_path / "out", shipped=tmp_path / "shipped")
+
+    def read(folder, made_by):
+        return folder.name
+
+    assert directory.find(config, "prompt.json", read) == "toy-nli-0"
+    assert directory.find(config | {"lr": 0.1}, "prompt.json", read) is None
+
+
+# ---------------------------------------------------------------- no number
+
+
+def test_of_a_run_that_diverges_the_others_are_written(tiny, fork, tmp_path, monkeypatch):
+    """The gradient of seed 1 is no number at its second step."""
+    whole = Engine.backward
+
+    def poisoned(engine, loss_of, rows, step, bank):
+        losses = whole(engine, loss_of, rows, step, bank)
+        if step == 1 and len(bank) == 2:
+            bank.prompts.grad[1] = float("nan")
+        return losses
+
+    flags = [*CPU, "--approach", "prompt", "--seeds", "2", "--evals", "4"]
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    tiny.train(undisturbed, *flags)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "backward", poisoned)
+        done = fork(lambda: tiny.train(out, *flags)).wait()
+    assert done.status == 2 and done.stderr == (
+        "train.py: toy-cb prompts: no result for prompt seed 1 at step 3, whose loss was no number;"
+        " the others are written. Give a smaller --lr, or another --dtype\n")
+    assert "prompt seed 1: the loss is no number at step 3; a smaller --lr may help" in done.stdout
+    [other] = written(out, "*.safetensors")
+    assert other.parent.name.startswith("toy-cb-0-")
+    assert other.read_bytes() == (undisturbed / other.relative_to(out)).read_bytes()
+    tiny.train(out, *flags)  # mended: seed 0 is read, and seed 1 trained alone
+    assert len(written(out, "*.safetensors")) == len(written(undisturbed, "*.safetensors"))
