@@ -82,7 +82,7 @@ class Engine:
         return max(1, min(GPU_TOKENS, (total - weights) // 3 // per_position))
 
     def default_rows(self):
-        """Rows of a pass when nothing is trained: few save padding, many save the start of a pass."""
+        """Rows of a pass when nothing is trained: few save padding, many save starting costs."""
         if self.is_gpu:
             return 256
         return 16 if self.t5.config.d_model >= WIDE else 64

@@ -11,11 +11,15 @@ import os
 import shutil
 
 import pytest
+import torch
 
 import model
 import train
 from plumbing.tokenizer import Tokenizer
 from toy import world
+
+# Forks of a process that has used several OpenMP threads can hang; and small tensors gain nothing.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -73,10 +73,12 @@ def test_plumbing_imports_no_chapter():
 
 @every_file
 def test_no_import_hides_in_a_function_or_class(path):
+    """But for the peers of a benchmark, which are not installed with the project."""
     tree = TREES[path]
     inner = [node for block in ast.walk(tree) for node in ast.walk(block)
              if isinstance(block, (ast.FunctionDef, ast.ClassDef))]
-    assert not [node.lineno for node in inner if isinstance(node, (ast.Import, ast.ImportFrom))]
+    hidden = [ast.unparse(node) for node in inner if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert set(hidden) <= {"import peft", "import transformers"}
 
 
 # ------------------------------------------------------------------- lengths
