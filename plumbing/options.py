@@ -8,7 +8,7 @@
     recipe, origin = choose(Recipe, args, folder)   precedence: flag, recipe.json, default
 
 A model folder may hold a recipe.json, name -> value: what suits this model. It may also name the
-source, target and approach of a command that names none.
+source, target, approach and seeds of a command that names none.
 
 How a command ends: status 0; 2 with one line that says what is wrong with what it was given, or
 with a file; 1 where memory is full or another process has stopped; 130 for Ctrl-C.
@@ -26,7 +26,8 @@ from pathlib import Path
 
 from plumbing.files import read_json
 
-OF_COMMAND = ("source", "target", "approach")  # what a recipe.json may name beside the fields
+# What a recipe.json may name beside the fields of the recipe.
+OF_COMMAND = {"source": str, "target": str, "approach": str, "seeds": int}
 RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "--first-seed",
            "--learning-rate": "--lr"}
 
@@ -149,7 +150,7 @@ def read_recipe(folder, recipe, ignore_others=False):
     if not path.exists():
         return {}
     types = {field.name: type(field.default) for field in dataclasses.fields(recipe)}
-    types.update(dict.fromkeys(OF_COMMAND, str))
+    types.update(OF_COMMAND)
     values = read_json(path)
     if ignore_others:
         values = {name: value for name, value in values.items() if name in types}
@@ -224,7 +225,7 @@ def train_parser(description, recipe, approaches):
     add("--approach", help=f"comma-separated, of {', '.join(approaches)}; prompt always runs, "
         "panda and fusion (of several sources) bring pot, controls are prompt_2x, prompt_3x and "
         "self (default: prompt,pot,panda; the toy T5 adds controls)")
-    add("--seeds", type=int, default=3, help="how many seeds (default: 3)")
+    add("--seeds", type=int, help="how many seeds (default: 3; the toy T5's 5)")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -247,9 +248,11 @@ def check_train(args, recipe, approaches):
 
     args.recipe: the chosen recipe. What is not given comes from the model's recipe.json.
     """
-    check("seeds", args.seeds, at_least=1, at_most=10_000)
+    of_model = read_recipe(args.model, recipe)
+    seeds = of_model.get("seeds", 3) if args.seeds is None else args.seeds
+    check("seeds", seeds, at_least=1, at_most=10_000)
     check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
-    args.seeds = range(args.first_seed, args.first_seed + args.seeds)
+    args.seeds = range(args.first_seed, args.first_seed + seeds)
     if args.tokens is not None:
         check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
     for flag in ("out", "data", "cache"):
@@ -260,7 +263,6 @@ def check_train(args, recipe, approaches):
             setattr(args, flag, path_flag(path))
     if args.data and not args.data.is_dir():
         raise ValueError(f"--data {args.data}: there is no such folder")
-    of_model = read_recipe(args.model, recipe)
     approach = args.approach or of_model.get("approach", "prompt,pot,panda")
     args.approach = names(approach)
     if not args.approach:
