@@ -17,6 +17,7 @@ KD compares is a choice, the table DISTANCES:
     kl      t^2 * KL(softmax(z_teacher / t) || softmax(z_student / t)) at the target tokens, with
             the temperature t: our reading of the paper
     mse     squared error of the logits there, with a small fixed weight: the released code
+    labels  the same KL between two distributions over the task's labels, as they are ranked
     hidden  squared error of the encoder's hidden states at all positions, prompt included, divided
             by the size of the teacher's: ours
 
@@ -100,13 +101,15 @@ class Distance:
     """One entry of the table below."""
 
     between: object  # (student (R, U, ·), teacher (R, U, ·), temperature) -> (R, U)
-    compares: str  # "logits" at the target tokens, or "memory": the encoder's hidden states
+    compares: str  # "logits" at the target tokens, "labels": log p of each, or "memory": the
+    # encoder's hidden states
     scale: float = 1.0  # what lambda is a multiple of
     fixed: bool = False  # whether the weight is the same for every source
 
 
 DISTANCES = {
     "kl": Distance(kl, "logits"),
+    "labels": Distance(kl, "labels"),  # kl makes scores (R, 1, L) sum to one
     "mse": Distance(mse, "logits", scale=0.01, fixed=True),
     "hidden": Distance(hidden, "memory", scale=10.0),
 }
@@ -163,7 +166,7 @@ class TeacherTargets:
     """What the teachers make of some rows of a batch; a row with two teachers is there twice."""
 
     rows: torch.Tensor  # (R,), which rows of the batch
-    outputs: torch.Tensor  # (R, U, V) logits, or (R, U, D) hidden states
+    outputs: torch.Tensor  # (R, U, V) logits, (R, 1, L) label scores, or (R, U, D) hidden states
     valid: torch.Tensor  # (R, U), false at padding
     weight: torch.Tensor  # (R,), lambda * sim
 
@@ -186,19 +189,33 @@ class LossTerms:
         return rows.new_zeros(2, N).index_add(1, index, rows)
 
 
-def loss(memory, logits, batch, teacher=None, distance=DISTANCES["kl"], temperature=1.0):
+@dataclasses.dataclass
+class Outputs:
+    """What T5 makes of a Batch behind the students."""
+
+    memory: torch.Tensor  # (B, P+S, D)
+    logits: torch.Tensor  # (B, T, V)
+    label_scores: torch.Tensor = None  # (B, L), where they are compared
+
+    def compared_by(self, distance, batch):
+        """(what a distance compares, (B, U, ·); each row's share (B,) in its prompt's mean)."""
+        if distance.compares == "logits":
+            return self.logits, batch.token_share
+        if distance.compares == "labels":
+            return self.label_scores[:, None], batch.row_share
+        return self.memory, batch.position_share
+
+
+def loss(outputs, batch, teacher=None, distance=DISTANCES["kl"], temperature=1.0):
     """PANDA's loss, CE + lambda * sim * KD; without a teacher that of prompt tuning, CE.
 
-    memory (B, P+S, D) and logits (B, T, V): what T5 makes of the Batch behind the students.
-    teacher: TeacherTargets for it, or None.
+    outputs: what T5 makes of the Batch behind the students; teacher: TeacherTargets for it.
     """
-    ce = -target_log_probs(logits, batch.targets).sum(1) * batch.token_share  # (B, T) -> (B,)
+    log_probs = target_log_probs(outputs.logits, batch.targets)  # (B, T)
+    ce = -log_probs.sum(1) * batch.token_share  # (B,)
     if teacher is None:
         return LossTerms(ce, 0 * ce, 0 * ce)
-    if distance.compares == "logits":
-        student, share = logits, batch.token_share
-    else:
-        student, share = memory, batch.position_share
+    student, share = outputs.compared_by(distance, batch)
     student = student.index_select(0, teacher.rows)  # (B, U, ·) -> (R, U, ·)
     distances = distance.between(student, teacher.outputs, temperature)  # (R, U)
     kd = (distances * teacher.valid).sum(1) * share[teacher.rows]  # (R,)
@@ -216,16 +233,21 @@ class Teachers:
 
     Teachers, T5 and examples do not change, so each answer is computed once (`precompute`) and
     looked up in every epoch. What is cached of an example is the encoder's hidden states
-    (P+S, D), or for a distance of logits the decoder's, (T, D): the logits (T, V) are one product
-    away and would be forty times as large at T5-base's sizes. Beyond `limit` bytes nothing more is
-    cached, and the rest is computed again in every step. Teachers run without dropout.
+    (P+S, D), or the label scores (1, L), or for a distance of logits the decoder's states (T, D):
+    the logits (T, V) are one product away and would be forty times as large at T5-base's sizes.
+    Beyond `limit` bytes nothing more is cached, and the rest is computed again in every step.
+    Teachers run without dropout.
 
     t5        the one T5, shared with the students
     teachers  for each student a list of (prompt (P, D), weight), none or several
+    labels    the task's label ids (L, T), for a distance that compares their scores
     """
 
-    def __init__(self, t5, teachers, distance=DISTANCES["kl"], limit=2 << 30):
+    def __init__(self, t5, teachers, distance=DISTANCES["kl"], labels=None, limit=2 << 30):
+        if distance.compares == "labels" and labels is None:
+            raise ValueError("--kd labels needs a task with labels, not free text")
         self.t5 = t5
+        self.labels = labels
         self.distance = distance
         self.limit = limit
         self.cache = {}  # (teacher, example) -> hidden states
@@ -244,7 +266,7 @@ class Teachers:
 
     @torch.no_grad()
     def hidden_states(self, batch, index):
-        """What is cached of a batch behind teachers index (B,): a list of (U, D), unpadded."""
+        """What is cached of a batch behind teachers index (B,): a list of (U, ·), unpadded."""
         was_training = self.t5.training
         self.t5.eval()
         behind_teachers = dataclasses.replace(batch, index=index)
@@ -252,6 +274,9 @@ class Teachers:
         if self.distance.compares == "logits":
             states = self.t5.decode_hidden(shift_right(batch.targets), memory, mask)
             lengths = [len(row.target) for row in batch.rows]
+        elif self.distance.compares == "labels":
+            states = self.t5.score_labels(memory, mask, self.labels)[:, None]  # (B, 1, L)
+            lengths = [1] * len(batch.rows)
         else:
             states = memory
             lengths = [self.bank.length + len(row.ids) for row in batch.rows]
@@ -276,9 +301,7 @@ class Teachers:
         if not taught:
             return None
         states = self.look_up(batch, taught)
-        width = batch.targets.shape[1]
-        if self.distance.compares == "memory":
-            width = self.bank.length + batch.ids.shape[1]
+        width = self.width(batch)
         padded = [F.pad(one, (0, 0, 0, width - len(one))) for one in states]
         outputs = torch.stack(padded)  # (R, U, D)
         if self.distance.compares == "logits":
@@ -289,6 +312,14 @@ class Teachers:
         rows = torch.tensor([b for b, _ in taught]).to(device, non_blocking=True)
         weights = torch.tensor([self.weights[k] for _, k in taught]).to(device, non_blocking=True)
         return TeacherTargets(rows, outputs, valid, weights)
+
+    def width(self, batch):
+        """U of a batch: how many units its longest row has."""
+        if self.distance.compares == "logits":
+            return batch.targets.shape[1]
+        if self.distance.compares == "labels":
+            return 1
+        return self.bank.length + batch.ids.shape[1]
 
     def look_up(self, batch, taught):
         """Hidden states of (row, teacher) pairs: cached, or computed now in one batch."""

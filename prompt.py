@@ -122,10 +122,11 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # In training: 1 / the target tokens, and 1 / the encoder positions (prompt included), of all
-    # rows of this prompt in the step. A sum over rows with these shares is a mean.
+    # In training: 1 / the target tokens, 1 / the encoder positions (prompt included), and 1 / the
+    # rows, of all rows of this prompt in the step. A sum over rows with these shares is a mean.
     token_share: float = 0.0
     position_share: float = 0.0
+    row_share: float = 0.0
 
 
 @dataclasses.dataclass
@@ -138,6 +139,7 @@ class Batch:
     index: torch.Tensor  # (B,), each row's prompt
     token_share: torch.Tensor  # (B,)
     position_share: torch.Tensor  # (B,)
+    row_share: torch.Tensor  # (B,)
 
     @property
     def mask(self):
@@ -145,7 +147,8 @@ class Batch:
 
     def to(self, device):
         """The same batch with its tensors on a device."""
-        tensors = [self.ids, self.targets, self.index, self.token_share, self.position_share]
+        tensors = [self.ids, self.targets, self.index, self.token_share, self.position_share,
+                   self.row_share]
         if torch.device(device).type == "cuda":  # pinned memory: the copies do not wait
             tensors = [tensor.pin_memory() for tensor in tensors]
         return Batch(self.rows, *(tensor.to(device, non_blocking=True) for tensor in tensors))
@@ -153,7 +156,7 @@ class Batch:
     def select(self, index, rows):
         """The batch of some of its rows: index (R,), and the same rows as a list."""
         return Batch(rows, self.ids[index], self.targets[index], self.index[index],
-                     self.token_share[index], self.position_share[index])
+                     self.token_share[index], self.position_share[index], self.row_share[index])
 
 
 def collate(rows, multiple=1, before=0):
@@ -163,7 +166,8 @@ def collate(rows, multiple=1, before=0):
         rows, ids, pad([row.target for row in rows], multiple),
         torch.tensor([row.prompt for row in rows]),
         torch.tensor([row.token_share for row in rows]),
-        torch.tensor([row.position_share for row in rows]))
+        torch.tensor([row.position_share for row in rows]),
+        torch.tensor([row.row_share for row in rows]))
 
 
 # ------------------------------------------------------------------ what a bank answers

@@ -91,8 +91,9 @@ class Recipe:
                      choices=tuple(distill.DISTANCES), free=lambda kd: set() < set(
                          options.names(kd)) <= set(distill.DISTANCES))
     kd_lambda: float = option(1.0, "PANDA's weight before the similarity, in units of the "
-                              "distance: kl 1, hidden 10, mse .01/batch", at_least=0, at_most=1e6)
-    temperature: float = option(1.0, "of kl", above=1e-3, at_most=1e3)
+                              "distance: kl, labels 1, hidden 10, mse .01/batch", at_least=0,
+                              at_most=1e6)
+    temperature: float = option(1.0, "of kl and labels", above=1e-3, at_most=1e3)
     similarity: str = option("panda", "what weighs PANDA; none: 1 for every source",
                              choices=(*transferability.MEASURES, "none"))
     dropout: float = option(0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 "
@@ -178,15 +179,20 @@ def train(training, recipe, journal, state=None):
     """
     task, engine, bank = training.task, training.engine, training.bank
     distance = distill.DISTANCES[training.distance]
-    teachers = distill.Teachers(engine.t5, [run.teachers for run in training.runs], distance)
+    labels = task.label_tensor(engine.device)
+    teachers = distill.Teachers(
+        engine.t5, [run.teachers for run in training.runs], distance, labels)
     precompute(training, teachers, recipe.batch)
 
     def loss_of(rows, term="total"):
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
         memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))
+        outputs = distill.Outputs(memory, logits)
+        if distance.compares == "labels":
+            outputs.label_scores = engine.t5.score_labels(memory, mask, labels)
         terms = distill.loss(
-            memory, logits, batch, teachers.targets(batch), distance, recipe.temperature)
+            outputs, batch, teachers.targets(batch), distance, recipe.temperature)
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     for step in journal.steps(state, bank=bank, optimizer=training.optimizer, scaler=engine.scaler):
@@ -216,7 +222,7 @@ def step_rows(training, step, batch):
         examples = task.step(run.seed, step, batch)
         tokens = sum(len(task.targets[i]) for i in examples)
         positions = sum(P + len(task.inputs[i]) for i in examples)
-        rows += [Row(n, i, task.inputs[i], task.targets[i], 1 / tokens, 1 / positions)
+        rows += [Row(n, i, task.inputs[i], task.targets[i], 1 / tokens, 1 / positions, 1 / batch)
                  for i in examples]
     return rows
 
@@ -563,6 +569,10 @@ def parse_arguments(argv=None):
         published(args.model)  # a wrong name is said before anything else
     args.recipe, args.origin = options.choose(Recipe, args, args.model)
     options.check_train(args, Recipe, APPROACHES)
+    compares_labels = "labels" in options.names(args.recipe.kd)
+    for name in args.target:
+        if compares_labels and not data.find_task(name).labels:
+            raise ValueError(f"--kd labels: {name} has no labels, its answers are free text")
     return args
 
 

@@ -133,7 +133,8 @@ class Ours:
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
         memory, logits = engine.forward(embedded, mask, model.shift_right(batch.targets))
-        terms = distill.loss(memory, logits, batch, self.teachers.targets(batch), self.distance)
+        outputs = distill.Outputs(memory, logits)
+        terms = distill.loss(outputs, batch, self.teachers.targets(batch), self.distance)
         return terms.total.sum(), terms.of_each_prompt(batch.index, len(bank))
 
     def backward(self, step):

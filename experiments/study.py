@@ -24,15 +24,20 @@ import inspect
 import itertools
 import statistics
 import sys
+import unittest.mock
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import data
+import distill
 import train
 import transferability
 from experiments import pictures
+from model import pad
 from plumbing import files, options
 from plumbing.prompt_files import checksum
 from plumbing.report import early_score, markdown, teachers_table
@@ -164,6 +169,11 @@ class Target:
             self.tune({(f"prompt_{times}x", ""): self.fresh}, times)
         for distance in distances(self.study):
             self.teach(distance, wanted=("panda", "controls"))
+        if "labels" in distances(self.study):
+            with teachers_who_know_the_labels():
+                self.train([train.Run("no_teacher_labels", "", seed, self.ctx.recipe.steps, start,
+                                      ((start, self.ctx.recipe.kd_lambda),))
+                            for seed, start in zip(self.seeds, self.fresh)], "labels")
 
     def measures(self, source):
         """All measures of the source's prompt and the plain prompt, for each seed.
@@ -210,6 +220,21 @@ class Target:
     def gains(self, approach, source):
         """Over plain prompt tuning, for each seed."""
         return differences(self.scores(approach, source), self.scores(*PLAIN))
+
+
+@contextlib.contextmanager
+def teachers_who_know_the_labels():
+    """In here a teacher of label scores says the right label: cross-entropy over the labels."""
+    def right_label(teachers, batch, index):
+        scores = []
+        for row in batch.rows:
+            target = pad([row.target, *teachers.labels.tolist()])[0].to(teachers.labels)
+            is_right = (teachers.labels == target[:teachers.labels.shape[1]]).all(1)  # (L,)
+            scores.append(torch.where(is_right, 0.0, -30.0)[None])  # (1, L)
+        return scores
+
+    with unittest.mock.patch.object(distill.Teachers, "hidden_states", right_label):
+        yield
 
 
 def distances(study):
@@ -282,7 +307,8 @@ def related(study):
 
     "Related": toy-nli for toy-cb and toy-qnli, toy-sst2 for toy-reviews. With all that it needs, a
     student costs three times the steps of plain prompt tuning, as prompt_3x and self_* do. pot
-    costs its source prompt and as many steps as prompt.
+    costs its source prompt and as many steps as prompt. no_teacher_labels: the loss `labels` with
+    the right label in the place of a teacher's scores.
     """
     targets = study.with_related_source()
     for target in targets:
@@ -298,6 +324,10 @@ def related(study):
         approaches += [student, control]
         pairs += [(student, other) for other in (PLAIN, thrice, control, pot)]
     pairs += itertools.combinations(students, 2)
+    if "labels" in distances(study):
+        no_teacher = ("no_teacher_labels",)
+        approaches.append(no_teacher)
+        pairs += [(no_teacher, PLAIN), (("panda_labels", "related"), no_teacher)]
     rows = []
     for approach in approaches:
         scores = [plus_minus(target.scores(*approach)) for target in targets]

@@ -6,6 +6,7 @@ Oracle: two numbers at a time, worked out by hand; and for what teachers cache, 
 cache.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -42,6 +43,11 @@ def teacher_of(outputs, weight, rows=None, valid=None):
     return TeacherTargets(torch.tensor(list(rows)), outputs, valid, weights)
 
 
+def loss_of(logits, *args, **kwargs):
+    """The loss where only logits are compared."""
+    return distill.loss(distill.Outputs(None, logits), *args, **kwargs)
+
+
 # ------------------------------------------------------------- one step, with numbers
 
 
@@ -52,7 +58,7 @@ def test_the_step_in_the_docstring():
     teacher = torch.tensor([[[-1e9, LN4, 0.0]], [[-1e9, 0.0, 0.0]]])
     for label in (1, 2):
         batch = batch_of([[label], [label]])
-        terms = distill.loss(None, student, batch, teacher_of(teacher, weight=0.5))
+        terms = loss_of(student, batch, teacher_of(teacher, weight=0.5))
         # CE: ln 2 for each row, so half of it is each row's share of the mean.
         assert terms.ce.tolist() == pytest.approx([0.3466, 0.3466], abs=1e-4)
         # KL((.8, .2) || (.5, .5)) = .8 ln(.8 / .5) + .2 ln(.2 / .5) = 0.1927, and 0
@@ -160,7 +166,7 @@ def random_logits():
 def test_padding_does_not_count():
     student, teacher, valid = random_logits()
     batch = batch_of(TARGETS)
-    terms = distill.loss(None, student, batch, teacher_of(teacher, 0.5, valid=valid))
+    terms = loss_of(student, batch, teacher_of(teacher, 0.5, valid=valid))
     # By hand: the mean over the nine target tokens
     log_p = student.log_softmax(-1)
     of_targets = log_p.gather(-1, batch.targets[..., None])[..., 0]
@@ -172,7 +178,7 @@ def test_padding_does_not_count():
     # Anything at all may stand at the padding.
     teacher[1, 2] = 1e4
     student[1, 1] = -1e4
-    again = distill.loss(None, student, batch, teacher_of(teacher, 0.5, valid=valid))
+    again = loss_of(student, batch, teacher_of(teacher, 0.5, valid=valid))
     assert again.total.tolist() == pytest.approx(terms.total.tolist())
 
 
@@ -180,7 +186,7 @@ def test_each_prompts_loss_is_a_mean_over_its_own_rows():
     # Prompt 0 has targets of 3 and 1 tokens, prompt 1 of 3 and 2. Even logits cost ln 5 a token.
     batch = batch_of(TARGETS, prompts=[0, 0, 1, 1])
     assert batch.token_share.tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 5, 1 / 5])
-    terms = distill.loss(None, torch.zeros(4, 3, 5), batch)
+    terms = loss_of(torch.zeros(4, 3, 5), batch)
     assert terms.ce.tolist() == pytest.approx([math.log(5) * f for f in (3/4, 1/4, 3/5, 2/5)])
     ce, kd = terms.of_each_prompt(batch.index, N=2)
     assert ce.tolist() == pytest.approx([math.log(5)] * 2)
@@ -195,29 +201,30 @@ def test_hidden_states_count_at_all_positions_prompt_included():
     logits = torch.zeros(1, 2, 5)
     hidden = DISTANCES["hidden"]
     batch = batch_of([[2, 1]])
-    terms = distill.loss(memory, logits, batch, teacher_of(teacher, 10.0), hidden)
+    terms = distill.loss(distill.Outputs(memory, logits), batch, teacher_of(teacher, 10.0), hidden)
     assert terms.kd.item() == pytest.approx((1 + 4 + 9) / 3)
     assert terms.weighted_kd.item() == pytest.approx(10 * (1 + 4 + 9) / 3)
     # Where the second token is padding, it does not count, nor in the mean.
     batch = batch_of([[2, 1]], inputs=[[1]])
     valid = torch.tensor([[True, True, False]])
-    terms = distill.loss(memory, logits, batch, teacher_of(teacher, 10.0, valid=valid), hidden)
+    targets = teacher_of(teacher, 10.0, valid=valid)
+    terms = distill.loss(distill.Outputs(memory, logits), batch, targets, hidden)
     assert terms.kd.item() == pytest.approx((1 + 4) / 2)
 
 
 def test_without_a_teacher_or_with_one_of_weight_0_the_loss_is_ce():
     student, teacher, valid = random_logits()
     batch = batch_of(TARGETS)
-    plain = distill.loss(None, student, batch)
+    plain = loss_of(student, batch)
     assert plain.kd.tolist() == [0] * 4
     assert plain.total.tolist() == plain.ce.tolist()
-    of_weight_0 = distill.loss(None, student, batch, teacher_of(teacher, 0.0, valid=valid))
+    of_weight_0 = loss_of(student, batch, teacher_of(teacher, 0.0, valid=valid))
     assert of_weight_0.total.tolist() == plain.total.tolist()
     assert of_weight_0.kd.sum() > 0  # it is reported before its weight
     # Of four rows 3 and 1 have a teacher, in this order, of weights 0.5 and 2.
     some = [3, 1]
     targets = teacher_of(teacher[some], [0.5, 2.0], some, valid[some])
-    terms = distill.loss(None, student, batch, targets)
+    terms = loss_of(student, batch, targets)
     assert terms.ce.tolist() == plain.ce.tolist()
     by_hand = (distill.kl(student, teacher, 1.0) * valid).sum(1) / 9
     assert terms.kd.tolist() == pytest.approx([0, by_hand[1].item(), 0, by_hand[3].item()])
@@ -230,12 +237,12 @@ def test_late_fusion_is_a_row_with_two_teachers():
     student = torch.tensor([[[-1e9, 0.0, 0.0]]])
     both = torch.tensor([[[-1e9, LN4, 0.0]], [[-1e9, 0.0, 0.0]]])
     batch = batch_of([[1]])
-    terms = distill.loss(None, student, batch, teacher_of(both, [0.75, 0.25], rows=[0, 0]))
+    terms = loss_of(student, batch, teacher_of(both, [0.75, 0.25], rows=[0, 0]))
     assert terms.kd.tolist() == pytest.approx([0.1927 + 0], abs=1e-4)
     assert terms.weighted_kd.tolist() == pytest.approx([0.75 * 0.1927], abs=1e-4)
     # Two equal teachers whose weights sum to 1 teach what one of weight 1 does.
     twice = both[:1].repeat(2, 1, 1)
-    terms = distill.loss(None, student, batch, teacher_of(twice, [0.75, 0.25], rows=[0, 0]))
+    terms = loss_of(student, batch, teacher_of(twice, [0.75, 0.25], rows=[0, 0]))
     assert terms.weighted_kd.tolist() == pytest.approx([0.1927], abs=1e-4)
 
 
@@ -243,7 +250,7 @@ def test_the_gradient_of_the_loss_is_the_sum_of_its_terms_gradients():
     student, teacher, _ = random_logits()
     student = student[:1, :1].clone().requires_grad_()
     teacher = teacher[:1, :1]
-    terms = distill.loss(None, student, batch_of([[3]]), teacher_of(teacher, 0.5))
+    terms = loss_of(student, batch_of([[3]]), teacher_of(teacher, 0.5))
     terms.total.sum().backward()
     p = student.detach().softmax(-1)
     q = teacher.softmax(-1)
@@ -255,7 +262,7 @@ def test_a_new_distance_is_one_function():
     gap = Distance(lambda student, teacher, t: t * (student - teacher).abs().sum(-1), "logits")
     student = torch.tensor([[[0.0, 1.0, 2.0]]])
     teacher = torch.tensor([[[0.0, 1.0, 4.5]]])
-    terms = distill.loss(None, student, batch_of([[2]]), teacher_of(teacher, 3.0), gap, 2.0)
+    terms = loss_of(student, batch_of([[2]]), teacher_of(teacher, 3.0), gap, 2.0)
     assert (terms.kd.item(), terms.weighted_kd.item()) == (5, 15)
 
 
@@ -280,12 +287,17 @@ def some_teachers(*weights):
             for of_student in weights]
 
 
+LABELS = torch.tensor([[5, 1], [6, 1], [7, 1]])  # label ids (L, T), for a distance of labels
+
+
 def plainly(t5, vectors, row, distance):
-    """What T5 makes of one row alone behind a prompt: logits (T, V), or hidden states (P+S, D)."""
+    """What T5 makes of one row alone behind a prompt: what the distance compares, (U, ·)."""
     batch = collate([row])
     index = torch.tensor([0])
     embedded, mask = PromptBank([vectors]).prepend(t5.embed(batch.ids), batch.mask, index)
     memory, logits = t5(embedded, mask, model.shift_right(batch.targets))
+    if distance.compares == "labels":
+        return t5.score_labels(memory, mask, LABELS)
     return logits[0] if distance.compares == "logits" else memory[0]
 
 
@@ -304,7 +316,7 @@ def test_a_cached_answer_equals_a_computed_one(t5, name, how, monkeypatch):
     distance = DISTANCES[name]
     pairs = some_teachers([0.5], [2.0])
     [(a, _)], [(b, _)] = pairs
-    teachers = Teachers(t5, pairs, distance)
+    teachers = Teachers(t5, pairs, distance, LABELS)
     cached = {"computed": [], "cached": ROWS, "mixed": ROWS[1:2]}[how]
     if cached:
         teachers.precompute(collate(cached))
@@ -319,14 +331,32 @@ def test_a_cached_answer_equals_a_computed_one(t5, name, how, monkeypatch):
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_what_is_cached_is_hidden_states_without_padding(t5, name):
-    teachers = Teachers(t5, some_teachers([0.5], [2.0]), DISTANCES[name])
+    teachers = Teachers(t5, some_teachers([0.5], [2.0]), DISTANCES[name], LABELS)
     teachers.precompute(collate(ROWS))
-    # Target tokens, or the positions of prompt and text; never the V = 40 logits.
-    lengths = [3, 2, 3] if DISTANCES[name].compares == "logits" else [P + 3, P + 2, P + 3]
-    assert [tuple(states.shape) for states in teachers.cache.values()] == [
-        (length, D) for length in lengths]
+    # Target tokens, or the positions of prompt and text, or one number a label; never V logits.
+    lengths = {"logits": [3, 2, 3], "memory": [P + 3, P + 2, P + 3], "labels": [1, 1, 1]}
+    width = len(LABELS) if DISTANCES[name].compares == "labels" else D
+    shapes = [(length, width) for length in lengths[DISTANCES[name].compares]]
+    assert [tuple(states.shape) for states in teachers.cache.values()] == shapes
     assert list(teachers.cache) == [(0, 10), (1, 11), (1, 10)]
-    assert teachers.cached_bytes == 4 * D * sum(lengths)
+    assert teachers.cached_bytes == 4 * sum(length * width for length, width in shapes)
+
+
+def test_labels_are_compared_as_they_are_ranked():
+    """Two labels with log p of ln .1 and ln .3: a quarter and three quarters of the two."""
+    scores = torch.tensor([[0.1, 0.3]]).log()
+    outputs = distill.Outputs(None, torch.zeros(1, 1, 5), scores)
+    batch = dataclasses.replace(batch_of([[3]]), row_share=torch.tensor([0.5]))
+    teacher = teacher_of(torch.tensor([[[0.5, 0.5]]]).log(), weight=2.0)
+    terms = distill.loss(outputs, batch, teacher, DISTANCES["labels"])
+    kl = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert terms.kd.tolist() == pytest.approx([0.5 * kl])
+    assert terms.weighted_kd.tolist() == pytest.approx([kl])
+
+
+def test_free_text_has_no_labels_to_compare(t5):
+    with pytest.raises(ValueError, match="^--kd labels needs a task with labels, not free text$"):
+        Teachers(t5, some_teachers([0.5]), DISTANCES["labels"])
 
 
 def test_beyond_its_limit_the_cache_does_not_grow(t5):

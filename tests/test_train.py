@@ -220,7 +220,8 @@ def test_the_cosine_of_the_gradients(context, says, expected):
         if says == "the opposite":
             kd = -kd
         kd = (kd * (batch.targets != 0)).sum(1) * batch.token_share
-        terms = distill.LossTerms(distill.loss(memory, logits, batch).ce, kd, 0.5 * kd)
+        ce = distill.loss(distill.Outputs(memory, logits), batch).ce
+        terms = distill.LossTerms(ce, kd, 0.5 * kd)
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     rows = train.step_rows(training, step=0, batch=4)

@@ -126,8 +126,10 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
     ("--labelled -1", "--labelled is -1, wanted 0 or more"),
     ("--length 5000", "5000 vectors cannot be drawn without replacement"),
     ("--schedule magic", "unknown schedule 'magic': constant, cosine"),
-    ("--kd kl,magic", "unknown kd 'kl,magic': kl, mse, hidden"),
-    ("--kd kl,kl", "kl,kl names something twice"), ("--kd ,", "unknown kd ',': kl, mse, hidden"),
+    ("--kd kl,magic", "unknown kd 'kl,magic': kl, labels, mse, hidden"),
+    ("--kd labels --target toy-ner", "--kd labels: toy-ner has no labels, its answers are free"),
+    ("--kd kl,kl", "kl,kl names something twice"),
+    ("--kd ,", "unknown kd ',': kl, labels, mse, hidden"),
     ("--init nowhere.npy", "unknown init 'nowhere.npy': uniform, vocabulary, labels, text:SOME"),
     ("--init=", "unknown init '': uniform"),
     # tasks and approaches
