@@ -193,9 +193,8 @@ def generate(t5, bank, batch, max_tokens):
     return t5.generate(memory, mask, max_tokens).tolist()
 
 
-@torch.no_grad()
 def target_log_likelihood(t5, bank, batch):
-    """log p of each row's target, summed over its tokens: (B,)."""
+    """log p of each row's target, summed over its tokens: (B,). Minus its mean is a loss."""
     memory, mask = encode(t5, bank, batch)
     logits = t5.decode(shift_right(batch.targets), memory, mask)
     return target_log_probs(logits, batch.targets).sum(1)

@@ -196,18 +196,19 @@ def train(training, recipe, journal, state=None):
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     for step in journal.steps(state, bank=bank, optimizer=training.optimizer, scaler=engine.scaler):
-        set_rate(training.optimizer,
-                 scheduled(training.schedule, training.lr, step, journal.total))
+        lr = scheduled(training.schedule, training.lr, step, journal.total)
+        set_rate(training.optimizer, lr)
         rows = step_rows(training, step, recipe.batch)
-        is_due = journal.is_due(step)
-        if step == 0 or is_due:
+        is_scored = journal.is_due(step)
+        is_noted = is_scored or step == 0
+        if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
         losses = engine.backward(loss_of, rows, step, bank)  # adds to each prompt's gradient
-        engine.update(training.optimizer)
-        if step == 0 or is_due:
+        engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
+        if is_noted:
             ce, kd = losses.tolist()
             journal.record_losses(step, ce, kd, cosines)
-        if is_due:
+        if is_scored:
             scores = journal.timed_scores(lambda: dev_scores(training))
             journal.record_scores(step, scores, bank.snapshot)
     return teacher_accuracies(training, teachers)

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pydoc
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,34 @@ def test_examples_in_the_documents(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert result.attempted > 20 and result.failed == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_lines_of_python_train_a_prompt(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / page).read_text(encoding="utf-8").replace("runs/by-hand", str(tmp_path / "made"))
+    lines = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    names = {}
+    exec(lines, names)
+    assert names["loss"] < 1  # it begins above 3
+    assert page == "README.md" or (tmp_path / "made" / "adapter_config.json").exists()
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = re.findall(r"^python ((?:data|model|predict|transferability)\.py .*)$", README, re.M)
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_the_front_pages_quick_commands_print_something(command, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    program, *arguments = shlex.split(command)
+    monkeypatch.setattr("sys.argv", [program, *arguments])
+    importlib.import_module(program.removesuffix(".py")).main()
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_front_page_has_quick_commands():
+    assert len(QUICK) >= 6
 
 
 def empty(*args, **kwargs):
