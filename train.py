@@ -44,10 +44,10 @@ import prompt
 import transferability
 from model import pad, shift_right
 from plumbing import files, options, processes, report
-from plumbing.download import checkpoint, published
+from plumbing.download import checkpoint
 from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.options import option
-from plumbing.optimizer import of_prompts, scheduled, set_rate, state_bytes
+from plumbing.optimizer import of_prompts, set_rate
 from plumbing.prompt_files import checksum
 from plumbing.run_files import Result, RunDirectory, key_of
 from prompt import NoPrompt, PromptBank, Row, collate
@@ -196,8 +196,7 @@ def train(training, recipe, journal, state=None):
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     for step in journal.steps(state, bank=bank, optimizer=training.optimizer, scaler=engine.scaler):
-        lr = scheduled(training.schedule, training.lr, step, journal.total)
-        set_rate(training.optimizer, lr)
+        set_rate(training.optimizer, training.schedule, training.lr, step, journal.total)
         rows = step_rows(training, step, recipe.batch)
         is_scored = journal.is_due(step)
         is_noted = is_scored or step == 0
@@ -221,10 +220,10 @@ def step_rows(training, step, batch):
     rows = []
     for n, run in enumerate(training.runs):
         examples = task.step(run.seed, step, batch)
-        tokens = sum(len(task.targets[i]) for i in examples)
-        positions = sum(P + len(task.inputs[i]) for i in examples)
-        rows += [Row(n, i, task.inputs[i], task.targets[i], 1 / tokens, 1 / positions, 1 / batch)
-                 for i in examples]
+        token_share = 1 / sum(len(task.targets[i]) for i in examples)
+        position_share = 1 / sum(P + len(task.inputs[i]) for i in examples)
+        shares = (token_share, position_share, 1 / batch)
+        rows += [Row(n, i, task.inputs[i], task.targets[i], *shares) for i in examples]
     return rows
 
 
@@ -425,18 +424,9 @@ def about(ctx, task, run, config, result):
 def score_the_best(training, journal, accuracies):
     """Score each run's best checkpoint on the reported examples, once. None if it diverged."""
     task = training.task
-    progress = journal.progress
-    bank = training.bank.holding(progress.best)
+    bank = training.bank.holding(journal.progress.best)
     metrics = data.dev_metrics(training.engine, bank, task, task.report)
-    count = len(bank)
-    trained = sum(p.numel() for p in bank.parameters()) // count
-    results = []
-    for n in range(count):
-        results.append(None if n in journal.diverged else Result(
-            metrics[n][task.task.metrics[0]], metrics[n], progress.curves[n], progress.losses[n],
-            progress.seconds / count, trained, state_bytes(training.optimizer) // count,
-            accuracies[n], best=progress.best[n]))
-    return results
+    return journal.results(training, metrics, accuracies)
 
 
 # ---------------------------------------------------------------- the approaches
@@ -490,17 +480,21 @@ def transfer(ctx, target, sources, wanted, seeds):
     # What weighs a student's teacher: the similarity to its own seed's plain target prompt.
     measures = {}
     for name, (source, start) in sources.items():
-        measures[name] = [transferability.all_measures(start, plain.best, probe(
-            ctx, source, target, seed)) for seed, plain in zip(seeds, results["prompt", ""])]
+        measures[name] = []
+        for seed, plain in zip(seeds, results["prompt", ""]):
+            inputs = probe(ctx, source, target, seed)
+            measures[name].append(transferability.all_measures(start, plain.best, inputs))
     weights = []  # for each seed source -> similarity
     for i in range(len(seeds)):
         weights.append({name: similarity(recipe, measures[name][i]) for name in sources})
 
     if "fusion" in wanted:
         starts = {name: start for name, (_, start) in sources.items()}
-        run_all("early fusion", [
-            Run("pot_early", "", seed, recipe.steps, distill.fuse(starts, similar, fresh[seed]))
-            for seed, similar in zip(seeds, weights)])
+        runs = []
+        for seed, similar in zip(seeds, weights):
+            fused = distill.fuse(starts, similar, fresh[seed])
+            runs.append(Run("pot_early", ",".join(sources), seed, recipe.steps, fused))
+        run_all("early fusion", runs)
     for distance in options.names(recipe.kd):
         runs = []
         for i, seed in enumerate(seeds):
@@ -539,11 +533,12 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
         for source, of_source in similar.items():
             runs.append(student("panda", source, (best["pot", source], weight(of_source))))
     if "fusion" in wanted:
+        together = ",".join(similar)
         shares = distill.normalised(similar)
         mean = sum(shares[source] * similar[source] for source in similar)
-        runs.append(student("early", "", (best["pot_early", ""], weight(mean))))
-        runs.append(student("late", "", *[
-            (best["pot", source], weight(1.0, shares[source])) for source in similar]))
+        runs.append(student("early", together, (best["pot_early", together], weight(mean))))
+        teachers = [(best["pot", source], weight(1.0, shares[source])) for source in similar]
+        runs.append(student("late", together, *teachers))
     if "controls" in wanted:
         runs.append(student("self", "", (best["prompt_2x", ""], weight(1.0))))
     return runs
@@ -565,9 +560,7 @@ def parse_arguments(argv=None):
     if args.model is None and not of_toy_world:
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
-    args.model = str(options.path_flag(args.model or world.MODEL))
-    if not Path(args.model).is_dir():
-        published(args.model)  # a wrong name is said before anything else
+    args.model = options.model_flag(args.model or world.MODEL)
     args.recipe, args.origin = options.choose(Recipe, args, args.model)
     options.check_train(args, Recipe, APPROACHES)
     compares_labels = "labels" in options.names(args.recipe.kd)
@@ -591,8 +584,10 @@ def open_context(args):
     name = "toy/t5" if folder == world.MODEL else args.model
     engine = Engine(t5, args.tokens, args.recipe.dropout)
     weights = sum(p.numel() for p in t5.parameters())
-    print(f"device {device} ({why}), {dtype}, {torch.get_num_threads()} threads; T5 {name}, "
-          f"{weights:,} weights, {t5.fingerprint}\n{args.origin}", flush=True)
+    threads = torch.get_num_threads()
+    print(f"device {device} ({why}), {dtype}, {threads} threads")
+    print(f"T5 {name}, {weights:,} weights, {t5.fingerprint}")
+    print(args.origin, flush=True)
     return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory)
 
 
@@ -621,9 +616,9 @@ def on_target(ctx, args, target, sources):
     """
     [alone] = data.dev_metrics(ctx.engine, NoPrompt(ctx.t5), target, target.report)
     promptless = alone[target.task.metrics[0]]
-    print(f"target {target.name}: {len(target.inputs)} training examples, {len(target.choose)} dev "
-          f"examples to choose by, {len(target.report)} to report; majority class "
-          f"{target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
+    print(f"target {target.name}: {len(target.inputs)} training examples, "
+          f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report")
+    print(f"majority class {target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
         ctx, target, list(args.seeds), results, measures, promptless, Recipe())

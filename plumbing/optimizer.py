@@ -70,9 +70,10 @@ def scheduled(schedule, lr, step, steps):
     return lr * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def set_rate(optimizer, lr):
+def set_rate(optimizer, schedule, lr, step, steps):
+    """Give the optimiser the rate of this step."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = scheduled(schedule, lr, step, steps)
 
 
 def state_bytes(optimizer):

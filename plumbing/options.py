@@ -24,6 +24,7 @@ import signal
 import sys
 from pathlib import Path
 
+from plumbing.download import published
 from plumbing.files import read_json
 
 # What a recipe.json may name beside the fields of the recipe.
@@ -205,6 +206,14 @@ def path_flag(path):
     except UnicodeEncodeError:
         raise ValueError(f"{ascii(path)} is no UTF-8: rename it, or give another path") from None
     return Path(path).expanduser()
+
+
+def model_flag(name):
+    """A T5 that a user gave: a folder, or a published name, which is checked. Raises ValueError."""
+    name = str(path_flag(name))
+    if not Path(name).is_dir():
+        published(name)
+    return name
 
 
 # ---------------------------------------------------------------- the flags of train.py

@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from plumbing import files, processes
+from plumbing.optimizer import state_bytes
 
 DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OSError,
           pickle.UnpicklingError, zipfile.BadZipFile)  # what damaged files raise
@@ -341,6 +342,26 @@ class Journal:
         scores = score()
         self.scoring += time.time() - began
         return scores
+
+    def results(self, training, metrics, accuracies):
+        """For each run its Result, None if it diverged.
+
+        training: a train.Training; metrics: for each run name -> value, of its best checkpoint on
+        the reported examples; accuracies: of its teachers, or None.
+        """
+        progress = self.progress
+        runs = len(self.names)
+        score = training.task.task.metrics[0]
+        trained = sum(p.numel() for p in training.bank.parameters()) // runs
+        training_bytes = state_bytes(training.optimizer) // runs
+        results = []
+        for n in range(runs):
+            result = Result(
+                metrics[n][score], metrics[n], progress.curves[n], progress.losses[n],
+                progress.seconds / runs, trained, training_bytes, accuracies[n],
+                best=progress.best[n])
+            results.append(None if n in self.diverged else result)
+        return results
 
     def finish(self):
         """The state is no longer needed; a run that diverged is an error now."""

@@ -358,7 +358,7 @@ def test_model_tuning_learns_and_leaves_the_frozen_t5_alone(context, device):
 def students(wanted, distance="kl", similar=(0.6, 0.2), **recipe):
     """(approach, source) -> [(number of a teacher, its weight)]."""
     recipe = types.SimpleNamespace(**{"steps": 5, "batch": 4, "kd_lambda": 1.0} | recipe)
-    best = {("pot", "a"): 11, ("pot", "b"): 12, ("prompt_2x", ""): 13, ("pot_early", ""): 14}
+    best = {("pot", "a"): 11, ("pot", "b"): 12, ("prompt_2x", ""): 13, ("pot_early", "a,b"): 14}
     runs = train.students(recipe, distance, [wanted], 7, "fresh", dict(zip("ab", similar)), best)
     found = {}
     for run in runs:
@@ -377,10 +377,11 @@ def test_which_teachers_a_student_has():
     assert students("controls") == {("self_kl", ""): [(13, 1.0)]}
     # Early fusion has one teacher, as similar as its parts are: 0.75 * 0.6 + 0.25 * 0.2. Late
     # fusion has both, whose weights sum to 1.
-    assert students("fusion") == {("early_kl", ""): [(14, 0.5)],
-                                  ("late_kl", ""): [(11, 0.75), (12, 0.25)]}
+    assert students("fusion") == {("early_kl", "a,b"): [(14, 0.5)],
+                                  ("late_kl", "a,b"): [(11, 0.75), (12, 0.25)]}
     # No source is similar: no teacher, so plain prompt tuning
-    assert students("fusion", similar=(-0.6, 0.0)) == {("early_kl", ""): [], ("late_kl", ""): []}
+    assert students("fusion", similar=(-0.6, 0.0)) == {
+        ("early_kl", "a,b"): [], ("late_kl", "a,b"): []}
     assert students("prompt") == students("pot") == {}
 
 
@@ -479,12 +480,13 @@ def test_the_whole_command_twice_and_with_another_recipe(
     assert "target toy-cb: 24 training examples, 8 dev examples to choose by, 12 to report" in (
         printed)
     runs, similarity = scores_of(out)
+    both = "toy-nli,toy-sst2"
     students = set()
     for distance in ("kl", "hidden"):
         students |= {f"panda_{distance} toy-nli", f"panda_{distance} toy-sst2",
-                     f"early_{distance}", f"late_{distance}", f"self_{distance}"}
+                     f"early_{distance} {both}", f"late_{distance} {both}", f"self_{distance}"}
     assert set(runs) == students | {"prompt", "pot toy-nli", "pot toy-sst2", "prompt_2x",
-                                    "prompt_3x", "pot_early", "finetune"}
+                                    "prompt_3x", f"pot_early {both}", "finetune"}
     assert set(similarity) == {"toy-nli", "toy-sst2"}
     assert similarity["toy-nli"][0].keys() == transferability.MEASURES.keys()
     for name, (scores, curves, losses, accuracy) in runs.items():

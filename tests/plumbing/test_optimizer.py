@@ -90,8 +90,8 @@ def test_the_rate_of_each_step():
     assert cosine == [0.4, 0.3414, 0.2, 0.0586]
     assert [scheduled("constant", 0.4, step, 4) for step in range(4)] == [0.4] * 4
     stepping = of_prompts("adamw", [torch.nn.Parameter(torch.ones(1))], 0.4, 0.0)
-    optimizer.set_rate(stepping, 0.1)
-    assert [group["lr"] for group in stepping.param_groups] == [0.1]
+    optimizer.set_rate(stepping, "cosine", 0.4, 2, 4)
+    assert [group["lr"] for group in stepping.param_groups] == [0.2]
 
 
 def test_the_bytes_of_what_is_trained():
