@@ -10,6 +10,9 @@ preprocessors without the task's name, whose place a prompt takes (Lester et al.
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
 
+An `Example` is the input, the target, the answers that the metric accepts if that is not the target
+(`golds`), and where in the input its long part stands, which may be cut (`long`).
+
 Begin at TASKS. Below it: reading and scoring (strings), then a task as token ids (`encode`), and
 the order in which training meets the examples.
 
@@ -87,6 +90,7 @@ def toy(labels, metric="accuracy"):
 NLI = ("entailment", "neutral", "contradiction")
 RTE = ("entailment", "not_entailment")
 BOOL = ("False", "True")
+# input, target, labels, metrics
 NER = ("sentence: {sentence}", "entities", (), ("entity_f1",))
 SRL = ("predicate: {predicate} sentence: {sentence}", "arguments", (), ("argument_f1",))
 
@@ -101,6 +105,8 @@ TASKS = {
     "copa": Task(superglue("COPA"), "choice1: {choice1} choice2: {choice2} premise: {premise} "
                  "question: {question}", "label", ("choice1", "choice2"), ("accuracy",),
                  codes=("0", "1"), sizes=(400, 100), cut="premise"),
+    # A `rows` function makes the columns: wsc's {text} has the pronoun between stars, and training
+    # keeps the true pairs only.
     "wsc": Task(superglue("WSC"), "{text}", "referent", (), ("referent_accuracy",),
                 sizes=(259, 104), rows=formats.wsc),
     "rte": Task(superglue("RTE"), "hypothesis: {hypothesis} premise: {premise}", "label", RTE,
@@ -113,6 +119,7 @@ TASKS = {
                  "sentence1: {sentence1} sentence2: {sentence2}", "Quality",
                  ("not_equivalent", "equivalent"), ("accuracy", "f1"), codes=("0", "1"),
                  sizes=(3668, 408), read=formats.read_mrpc),
+    # Scores are rounded to steps of 0.2, and written as text.
     "stsb": Task(glue("STS-B"), "sentence1: {sentence1} sentence2: {sentence2}", "rounded", (),
                  ("pearson", "spearman"), sizes=(5749, 1500), rows=formats.stsb),
     "conll04": Task(("conll04/conll04_train.json", "conll04/conll04_dev.json"), *NER,
@@ -129,9 +136,11 @@ TASKS = {
                  ("accuracy",), codes=("0", "1"), sizes=(67349, 872)),
     "boolq": Task(superglue("BoolQ"), "passage: {passage} question: {question}", "label", BOOL,
                   ("accuracy",), sizes=(9427, 3270), cut="passage"),
+    # One row for each answer of a question.
     "multirc": Task(superglue("MultiRC"), "question: {question and answer} paragraph: {paragraph}",
                     "label", BOOL, ("f1", "question_em"), codes=("0", "1"), sizes=(27243, 4848),
                     rows=formats.multirc),
+    # In training one row for each answer, and one for a question on dev.
     "record": Task(superglue("ReCoRD"), "query: {query} entities: {entities} passage: {passage}",
                    "answer", (), ("answer_f1", "answer_em"), sizes=(138854, 10000),
                    rows=formats.record),
@@ -185,8 +194,8 @@ def load(name, folder=None, cache=None, at_least=0):
     """The (train, dev) examples of a task.
 
     Read from `folder`, if one is given, else from the cache, where they are downloaded once.
-    Generated tasks need neither, and have more than their size of training examples if `at_least`
-    is more. What was skipped or mended is counted on standard error.
+    Generated tasks need neither, and make at least `at_least` training examples.
+    What was skipped or mended is counted on standard error.
     Raises ValueError for an unknown name, a missing file, or a row that cannot be used.
     """
     task = find_task(name)
@@ -374,8 +383,9 @@ def evenly_spaced(examples, count):
 def split_dev(name, count, held_out):
     """Numbers of the dev examples to choose a checkpoint by, and of those to report.
 
-    held_out is the share to report. With 0 both are all of dev: the papers' habit, which flatters;
-    published dev sets are small. The order is not the file's, which may be sorted.
+    held_out is the share to report. With 0 both are all of dev. That flatters, but it is the
+    papers' habit, as published dev sets are small. The order is not the file's, which may be
+    sorted.
     """
     if not held_out:
         return list(range(count)), list(range(count))
@@ -397,8 +407,8 @@ def answers(engine, bank, task, rows):
     """
     labels = task.label_tensor(engine.device)
 
-    def answer(rows):
-        batch = collate(rows).to(engine.device)
+    def answer(some):
+        batch = collate(some).to(engine.device)
         if labels is None:
             texts = generate(engine.t5, bank, batch, task.longest)
             return [task.tokenizer.decode(ids) for ids in texts]
@@ -409,7 +419,10 @@ def answers(engine, bank, task, rows):
 
 
 def dev_metrics(engine, bank, task, examples):
-    """All metrics of each prompt of a bank on these dev examples: N dicts, the first one first."""
+    """All metrics of each prompt of a bank on these dev examples: N dicts, name -> percent.
+
+    In each the metric that is reported and selected by comes first.
+    """
     rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(bank)) for i in examples]
     texts = answers(engine, bank, task, rows)
     wanted = [task.dev[i] for i in examples]

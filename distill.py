@@ -1,7 +1,7 @@
 """PANDA's loss: a student prompt learns from the labels and from teacher prompts.
 
 Zhong et al. 2022, "PANDA: Prompt Transfer Meets Knowledge Distillation for Efficient Model
-Adaptation". Three prompts, one after the other, in front of the same frozen T5:
+Adaptation". Three prompts, trained one after the other in front of the same frozen T5:
 
     source    tuned on the source task
     teacher   starts as the source, is tuned on the target, and then frozen: what train.py
@@ -10,6 +10,9 @@ Adaptation". Three prompts, one after the other, in front of the same frozen T5:
 
         L = CE(y, student) + lambda * sim(source, target) * KD(teacher, student)
 
+sim compares the source's prompt with a fourth one, tuned on the target from a fresh start
+(transferability.py).
+
 The abstract says that the similarity weighs the distillation. The text of the method's section was
 not available to us, so the rest is our reconstruction: KL at the target tokens, and lambda. What
 KD compares is a choice, the table DISTANCES:
@@ -17,13 +20,14 @@ KD compares is a choice, the table DISTANCES:
     kl      t^2 * KL(softmax(z_teacher / t) || softmax(z_student / t)) at the target tokens, with
             the temperature t: our reading of the paper
     mse     squared error of the logits there, with a small fixed weight: the released code
-    labels  the same KL between two distributions over the task's labels, as they are ranked
+    labels  the same KL between the softmaxes of the label scores (T5.score_labels)
     hidden  squared error of the encoder's hidden states at all positions, prompt included, divided
             by the size of the teacher's: ours
 
-Why another one: on the inputs that it was tuned on, a teacher's answer is nearly always the label.
-So KL pulls the way that CE pulls, and an optimiser that divides a gradient by its size does not see
-that two pull (docs/panda.md). What a source has taught is in how T5 reads the input.
+Why another one: KL pulls the way that CE pulls. At first both mostly say "write a label"; later the
+teacher's answer is nearly always the label, on inputs that it was tuned on. And an optimiser that
+divides a gradient by its size does not see that two pull (docs/one-step.md). What a source has
+taught is in how T5 reads the input.
 
 One step with numbers, of a student whose two rows have one target token each (V = 2):
 
@@ -84,15 +88,16 @@ def hidden(student, teacher, temperature):
     """|student - teacher|^2 / |teacher|^2 at every position: (R, U, D) twice -> (R, U).
 
     Relative, so that a T5 with other weights needs no other lambda: 0 for a student that reads as
-    its teacher does, 2 for one at random. Its gradient is 2 (student - teacher) / |teacher|^2:
-    unlike that of an answer it does not vanish where the student is right.
+    its teacher does, 2 for an unrelated state of the same size. Its gradient is
+    2 (student - teacher) / |teacher|^2: unlike that of kl, it does not vanish where the student's
+    answer is right.
 
     >>> hidden(torch.tensor([[[2.0, 4.0]]]), torch.tensor([[[0.0, 4.0]]]), 1.0).item()
     0.25
     """
     student = student.float()
     teacher = teacher.float()
-    size = teacher.pow(2).sum(-1).clamp(min=1e-9)
+    size = teacher.pow(2).sum(-1).clamp(min=1e-9)  # 0 at padding, which does not count
     return (student - teacher).pow(2).sum(-1) / size
 
 
@@ -101,9 +106,8 @@ class Distance:
     """One entry of the table below."""
 
     between: object  # (student (R, U, ·), teacher (R, U, ·), temperature) -> (R, U)
-    compares: str  # "logits" at the target tokens, "labels": log p of each, or "memory": the
-    # encoder's hidden states
-    scale: float = 1.0  # what lambda is a multiple of
+    compares: str  # "logits" at the target tokens, "labels" (their log p), "memory" (the encoder's)
+    scale: float = 1.0  # lambda is kd_lambda * scale
     fixed: bool = False  # whether the weight is the same for every source
 
 
@@ -118,8 +122,9 @@ DISTANCES = {
 def weight(similarity, kd_lambda=1.0, distance="kl", batch=1):
     """lambda * sim, the similarity clamped to [0, 1]; for a fixed distance lambda / batch.
 
-    kd_lambda is in units of the distance's scale: 0.01 for mse, which the released code divides by
-    the batch size once more; 10 for hidden, chosen on other seeds than docs/panda.md reports.
+    lambda = kd_lambda * scale. The scale is 0.01 for mse, whose mean over the batch the released
+    code divides by the batch size once more, and 10 for hidden, chosen on other seeds than
+    docs/panda.md reports.
 
     >>> [weight(sim, 2.0) for sim in (-0.2, 0.0, 0.5, 1.0)]
     [0.0, 0.0, 1.0, 2.0]
@@ -198,7 +203,8 @@ class Outputs:
     label_scores: torch.Tensor = None  # (B, L), where they are compared
 
     def compared_by(self, distance, batch):
-        """(what a distance compares, (B, U, ·); each row's share (B,) in its prompt's mean)."""
+        """Two tensors: what the distance compares (B, U, ·), and what a unit of each row counts in
+        its prompt's mean (B,)."""
         if distance.compares == "logits":
             return self.logits, batch.token_share
         if distance.compares == "labels":
@@ -232,9 +238,10 @@ class Teachers:
     """The frozen teacher prompts of some students, and what they make of examples.
 
     Teachers, T5 and examples do not change, so each answer is computed once (`precompute`) and
-    looked up in every epoch. What is cached of an example is the encoder's hidden states
-    (P+S, D), or the label scores (1, L), or for a distance of logits the decoder's states (T, D):
-    the logits (T, V) are one product away and would be forty times as large at T5-base's sizes.
+    looked up in every epoch. What is cached of an example, its states (U, ·), is the encoder's
+    hidden states (P+S, D), or the label scores (1, L), or for a distance of logits the decoder's
+    hidden states (T, D): the logits (T, V) are one product away and would be forty times as large
+    at T5-base's sizes.
     Beyond `limit` bytes nothing more is cached, and the rest is computed again in every step.
     Teachers run without dropout.
 
@@ -250,7 +257,7 @@ class Teachers:
         self.labels = labels
         self.distance = distance
         self.limit = limit
-        self.cache = {}  # (teacher, example) -> hidden states
+        self.cache = {}  # (teacher, example) -> its states (U, ·)
         self.cached_bytes = 0
         self.of_student = []  # for each student the numbers of its teachers
         self.weights = []
@@ -265,7 +272,7 @@ class Teachers:
             self.bank = PromptBank(prompts).requires_grad_(False).to(t5.device)
 
     @torch.no_grad()
-    def hidden_states(self, batch, index):
+    def states_of(self, batch, index):
         """What is cached of a batch behind teachers index (B,): a list of (U, ·), unpadded."""
         was_training = self.t5.training
         self.t5.eval()
@@ -285,7 +292,7 @@ class Teachers:
 
     def precompute(self, batch):
         """Cache what teachers make of a batch whose rows' `prompt` is the teacher's number."""
-        for row, states in zip(batch.rows, self.hidden_states(batch, batch.index)):
+        for row, states in zip(batch.rows, self.states_of(batch, batch.index)):
             size = states.numel() * states.element_size()
             if self.cached_bytes + size > self.limit:
                 return
@@ -303,7 +310,7 @@ class Teachers:
         states = self.look_up(batch, taught)
         width = self.width(batch)
         padded = [F.pad(one, (0, 0, 0, width - len(one))) for one in states]
-        outputs = torch.stack(padded)  # (R, U, D)
+        outputs = torch.stack(padded)  # (R, U, ·)
         if self.distance.compares == "logits":
             outputs = self.t5.logits(outputs)  # (R, T, D) -> (R, T, V)
         device = batch.ids.device
@@ -322,13 +329,13 @@ class Teachers:
         return self.bank.length + batch.ids.shape[1]
 
     def look_up(self, batch, taught):
-        """Hidden states of (row, teacher) pairs: cached, or computed now in one batch."""
+        """The states of (row, teacher) pairs: cached, or computed now in one batch."""
         missing = [(b, k) for b, k in taught if (k, batch.rows[b].example) not in self.cache]
         computed = {}
         if missing:
             rows = torch.tensor([b for b, _ in missing], device=batch.ids.device)
             index = torch.tensor([k for _, k in missing], device=batch.ids.device)
             some = batch.select(rows, [batch.rows[b] for b, _ in missing])
-            computed = dict(zip(missing, self.hidden_states(some, index)))
+            computed = dict(zip(missing, self.states_of(some, index)))
         return [computed[b, k] if (b, k) in computed else self.cache[k, batch.rows[b].example]
                 for b, k in taught]

@@ -130,7 +130,8 @@ class RelativeBias(nn.Module):
     So a prompt shifts the text without changing any distance inside it: that is why a
     frozen T5 still reads the text behind a prompt that it never saw. What changes with P is
     how far a word is from the first vectors of the prompt. Below 8 every distance has a
-    bucket of its own, beyond that they share buckets, and from 91 on they are all one.
+    bucket of its own. Beyond that they share buckets, wider and wider ones; the last begins at
+    91 = 8 * 16^(7/8), where max_distance is 128.
     """
 
     def __init__(self, config, bidirectional):
@@ -253,7 +254,7 @@ class Stack(nn.Module):
         super().__init__()
         depth = config.num_decoder_layers if decoder else config.num_layers
         self.blocks = nn.ModuleList(Block(config, decoder) for _ in range(depth))
-        self.positions = RelativeBias(config, bidirectional=not decoder)
+        self.position_bias = RelativeBias(config, bidirectional=not decoder)
         self.norm = RMSNorm(config)
         self.dropout = nn.Dropout(0.0)
 
@@ -272,7 +273,8 @@ class T5(nn.Module):
 
     amp   torch.bfloat16 or torch.float16: products in that type, sums in fp32 (automatic mixed
           precision); None: everything in the weights' own type
-    Dropout is 0 until `set_dropout`, and then falls in train() mode only.
+    fingerprint   a checksum of the configuration and all weights
+    Dropout is 0 until `set_dropout`, and then acts in train() mode only.
     """
 
     def __init__(self, config):
@@ -320,7 +322,7 @@ class T5(nn.Module):
         S = embedded.shape[1]
         positions = torch.arange(S, device=embedded.device)
         with self.autocast():
-            bias = self.encoder.positions(positions, positions)  # (1, H, S, S)
+            bias = self.encoder.position_bias(positions, positions)  # (1, H, S, S)
             bias = bias.masked_fill(~mask.bool()[:, None, None], MASKED)  # (B, H, S, S)
             return self.encoder(embedded, bias)
 
@@ -332,9 +334,10 @@ class T5(nn.Module):
         positions = torch.arange(T, device=memory.device)
         future = positions[None, :] > positions[:, None]  # (T, T)
         with self.autocast():
-            bias = self.decoder.positions(positions, positions).masked_fill(future, MASKED)
+            bias = self.decoder.position_bias(positions, positions)  # (1, H, T, T)
+            bias = bias.masked_fill(future, MASKED)
             # Cross-attention has no positions at all, only the padding to avoid.
-            memory_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
+            memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
             return self.decoder(self.embed(decoder_ids), bias, memory, memory_bias)
 
     def logits(self, hidden):
@@ -370,7 +373,7 @@ class T5(nn.Module):
         certain of all tokens but the first; an untrained one likes short labels.
         """
         scores = []
-        cache = GenerationCache(self, memory, mask)
+        cache = DecoderCache(self, memory, mask)
         for label in labels:
             targets = label.expand(len(memory), -1)  # (T,) -> (B, T)
             cache.restart()
@@ -381,7 +384,7 @@ class T5(nn.Module):
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens):
         """The greedy continuation: ids (B, <= max_tokens), each row with its eos, then pad."""
-        cache = GenerationCache(self, memory, mask)
+        cache = DecoderCache(self, memory, mask)
         token = torch.full((len(memory), 1), PAD, device=memory.device)
         ended = torch.zeros_like(token, dtype=torch.bool)
         tokens = []
@@ -393,16 +396,17 @@ class T5(nn.Module):
         return torch.cat(tokens, dim=1)
 
 
-class GenerationCache:
+class DecoderCache:
     """Decoding in several calls, without computing again what earlier calls have computed.
 
-    For each block it keeps the keys and values of the memory, and of the tokens so far. The
-    numbers are those of T5.decode (tests/test_model.py compares them), without dropout.
+    For each block it keeps the keys and values of the memory, and of the tokens so far. In eval()
+    mode the numbers are those of T5.decode (tests/test_model.py compares them). It is not made for
+    dropout.
     """
 
     def __init__(self, t5, memory, mask):
         self.t5 = t5
-        self.memory_bias = ~mask.bool()[:, None, None] * MASKED  # (B, 1, 1, S)
+        self.memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
         with t5.autocast():
             self.cross = [block.cross_attention.keys_values(memory) for block in t5.decoder.blocks]
         self.restart()
@@ -419,7 +423,7 @@ class GenerationCache:
         new = positions[self.length:]  # (T,)
         future = positions[None, :] > new[:, None]  # (T, length + T)
         with self.t5.autocast():
-            bias = decoder.positions(new, positions).masked_fill(future, MASKED)
+            bias = decoder.position_bias(new, positions).masked_fill(future, MASKED)
             x = self.t5.embed(tokens).float()  # (B, T, D)
             for i, block in enumerate(decoder.blocks):
                 normed = block.self_norm(x)
@@ -433,7 +437,7 @@ class GenerationCache:
         return self.t5.logits(hidden)
 
     def extended(self, i, keys, values):
-        """Block i's keys and values of all tokens so far, these new ones (B, H, 1, K) included."""
+        """Block i's keys and values of all tokens so far, the T new ones (B, H, T, K) included."""
         if self.past[i] is not None:
             keys = torch.cat([self.past[i][0], keys], dim=2)
             values = torch.cat([self.past[i][1], values], dim=2)
@@ -507,7 +511,7 @@ def load(folder, dtype=torch.float32, device="cpu"):
         tensor = tensors[checkpoint.published_name(name)]
         weights[name] = tensor.to(device, torch.float32 if keeps_fp32 else dtype)
     t5.load_state_dict(weights, assign=True)
-    t5.tie_weights()
+    t5.tie_weights()  # assign has made two parameters of the two names
     t5.amp = None if dtype == torch.float32 else dtype
     return t5.requires_grad_(False).eval()
 

@@ -8,7 +8,7 @@ it is frozen. This file holds N of them at once, and each row of a batch names t
               1: [q q q q]            row 1 (index 0): [p p p p] the soups … </s>
 
 That one gather is prompt tuning (N = 1), several seeds in one batch, an ensemble, and a batch of
-several tasks. Each prompt meets only its own rows, and its loss is a mean over its own rows. So N
+several tasks. Each prompt meets only its own rows, and its loss is a mean over their tokens. So N
 prompts trained together get the gradients of N prompts trained alone (tests/test_prompt.py). This
 does not hold with dropout, which is drawn for a whole batch, nor in fp16, where all prompts share
 one loss scale.
@@ -30,7 +30,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
-from plumbing.prompt_files import from_file, load, load_peft, save  # noqa: F401: prompts on disk
+# Prompts on disk. save and load: a folder of ours, (prompt, what made it); load_peft: PEFT's;
+# from_file: any of the formats -> a prompt (P, D).
+from plumbing.prompt_files import from_file, load, load_peft, save  # noqa: F401
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
 SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
@@ -61,7 +63,7 @@ class PromptBank(nn.Module):
         return self.prompts[n].detach().cpu().clone()
 
     def holding(self, snapshots):
-        """A bank of other prompts on the same device."""
+        """A new bank with these prompts in it, on the same device: to score best checkpoints."""
         return PromptBank(snapshots).to(self.prompts.device)
 
     def prepend(self, embedded, mask, index):
@@ -102,7 +104,7 @@ class NoPrompt(nn.Module):
         return {name: weight.detach().cpu().clone() for name, weight in self.state_dict().items()}
 
     def holding(self, snapshots):
-        """The same T5 with other weights."""
+        """This T5, overwritten with these weights."""
         [weights] = snapshots
         self.load_state_dict(weights)
         return self
@@ -122,11 +124,10 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # In training: 1 / the target tokens, 1 / the encoder positions (prompt included), and 1 / the
-    # rows, of all rows of this prompt in the step. A sum over rows with these shares is a mean.
-    token_share: float = 0.0
-    position_share: float = 0.0
-    row_share: float = 0.0
+    # Training: what a token, a position or a row counts in its prompt's mean over a whole step.
+    token_share: float = 0.0  # 1 / the target tokens of all this prompt's rows in the step
+    position_share: float = 0.0  # 1 / their encoder positions, the prompt's included
+    row_share: float = 0.0  # 1 / their number
 
 
 @dataclasses.dataclass
@@ -153,14 +154,19 @@ class Batch:
             tensors = [tensor.pin_memory() for tensor in tensors]
         return Batch(self.rows, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
-    def select(self, index, rows):
-        """The batch of some of its rows: index (R,), and the same rows as a list."""
-        return Batch(rows, self.ids[index], self.targets[index], self.index[index],
-                     self.token_share[index], self.position_share[index], self.row_share[index])
+    def select(self, numbers, rows):
+        """The batch of some of its rows: their numbers (R,), and the same rows as a list."""
+        return Batch(rows, self.ids[numbers], self.targets[numbers], self.index[numbers],
+                     self.token_share[numbers], self.position_share[numbers],
+                     self.row_share[numbers])
 
 
 def collate(rows, multiple=1, before=0):
-    """Rows -> a Batch. With `before` columns in front, the width is a multiple of `multiple`."""
+    """Rows -> a Batch, padded to the longest.
+
+    before: how many prompt vectors will stand in front; multiple: of what P+S and T are made a
+    multiple, by padding (a GPU can then replay a recorded step).
+    """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
     return Batch(
         rows, ids, pad([row.target for row in rows], multiple),

@@ -65,6 +65,12 @@ def is_start(how):
     return how.startswith("text:") or (how != "" and Path(how).expanduser().exists())
 
 
+def are_distances(kd):
+    """Whether --kd names one distance or several."""
+    names = options.names(kd)
+    return bool(names) and set(names) <= set(distill.DISTANCES)
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Every number of the recipe: its default, what it is, where it comes from, its range.
@@ -78,6 +84,7 @@ class Recipe:
     init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
                        choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
+    # Not torch's Adafactor: not factored, and a step has the size lr (plumbing/optimizer.py).
     optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's code: adamw)",
                             choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
@@ -88,11 +95,9 @@ class Recipe:
     source_steps: int = option(30000, "of a source prompt", at_least=1, at_most=1e8)
     batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5)
     kd: str = option("kl,hidden", "PANDA's distances, comma-separated",
-                     choices=tuple(distill.DISTANCES), free=lambda kd: set() < set(
-                         options.names(kd)) <= set(distill.DISTANCES))
+                     choices=tuple(distill.DISTANCES), free=are_distances)
     kd_lambda: float = option(1.0, "PANDA's weight before the similarity, in units of the "
-                              "distance: kl, labels 1, hidden 10, mse .01/batch", at_least=0,
-                              at_most=1e6)
+                              "distance's scale (distill.DISTANCES)", at_least=0, at_most=1e6)
     temperature: float = option(1.0, "of kl and labels", above=1e-3, at_most=1e3)
     similarity: str = option("panda", "what weighs PANDA; none: 1 for every source",
                              choices=(*transferability.MEASURES, "none"))
@@ -174,7 +179,9 @@ class Training:
 def train(training, recipe, journal, state=None):
     """Train the N prompts of a bank at once, each as if it were alone.
 
-    journal: keeps losses, scores and the best checkpoint of each run; state: where to go on.
+    journal: a plumbing.run_files.Journal, which keeps losses, scores and the best checkpoint of
+    each run. Its `steps` restores bank, optimiser and scaler from `state`, yields the steps that
+    are left, and saves the three after evaluations and every minute. That is all of resuming.
     Returns the percentage of training examples that each run's teachers answer right.
     """
     task, engine, bank = training.task, training.engine, training.bank
@@ -187,7 +194,7 @@ def train(training, recipe, journal, state=None):
     def loss_of(rows, term="total"):
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
-        memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))
+        memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))  # T5's
         outputs = distill.Outputs(memory, logits)
         if distance.compares == "labels":
             outputs.label_scores = engine.t5.score_labels(memory, mask, labels)
@@ -202,7 +209,8 @@ def train(training, recipe, journal, state=None):
         is_noted = is_scored or step == 0
         if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
-        losses = engine.backward(loss_of, rows, step, bank)  # adds to each prompt's gradient
+        # In micro-batches; adds to each prompt's gradient. With dropout, `step` is its seed.
+        losses = engine.backward(loss_of, rows, step, bank)
         engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
         if is_noted:
             ce, kd = losses.tolist()
@@ -354,6 +362,7 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     """Train those of the runs that have no result yet, in one bank: a Result for each run."""
     recipe = ctx.recipe
     configs = configs_of(ctx, task, runs, distance)
+    # What --out or the shipped prompts hold, and the state of a training that was stopped.
     results, state = ctx.run_directory.find_all(title, configs, "prompt.json", read_prompt)
     todo = [n for n, result in enumerate(results) if result is None]
     if not todo:
@@ -378,7 +387,8 @@ def tune_model(ctx, task, seed):
     """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
 
     Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
-    section 3.1: Adafactor at 0.001 (torch's: at most 1 / sqrt(step), which is more for a million).
+    section 3.1: Adafactor at 0.001. It is torch's, factored, whose rate is at most 1 / sqrt(step):
+    that is below 0.001 only after a million steps.
     """
     recipe = ctx.recipe
     title = f"{task.name} finetune seed {seed}"
@@ -395,7 +405,7 @@ def tune_model(ctx, task, seed):
     training = Training(task, [run], engine, bank, optimizer, recipe.finetune_lr, "constant", "kl")
     journal = ctx.run_directory.journal(title, configs, [0], training, recipe.evals, state)
     train(training, recipe, journal, state)
-    [result] = score_the_best(training, journal, [None])
+    [result] = score_the_best(training, journal, [None])  # None if it diverged: finish raises then
     if result is not None and processes.is_writer():
         result.folder = ctx.run_directory.folder_of(configs[0])
         save_tuned(ctx, t5, result.folder, about(ctx, task, run, configs[0], result))
@@ -481,17 +491,17 @@ def transfer(ctx, target, sources, wanted, seeds):
     measures = {}
     for name, (source, start) in sources.items():
         measures[name] = []
-        for seed, plain in zip(seeds, results["prompt", ""]):
+        for seed, result in zip(seeds, results["prompt", ""]):
             inputs = probe(ctx, source, target, seed)
-            measures[name].append(transferability.all_measures(start, plain.best, inputs))
-    weights = []  # for each seed source -> similarity
+            measures[name].append(transferability.all_measures(start, result.best, inputs))
+    similarities = []  # for each seed source -> similarity
     for i in range(len(seeds)):
-        weights.append({name: similarity(recipe, measures[name][i]) for name in sources})
+        similarities.append({name: similarity(recipe, measures[name][i]) for name in sources})
 
     if "fusion" in wanted:
         starts = {name: start for name, (_, start) in sources.items()}
         runs = []
-        for seed, similar in zip(seeds, weights):
+        for seed, similar in zip(seeds, similarities):
             fused = distill.fuse(starts, similar, fresh[seed])
             runs.append(Run("pot_early", ",".join(sources), seed, recipe.steps, fused))
         run_all("early fusion", runs)
@@ -499,7 +509,7 @@ def transfer(ctx, target, sources, wanted, seeds):
         runs = []
         for i, seed in enumerate(seeds):
             best = {key: of_seeds[i].best for key, of_seeds in results.items()}
-            runs += students(recipe, distance, wanted, seed, fresh[seed], weights[i], best)
+            runs += students(recipe, distance, wanted, seed, fresh[seed], similarities[i], best)
         if runs:
             run_all(f"students, {distance}", runs, distance)
     if "finetune" in wanted:
@@ -521,8 +531,8 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
     (P, D) that it came to. A teacher whose weight is 0 is left out: its student is `prompt`.
     """
 
-    def weight(of_source, share=1.0):
-        return share * distill.weight(of_source, recipe.kd_lambda, distance, recipe.batch)
+    def weight(sim, share=1.0):
+        return share * distill.weight(sim, recipe.kd_lambda, distance, recipe.batch)
 
     def student(approach, source, *teachers):
         teachers = tuple(pair for pair in teachers if pair[1] > 0)
@@ -530,8 +540,8 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
 
     runs = []
     if "panda" in wanted:
-        for source, of_source in similar.items():
-            runs.append(student("panda", source, (best["pot", source], weight(of_source))))
+        for source, sim in similar.items():
+            runs.append(student("panda", source, (best["pot", source], weight(sim))))
     if "fusion" in wanted:
         together = ",".join(similar)
         shares = distill.normalised(similar)
@@ -563,11 +573,18 @@ def parse_arguments(argv=None):
     args.model = options.model_flag(args.model or world.MODEL)
     args.recipe, args.origin = options.choose(Recipe, args, args.model)
     options.check_train(args, Recipe, APPROACHES)
-    compares_labels = "labels" in options.names(args.recipe.kd)
-    for name in args.target:
-        if compares_labels and not data.find_task(name).labels:
-            raise ValueError(f"--kd labels: {name} has no labels, its answers are free text")
+    if "labels" in options.names(args.recipe.kd):
+        check_labels(args)
     return args
+
+
+def check_labels(args):
+    """Whether the distance `labels` can be used. Raises ValueError."""
+    if args.recipe.dropout:
+        raise ValueError("--kd labels scores the labels without dropout: give --dropout 0")
+    for name in args.target:
+        if not data.find_task(name).labels:
+            raise ValueError(f"--kd labels: {name} has no labels, its answers are free text")
 
 
 def open_context(args):
@@ -633,7 +650,8 @@ def main(argv=None):
     processes.start(args.split)
     ctx = open_context(args)
     sources, targets = encode_tasks(args, ctx.recipe, ctx.tokenizer)
-    # Once, with everything; with --split pairs this process's share first.
+    # One turn, with everything. With --split pairs three: this process's share of the sources, its
+    # share of the targets, and at last, in the first process, everything, which is only read.
     for some_sources, some_targets in processes.turns(args.source, args.target):
         prompts = {name: source_prompt(ctx, sources[name]) for name in some_sources}
         reports = []

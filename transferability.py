@@ -19,12 +19,13 @@ PANDA's task embedding is one vector for each task, made on the task's own input
 matrices in the paper's appendix are symmetric with a diagonal of 1. Open in what we could read of
 the paper is which hidden states are pooled, and whether what the model makes of the same inputs
 without a prompt is subtracted first ("centred"). We take the decoder's state at its first position,
-from which the answer is read, and centre: what every prompt shares with no prompt at all is no
-similarity of tasks, and would give unrelated pairs a weight. Results list both.
+from which the answer is read, and centre: most of that state is there without any prompt and the
+same for all tasks. Left in, it would make unrelated pairs look alike. Results list both.
 
 zero_shot, ours, is no similarity: it asks what transfer starts from, the loss of its first step,
 and reads no target prompt. How well the measures rank sources: docs/panda.md. A new measure is a
-function of (source, target, probe) and one entry in MEASURES, which everything reads.
+function of (source, target, probe) and one entry in MEASURES, which everything reads; one that
+does not read the probe is named in NEED_NO_MODEL, too.
 
 Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, F feed-forward.
 """
@@ -191,7 +192,7 @@ def answer_loss(t5, prompt, ids, answers, rows=32):
 
 
 def explained(loss, base):
-    """Share of the loss `base` that is gone, 1 - loss / base; if it grew, minus the share it grew.
+    """Share of the loss `base` that is gone, 1 - loss / base; if it grew, -(1 - base / loss).
 
     McFadden's pseudo-R² (1974) where it is positive. His has no lower end; this one ends at -1.
 
@@ -217,7 +218,7 @@ def zero_shot(source, target, probe):
 # name -> function(source prompt (P, D), target prompt (P, D), Probe) -> a number in [-1, 1].
 MEASURES = {"panda": panda, "panda_raw": functools.partial(panda, centred=False), "on": on,
             "e_avg": e_avg, "e_tok": e_tok, "zero_shot": zero_shot}
-NEED_NO_MODEL = ("e_avg", "e_tok")
+NEED_NO_MODEL = ("e_avg", "e_tok")  # they do not read the probe: this file's command has them
 
 
 def all_measures(source, target, probe):

@@ -233,7 +233,7 @@ def teachers_who_know_the_labels():
             scores.append(torch.where(is_right, 0.0, -30.0)[None])  # (1, L)
         return scores
 
-    with unittest.mock.patch.object(distill.Teachers, "hidden_states", right_label):
+    with unittest.mock.patch.object(distill.Teachers, "states_of", right_label):
         yield
 
 

@@ -28,7 +28,7 @@ from plumbing.tokenizer import EOS, PAD
 # result of the one before. The feed-forward is the encoder's layer 1 and the decoder's layer 2.
 RENAMES = [
     (r"\.blocks\.", ".block."),
-    (r"\.positions\.table\.", ".block.0.layer.0.SelfAttention.relative_attention_bias."),
+    (r"\.position_bias\.table\.", ".block.0.layer.0.SelfAttention.relative_attention_bias."),
     (r"\.self_norm\.", ".layer.0.layer_norm."),
     (r"\.self_attention\.", ".layer.0.SelfAttention."),
     (r"\.cross_norm\.", ".layer.1.layer_norm."),

@@ -199,7 +199,7 @@ def test_generation_stops_when_all_rows_have_ended(t5, case):
 
 def test_the_cache_of_generation_is_plain_decoding(t5, case):
     memory = t5.encode(t5.embed(case.ids), case.mask)
-    cache = model.GenerationCache(t5, memory, case.mask)
+    cache = model.DecoderCache(t5, memory, case.mask)
     one_by_one = [cache.next_logits(token) for token in case.decoder_ids.split(1, dim=1)]
     plain = t5.decode(case.decoder_ids, memory, case.mask)
     assert difference(torch.cat(one_by_one, dim=1), plain) < 1e-5

@@ -75,7 +75,7 @@ def test_published_names():
     """All names of v1_0, which has two blocks in the encoder and three in the decoder."""
     ours = ["shared.weight"]
     for stack, depth in (("encoder", 2), ("decoder", 3)):
-        ours += [f"{stack}.norm.weight", f"{stack}.positions.table.weight"]
+        ours += [f"{stack}.norm.weight", f"{stack}.position_bias.table.weight"]
         attentions = ["self"] if stack == "encoder" else ["self", "cross"]
         for block in (f"{stack}.blocks.{i}" for i in range(depth)):
             ours += [f"{block}.ff_norm.weight", f"{block}.ff.wi.weight", f"{block}.ff.wo.weight"]
