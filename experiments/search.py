@@ -41,7 +41,7 @@ RATES = {  # of prompts: (optimizer, schedule) -> lr
     ("adamw", "constant"): (0.1, 0.3, 1.0),
     ("adamw", "cosine"): (0.1, 0.3, 1.0),
 }
-DECAYS = (1e-5, 1e-2)  # beside 0, at the best rate of each optimizer and schedule
+DECAY = 1e-5  # beside 0, at the best rate of each optimizer and schedule
 TUNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)  # of model tuning
 TUNING_DROPOUTS = (0.0, 0.1)
 
@@ -111,8 +111,7 @@ def search_prompts(search):
         trials = [search.run(optimizer=optimizer, schedule=schedule, lr=lr, weight_decay=0.0)
                   for lr in rates]
         best = max(trials, key=lambda trial: trial.mean)
-        for decay in DECAYS:
-            search.run(**best.setting | {"weight_decay": decay})
+        search.run(**best.setting | {"weight_decay": DECAY})
 
 
 def search_tuning(search):
