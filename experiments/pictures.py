@@ -3,8 +3,8 @@
     python experiments/pictures.py runs/toy-cb/results.json     learning: a run of train.py
 
 writes docs/learning-light.svg and docs/learning-dark.svg. `labels` and `sources` are drawn by
-experiments/study.py. The drawings without numbers (docs/bank-*.svg, docs/student-*.svg and
-docs/positions-*.svg) are edited by hand.
+experiments/study.py. The drawings without numbers (docs/student-*.svg and docs/positions-*.svg)
+are edited by hand.
 """
 
 import argparse

@@ -47,12 +47,14 @@ def test_the_lines_of_python_train_a_prompt(page, monkeypatch, tmp_path):
     assert page == "README.md" or (tmp_path / "made" / "adapter_config.json").exists()
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-QUICK = re.findall(r"^python ((?:data|model|predict|transferability)\.py .*)$", README, re.M)
+QUICK = []
+for page in ("README.md", "docs/api.md"):
+    QUICK += re.findall(r"^python ((?:data|model|predict|transferability)\.py .*)$",
+                        (ROOT / page).read_text(encoding="utf-8"), re.M)
 
 
 @pytest.mark.parametrize("command", QUICK)
-def test_the_front_pages_quick_commands_print_something(command, monkeypatch, capsys):
+def test_the_quick_commands_print_something(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     program, *arguments = shlex.split(command)
     monkeypatch.setattr("sys.argv", [program, *arguments])
@@ -60,7 +62,7 @@ def test_the_front_pages_quick_commands_print_something(command, monkeypatch, ca
     assert capsys.readouterr().out.strip()
 
 
-def test_the_front_page_has_quick_commands():
+def test_there_are_quick_commands():
     assert len(QUICK) >= 6
 
 
