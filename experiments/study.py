@@ -52,7 +52,7 @@ FLAGS = ["--out", "runs/study", "--target", ",".join(RELATED), "--source", SOURC
          "--first-seed", "800", "--seeds", "10"]
 PLAIN = ("prompt", "")
 MATCHED = "hidden"  # the distance of the claims that have time for one
-LABELS = (16, 32, 128, 0)  # 0: all of the first target's, toy-cb's 250
+LABELS = (32, 0)  # 0: all of the first target's, toy-cb's 250
 STEPS = (100, 400)
 TUNING_SEEDS = range(300, 303)  # for kd_lambda and temperature
 LAMBDAS = (0.3, 1.0, 3.0, 10.0)
