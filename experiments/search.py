@@ -142,7 +142,7 @@ def verdict(ranked, rate):
     lead = plus_minus(differences(first.by_seed, second.by_seed), "+")
     lines = [f"Winner: `{json.dumps(first.setting)}`, {lead} over the next."]
     others = {name: value for name, value in first.setting.items()
-              if name not in (rate, "weight_decay")}
+              if name not in (rate, "weight_decay", "finetune_dropout")}
     tried = [trial.setting[rate] for trial in ranked if others.items() <= trial.setting.items()]
     best = first.setting[rate]
     if best in (min(tried), max(tried)):
