@@ -39,7 +39,7 @@ def test_search_tries_every_setting_once_and_sorts(flags, monkeypatch, capsys):
     printed = capsys.readouterr().out
     _, prompts, tuning = printed.split("## ")
     rows = [line.split("|") for line in prompts.splitlines() if line.startswith("| adamw")]
-    assert len(rows) == 2 + 2 and tuning.count("\n| 0.0") == 4 * 2
+    assert len(rows) == 2 + 1 and tuning.count("\n| 0.0") == 4 + 1
     means = [float(row[5]) for row in rows]
     assert means == sorted(means, reverse=True) and means[0] > means[-1]
     assert means[0] == pytest.approx((float(rows[0][6]) + float(rows[0][7])) / 2, abs=0.11)
