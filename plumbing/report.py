@@ -296,10 +296,9 @@ def run_keys(results):
 def complete_results(path):
     """The checked results in a results.json; None in a pair's file whose target has its own."""
     content = read_json(path)
-    if "runs" not in content and "source" in content:
-        if "report" not in content:
-            return None
-        content = content["report"]
+    if "source" in content and "report" not in content:
+        return None
+    content = content.get("report", content)
     check(content, path)
     return content
 
@@ -353,9 +352,7 @@ def ending(out, folder, results):
 
 
 def check(results, path):
-    """Raise a ValueError of one line if results from a file are not as described above."""
-    if not isinstance(results, dict):
-        raise ValueError(f"{path}: altered: report is no object; run train.py again to write it")
+    """Raise a ValueError of one line if results from a file lack something."""
     missing = [key for key in KEYS if key not in results]
     if missing:
         raise ValueError(f"{path}: altered, or of another version: no {', '.join(missing)}; run "
@@ -400,24 +397,23 @@ def gain_matrix(pairs, sources, targets, largest):
 
     largest: the gain that has the full colour.
     """
-    columns = {target: [] for target in targets}
+    means = {pair: statistics.mean(gains) for pair, gains in pairs.items()}
     rows = []
     for source in sources:
         row = [source]
-        for target, column in columns.items():
-            gains = pairs.get((source, target))
-            if gains is None:
-                row.append("=" if source == target else "–")
+        for pair in itertools.product([source], targets):
+            if pair in pairs:
+                text = number(means[pair], "+") + star(pairs[pair])
+                row.append(Heat(text, means[pair] / largest))
             else:
-                mean = statistics.mean(gains)
-                column.append(mean)
-                row.append(Heat(number(mean, "+") + star(gains), mean / largest))
+                row.append("–")
         rows.append(row)
-    means = ["mean"]
-    for column in columns.values():
+    last = ["mean"]
+    for target in targets:
+        column = [mean for (_, other), mean in means.items() if other == target]
         mean = statistics.mean(column or [0.0])
-        means.append(Heat(number(mean, "+"), mean / largest) if column else "–")
-    return ["from … to", *targets], [*rows, means]
+        last.append(Heat(number(mean, "+"), mean / largest) if column else "–")
+    return ["from … to", *targets], [*rows, last]
 
 
 def early_score(curve, epoch):
@@ -426,16 +422,10 @@ def early_score(curve, epoch):
     return later[0] if later else curve[0][1]
 
 
-def source_scores(results, early):
-    """{source: mean score of pot}, at the end or after the first epoch."""
-    scores = {}
-    for run in results["runs"]:
-        if run["approach"] == "pot" and run["source"] in results["similarity"]:
-            of_seeds = run["scores"]
-            if early:
-                of_seeds = [early_score(curve, results["epoch"]) for curve in run["curves"]]
-            scores[run["source"]] = statistics.mean(of_seeds)
-    return scores
+def source_scores(results):
+    """{source: mean score of pot}."""
+    return {run["source"]: statistics.mean(run["scores"]) for run in results["runs"]
+            if run["approach"] == "pot" and run["source"] in results["similarity"]}
 
 
 def ranking_table(all_results):
@@ -443,22 +433,21 @@ def ranking_table(all_results):
 
     Only of targets with three sources or more.
     """
-    ranked = [results for results in all_results if len(source_scores(results, False)) > 2]
-    targets = [results["target"] for results in ranked]
+    ranked = [results for results in all_results if len(source_scores(results)) > 2]
     rows = []
     measures = next(iter(ranked[0]["similarity"].values()))[0] if ranked else []
-    for measure, early in itertools.product(measures, (True, False)):
+    for measure in measures:
         pairs = []
         for results in ranked:
-            scores = source_scores(results, early)
+            scores = source_scores(results)
             similarities = [similarity_of(results, source, measure) for source in scores]
             pairs.append((similarities, list(scores.values())))
         correlations = [spearman(*pair) for pair in pairs]
         correlations.append(statistics.mean(correlations))
-        when = "after the first epoch" if early else "at the end"
-        rows.append([measure, when] + [number(rho, "+", 2) for rho in correlations]
-                    + [f"{mean_permutation_p(pairs):.3f}"])
-    return ["measure", "pot's scores", *targets, "mean", "p, by permutation"], rows
+        cells = [number(rho, "+", 2) for rho in correlations]
+        rows.append([measure, *cells, f"{mean_permutation_p(pairs):.3f}"])
+    targets = [results["target"] for results in ranked]
+    return ["measure", *targets, "mean", "p, by permutation"], rows
 
 
 def grid_sentence(approach, pairs):
@@ -547,8 +536,8 @@ def recipe_differences(runs):
     recipes = []
     for run in runs.values():
         results = next(iter(run.values()))
-        recipes.append({"model": results["model"], "dtype": results["dtype"],
-                        "seeds": results["seeds"], **results["recipe"]})
+        conditions = {name: results[name] for name in ("model", "dtype", "seeds")}
+        recipes.append(conditions | results["recipe"])
     rows = []
     for option in dict.fromkeys(flat(recipes)):
         values = [str(recipe.get(option, "–")) for recipe in recipes]
