@@ -18,11 +18,8 @@ sys.path.insert(0, str(ROOT))
 
 from plumbing import options
 from plumbing.files import read_json, write_text
-from plumbing.html_report import (THEMES, Series, approach_of, chart_svg, curve_panels, flat,
-                                  line_chart, tag, widened)
-
-WIDTH = 440  # of a panel, in pixels: line_chart's own
-HEIGHT = 300
+from plumbing.html_report import (HEIGHT, THEMES, WIDTH, Series, approach_of, chart_svg,
+                                  curve_panels, flat, in_theme, line_chart, tag, widened)
 
 
 def write(folder, name, title, panels, columns):
@@ -33,9 +30,9 @@ def write(folder, name, title, panels, columns):
         corner = f"translate({WIDTH * column} {HEIGHT * row})"
         marks.append(tag("g", panel, transform=corner))
     height = HEIGHT * math.ceil(len(panels) / columns)
+    svg = chart_svg(WIDTH * columns, height, title, marks)
     for theme in THEMES:
-        svg = chart_svg(WIDTH * columns, height, title, marks, theme)
-        write_text(Path(folder) / f"{name}-{theme}.svg", svg + "\n")
+        write_text(Path(folder) / f"{name}-{theme}.svg", in_theme(svg, theme) + "\n")
 
 
 def learning(results, folder):

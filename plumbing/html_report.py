@@ -1,14 +1,14 @@
-"""report.html and grid.html: HTML and CSS with small SVG charts, each page one file.
+"""The pages of a report: one list of sections, written as Markdown and as HTML with its charts.
 
-    report_page(results, sentences, setup, tables)      one target
-    grid_page(sentences, matrices, ...)                 several pairs of source and target
-    whole_page(title, body)                             any page in this style
-    dot_chart(...), line_chart(...)                     SVG text, for a page; with theme="light" or
-                                                        "dark" for a file of its own
+    Section(name, sentences, table, charts, folded)     a part of a page
+    markdown_page(title, sections)                      its Markdown, without charts
+    html_page(title, sections)                          its HTML, which needs no other file
+    markdown(table)                                     lines, also for a terminal
+    line_chart(series, ...), chart_svg(...)             SVG text
 
-report.py makes the sentences and tables; `results` is described there. Nothing is read from disk.
-The series' colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; the
-heat map's are ColorBrewer's RdBu.
+report.py makes the sentences and tables. A table is (header, rows); a cell is text, or one of Link,
+Heat and Gain, whose `text` is all that Markdown shows of it. HTML and CSS draw all but the curves.
+The colours are those of Okabe and Ito (2008), which colour-blind readers tell apart.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import typing
 import urllib.parse
 from html import escape
 
-from plumbing.stats import differences, interval, number, significant, star
+from plumbing.stats import interval
 
 THEMES = ["light", "dark"]
 FONT = "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, Ubuntu, 'Helvetica Neue', sans-serif"
@@ -36,16 +36,9 @@ COLOURS = {  # role: on light, on dark
     "green": ("#009E73", "#009E73"),
     "purple": ("#CC79A7", "#CC79A7"),
 }
-BINS = [  # of the heat map, from loss to gain
-    ("#b2182b", "#f5a48f"), ("#d6604d", "#c8614d"), ("#f4a582", "#8a382b"),
-    ("#fddbc7", "#4c211b"), ("#f7f7f7", "#1c2128"), ("#d1e5f0", "#14304a"),
-    ("#92c5de", "#1f5685"), ("#4393c3", "#4a8cc4"), ("#2166ac", "#93c5f0"),
-]
-for _index, _colours in enumerate(BINS):
-    COLOURS[f"bin{_index}"] = _colours
-COLOURS["outer"] = ("#ffffff", "#000000")  # text on the first and the last bin
-COLOURS["next"] = ("#000000", "#000000")  # on the second and the last but one
-COLOURS["inner"] = ("#000000", "#ffffff")
+WIDTH = 440  # of a chart, in pixels
+HEIGHT = 300
+DARKEST = 50  # per cent of colour in a Heat: text in ink stays readable on it
 
 
 class Approach(typing.NamedTuple):
@@ -98,57 +91,12 @@ def shortened(name, width=26):
     return name if len(name) <= width else f"{name[:half]}…{name[half - width + 1:]}"
 
 
-def run_name(run):
-    """How a page calls a run: "pot from toy-nli"."""
-    source = shortened(run["source"])
-    return f"{run['approach']} from {source}" if source else run["approach"]
-
-
-def plain_scores(results):
-    """The scores of plain prompt tuning; None if it was not run."""
-    for run in results["runs"]:
-        if run["approach"] == "prompt":
-            return run["scores"]
-    return None
-
-
-def compared_runs(results):
-    """(run, its gains over plain prompt tuning by seed), of all other runs."""
-    base = plain_scores(results)
-    if base is None:
-        return []
-    others = [run for run in results["runs"] if run["approach"] != "prompt"]
-    return [(run, differences(run["scores"], base)) for run in others]
-
-
-def similarity_of(results, source, measure=None):
-    """Of one source with the target, the mean over the seeds; by default the recipe's measure."""
-    measure = measure or results["recipe"].get("similarity", "panda")
-    if measure == "none":
-        return 1.0  # what weighs every source then
-    return statistics.mean(seed[measure] for seed in results["similarity"][source])
-
-
 def flat(lists):
     """All entries of several lists, one after the other."""
     return list(itertools.chain.from_iterable(lists))
 
 
 # ------------------------------------------------------------------- elements
-
-
-class Link(typing.NamedTuple):
-    """A cell of a table that links to another file."""
-
-    text: str
-    href: str
-
-
-class Heat(typing.NamedTuple):
-    """A coloured cell of a matrix: one of the nine bins, from 0 (loss) to 8 (gain)."""
-
-    text: str
-    bin: int
 
 
 def tag(name, content="", **attributes):
@@ -166,43 +114,150 @@ def tag(name, content="", **attributes):
     return f"<{name}{''.join(pairs)}>{content}</{name}>"
 
 
-def paragraph(words, **attributes):
-    return tag("p", escape(words), **attributes)
+class Link(typing.NamedTuple):
+    """A cell that links to another file."""
+
+    text: str
+    href: str
+
+    def html(self):
+        return tag("td", tag("a", escape(self.text), href=urllib.parse.quote(self.href)))
 
 
-def table_cell(value):
-    """A td of text, a Link or a Heat."""
-    if isinstance(value, str):
-        return tag("td", escape(value))
-    text = escape(value.text)
-    if isinstance(value, Link):
-        return tag("td", tag("a", text, href=urllib.parse.quote(value.href)))
-    colour = {0: "outer", 1: "next", 7: "next", 8: "outer"}.get(value.bin, "inner")
-    return tag("td", text, class_="heat",
-               style=f"background: var(--bin{value.bin}); color: var(--{colour})")
+class Heat(typing.NamedTuple):
+    """A coloured cell: from -1 (orange, a loss) over 0 to 1 (blue, a gain)."""
+
+    text: str
+    share: float
+
+    def html(self):
+        colour = "blue" if self.share > 0 else "orange"
+        percent = DARKEST * min(abs(self.share), 1)
+        return tag("td", escape(self.text), class_="heat", style=(
+            f"background: color-mix(in srgb, var(--{colour}) {percent:.0f}%, var(--page))"))
+
+
+class Gain(typing.NamedTuple):
+    """A cell with a row of a chart: each seed, their interval and their mean; then its text."""
+
+    text: str
+    values: list  # for each seed
+    axis: tuple  # (low, high), the same in all rows
+    colour: str
+
+    def html(self):
+        """Marks at a percentage of the width of a .track."""
+        place = Scale(*self.axis, 0, 100)
+        marks = [tag("i", class_="zero", style=f"left: {place(0):.1f}%")]
+        for value in self.values:
+            marks.append(tag("i", class_="seed", style=f"left: {place(value):.1f}%"))
+        if seed_interval(self.values):
+            low, high = map(place, seed_interval(self.values))
+            marks.append(tag("i", class_="interval",
+                             style=f"left: {low:.1f}%; width: {high - low:.1f}%"))
+        mean = place(statistics.mean(self.values))
+        marks.append(tag("i", class_="mean", style=f"left: {mean:.1f}%"))
+        track = tag("div", "".join(marks), class_="track", aria_hidden="true",
+                    style=f"color: var(--{self.colour})")
+        return tag("td", tag("div", track + escape(self.text), class_="gain"))
+
+
+def seed_interval(values):
+    """The 95 % interval of three seeds or more; of fewer, where it says nothing, ()."""
+    return (interval(values) or ()) if len(values) > 2 else ()
 
 
 def html_table(table, label):
-    """(header, rows) as a table that scrolls sideways where it is too wide, also by the keyboard.
+    """A table that scrolls sideways where it is too wide, also by the keyboard.
 
-    Cells are text, Links or Heats. label: the table's name for a screen reader.
+    label: the table's name for a screen reader.
     """
     header, rows = table
     head = "".join(tag("th", escape(name), scope="col") for name in header)
     body = []
     for first, *others in rows:
-        cells = "".join(table_cell(value) for value in others)
-        body.append(tag("tr", tag("th", escape(first), scope="row") + cells))
+        cells = [tag("th", escape(first), scope="row")]
+        for cell in others:
+            cells.append(tag("td", escape(cell)) if isinstance(cell, str) else cell.html())
+        body.append(tag("tr", "".join(cells)))
     table = tag("table", tag("thead", tag("tr", head)) + tag("tbody", "\n".join(body)))
     return tag("div", table, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
-def folded(summary, *pieces):
-    return tag("details", tag("summary", escape(summary)) + "\n".join(pieces))
+# ------------------------------------------------------------------- a page
 
 
-def figure(chart, caption):
-    return tag("figure", chart + tag("figcaption", escape(caption)))
+class Section(typing.NamedTuple):
+    """A part of a page: sentences, then a table and charts, where it has them."""
+
+    name: str  # its heading; "" for none
+    sentences: list = []
+    table: tuple = ((), ())
+    charts: list = []  # SVG; a section with charts is not in Markdown
+    folded: bool = False
+
+    def html(self):
+        pieces = [tag("p", escape(sentence)) for sentence in self.sentences]
+        if self.table[1]:
+            pieces.append(html_table(self.table, self.name))
+        if self.charts:
+            pieces.append(tag("div", "\n".join(self.charts), class_="panels"))
+        if self.folded:
+            return tag("details", tag("summary", escape(self.name)) + "\n".join(pieces))
+        heading = tag("h2", escape(self.name)) if self.name else ""
+        return tag("section", heading + "\n".join(pieces))
+
+    def markdown(self):
+        """Lines."""
+        lines = [f"## {self.name}", ""] if self.name else []
+        for sentence in self.sentences:
+            lines += [sentence, ""]
+        if self.table[1]:
+            lines += [*markdown(self.table), ""]
+        return lines
+
+
+def markdown_page(title, sections):
+    shown = [section.markdown() for section in sections if not section.charts]
+    return "\n".join([f"# {title}", "", *flat(shown)])
+
+
+def html_page(title, sections):
+    """A page with a heading, which needs no other file."""
+    pairs = [f"--{role}: light-dark({light}, {dark});" for role, (light, dark) in COLOURS.items()]
+    colours = ":root { color-scheme: light dark; " + " ".join(pairs) + " }"
+    style = colours + CSS.replace("FONT", FONT)
+    pieces = [tag("h1", escape(title))] + [section.html() for section in sections]
+    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"{tag('title', escape(title))}\n{tag('style', style)}\n</head>\n"
+            f"<body>\n{tag('main', chr(10).join(pieces))}\n</body>\n</html>\n")
+
+
+def markdown(table):
+    """Lines of Markdown, aligned for a terminal.
+
+    >>> print(*markdown((["a", "b"], [["long", "1"]])), sep="\\n")
+    | a    | b |
+    |------|---|
+    | long | 1 |
+    """
+    header, rows = table
+    lines = [header] + [[cell_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = []
+    for cells in lines:
+        padded = [f" {cell:{width}} " for cell, width in zip(cells, widths)]
+        text.append(f"|{'|'.join(padded)}|")
+    rule = ["-" * (width + 2) for width in widths]
+    text.insert(1, f"|{'|'.join(rule)}|")
+    return text
+
+
+def cell_text(cell):
+    if isinstance(cell, Link):
+        return f"[{cell.text}]({cell.href})"
+    return cell if isinstance(cell, str) else cell.text
 
 
 # ------------------------------------------------------------------- SVG
@@ -214,30 +269,32 @@ def svg_text(x, y, words, anchor="start", colour="ink", **more):
                stroke="var(--page)", stroke_width=3, paint_order="stroke", **more)
 
 
-def svg_line(x1, y1, x2, y2, colour, **more):
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=f"var(--{colour})", **more)
+def svg_line(x1, y1, x2, y2, colour):
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=f"var(--{colour})")
 
 
-def svg_dot(approach, x, y, radius):
+def svg_dot(approach, x, y):
     colour = f"var(--{approach.colour})"
     fill = "var(--page)" if approach.hollow else colour
-    return tag("circle", cx=x, cy=y, r=radius, stroke=colour, fill=fill, stroke_width=2)
+    return tag("circle", cx=x, cy=y, r=4, stroke=colour, fill=fill, stroke_width=2)
 
 
-def svg_curve(points, colour, **more):
-    """A line through pixels (x, y)."""
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def svg_curve(curve, x_scale, y_scale, colour, **more):
+    """A line through points (x, y)."""
+    path = " ".join(f"{x_scale(x):.1f},{y_scale(y):.1f}" for x, y in curve)
     return tag("polyline", points=path, fill="none", stroke=f"var(--{colour})", **more)
 
 
-def chart_svg(width, height, title, marks, theme=None):
-    """An SVG of marks. theme: "light" or "dark" for a file; None where the page has the colours."""
+def chart_svg(width, height, title, marks):
+    """An SVG of marks, whose colours are the page's."""
     background = tag("rect", width=width, height=height, fill="var(--page)")
-    svg = tag("svg", background + "".join(marks), xmlns="http://www.w3.org/2000/svg",
-              viewBox=f"0 0 {width} {height}", width=width, height=height, role="img",
-              aria_label=title, font_family=FONT, font_size=12)
-    if theme is None:
-        return svg
+    return tag("svg", background + "".join(marks), xmlns="http://www.w3.org/2000/svg",
+               viewBox=f"0 0 {width} {height}", width=width, height=height, role="img",
+               aria_label=title, font_family=FONT, font_size=12)
+
+
+def in_theme(svg, theme):
+    """An SVG as a file of its own: with the colours of "light" or "dark" in it."""
     column = THEMES.index(theme)
     return re.sub(r"var\(--(\w+)\)", lambda match: COLOURS[match[1]][column], svg)
 
@@ -255,7 +312,7 @@ class Scale(typing.NamedTuple):
         return self.start + (self.end - self.start) * share
 
 
-def ticks(low, high, most):
+def ticks(low, high, most=8):
     """At most so many round values: multiples of 1, 2 or 5 times a power of ten.
 
     >>> ticks(0, 10, 6), ticks(0.1, 0.34, 3)
@@ -305,73 +362,11 @@ def spread_labels(wanted, gap, bottom):
 
 @dataclasses.dataclass
 class Series:
-    """A row of dots or a line, with its name."""
+    """A line of a chart, with its name."""
 
     name: str
-    values: list  # dot_chart: a number for each seed; line_chart: a curve [(x, y), …] for each
+    curves: list  # [(x, y), …] for each seed
     approach: Approach = APPROACHES[-1]  # its look
-    note: str = ""  # dot_chart: at the right
-
-
-def x_axis(scale, y, label):
-    """A horizontal axis at height y, with ticks, their numbers and its name."""
-    marks = [svg_line(scale.start, y, scale.end, y, "axis")]
-    for value in ticks(scale.low, scale.high, 6):
-        x = scale(value)
-        marks.append(svg_line(x, y, x, y + 4, "axis"))
-        marks.append(svg_text(x, y + 18, tick_text(value), "middle", "muted"))
-    middle = (scale.start + scale.end) / 2
-    marks.append(svg_text(middle, y + 36, label, "middle", "muted"))
-    return marks
-
-
-def seed_interval(values):
-    """The 95 % interval of three seeds or more; of fewer, where it says nothing, ()."""
-    return (interval(values) or ()) if len(values) > 2 else ()
-
-
-def dot_row(row, scale, y):
-    """One row: the interval as a line, the mean as a dot, the seeds as ticks below it."""
-    colour = row.approach.colour
-    marks = [svg_curve([(scale(end), y) for end in seed_interval(row.values)], colour,
-                       stroke_width=2)]
-    marks.append(svg_dot(row.approach, scale(statistics.mean(row.values)), y, 5))
-    for value in row.values:
-        x = scale(value)
-        marks.append(svg_line(x, y + 8, x, y + 13, colour, stroke_width=1.5))
-    return marks
-
-
-def level_marks(name, value, scale, y, bottom):
-    """A dashed line with its name above; a value beyond the axis is only named, at its edge."""
-    if value < scale.low:
-        return [svg_text(scale.start, y, f"← {name}", colour="muted")]
-    if value > scale.high:
-        return [svg_text(scale.end, y, f"{name} →", "end", "muted")]
-    x = scale(value)
-    anchor = "end" if x > (scale.start + scale.end) / 2 else "start"
-    return [svg_line(x, y + 4, x, bottom, "muted", stroke_dasharray="4 3"),
-            svg_text(x, y, name, anchor, "muted")]
-
-
-def dot_chart(rows, title, x_label, levels=(), width=480, theme=None):
-    """A row for each Series: its name and note above its dots. levels: (name, value) of lines."""
-    row_height = 46
-    values = [0.0]
-    for row in rows:
-        values += [*row.values, *seed_interval(row.values)]
-    scale = Scale(*widened(values), 12, width - 12)
-    top = 16 * len(levels) + 12
-    bottom = top + row_height * len(rows)
-    marks = x_axis(scale, bottom, x_label)
-    for index, (name, value) in enumerate(levels):
-        marks += level_marks(name, value, scale, 14 + 16 * index, bottom)
-    for index, row in enumerate(rows):
-        y = top + row_height * index + 12
-        marks.append(svg_text(12, y, row.name))
-        marks.append(svg_text(width - 12, y, row.note, "end"))
-        marks += dot_row(row, scale, y + 13)
-    return chart_svg(width, bottom + 44, title, marks, theme)
 
 
 def mean_curve(curves):
@@ -383,52 +378,52 @@ def mean_curve(curves):
     return points
 
 
-def y_values(series):
-    """All values of y of some Series of curves."""
-    curves = flat(each.values for each in series)
-    return [y for _, y in flat(curves)]
+def y_range_of(series):
+    """(low, high) of an axis that holds all curves."""
+    curves = flat(each.curves for each in series)
+    return widened([y for _, y in flat(curves)])
 
 
-def line_chart(series, title, x_label, y_range=None, log=False, width=440, height=300, theme=None):
+def line_chart(series, title, x_label, y_range, log=False):
     """Curves: the mean over the seeds as a thick line with its name, each seed as a thin one.
 
-    A curve of one point is a dot. y_range: (low, high), for charts that are compared.
+    A curve of one point is a dot. y_range: (low, high), the same for charts that are compared.
     log: the values are log10 of what the axis shows.
     """
-    means = [mean_curve(each.values) for each in series]
+    means = [mean_curve(each.curves) for each in series]
     steps = [x for x, _ in flat(means)]
     label_width = max(7.2 * len(each.name) for each in series)
     span = (min(steps), max(steps)) if len(set(steps)) > 1 else widened(steps)
-    x_scale = Scale(*span, 48, width - label_width - 16)
-    y_scale = Scale(*(y_range or widened(y_values(series))), height - 48, 32)
-    marks = [svg_text(8, 16, title, font_weight="bold")]
-    marks += x_axis(x_scale, y_scale.start, x_label)
-    marks += y_axis(y_scale, x_scale, log)
+    x_scale = Scale(*span, 48, WIDTH - label_width - 16)
+    y_scale = Scale(*y_range, HEIGHT - 48, 32)
+    marks = [svg_text(8, 16, title, font_weight="bold"), *axes(x_scale, y_scale, x_label, log)]
     ends = []
     for each, mean in zip(series, means):
-        colour = each.approach.colour
-        for curve in each.values:
-            points = [(x_scale(x), y_scale(y)) for x, y in curve]
-            marks.append(svg_curve(points, colour, stroke_width=0.75, opacity=0.5))
-        points = [(x_scale(x), y_scale(y)) for x, y in mean]
-        marks.append(svg_curve(points, colour, stroke_width=2))
-        ends.append(points[-1])
+        look = {"colour": each.approach.colour}
+        for curve in each.curves:
+            marks.append(svg_curve(curve, x_scale, y_scale, stroke_width=0.75, opacity=0.5, **look))
+        marks.append(svg_curve(mean, x_scale, y_scale, stroke_width=2, **look))
+        ends.append((x_scale(mean[-1][0]), y_scale(mean[-1][1])))
     labels = spread_labels([y for _, y in ends], 14, y_scale.start)
     for each, (x, y), label in zip(series, ends, labels):
-        marks.append(svg_dot(each.approach, x, y, 4))
+        marks.append(svg_dot(each.approach, x, y))
         marks.append(svg_text(x + 9, label + 4, each.name))
-    return chart_svg(width, height, title, marks, theme)
+    return chart_svg(WIDTH, HEIGHT, title, marks)
 
 
-def y_axis(y_scale, x_scale, log):
-    """A line across for each tick, with its number."""
-    ends = y_scale.low, y_scale.high
-    shown = log_ticks(*ends) if log else ticks(*ends, 8)
-    marks = []
-    for value in shown:
+def axes(x_scale, y_scale, x_label, log):
+    """Ticks with their numbers: below, and as lines across."""
+    left, right, bottom = x_scale.start, x_scale.end, y_scale.start
+    marks = [svg_line(left, bottom, right, bottom, "axis"),
+             svg_text((left + right) / 2, bottom + 36, x_label, "middle", "muted")]
+    for value in ticks(x_scale.low, x_scale.high, 6):
+        x = x_scale(value)
+        marks.append(svg_line(x, bottom, x, bottom + 4, "axis"))
+        marks.append(svg_text(x, bottom + 18, tick_text(value), "middle", "muted"))
+    for value in (log_ticks if log else ticks)(y_scale.low, y_scale.high):
         y = y_scale(math.log10(value) if log else value)
-        marks.append(svg_line(x_scale.start, y, x_scale.end, y, "grid"))
-        marks.append(svg_text(x_scale.start - 6, y + 4, tick_text(value), "end", "muted"))
+        marks.append(svg_line(left, y, right, y, "grid"))
+        marks.append(svg_text(left - 6, y + 4, tick_text(value), "end", "muted"))
     return marks
 
 
@@ -436,39 +431,7 @@ def tick_text(value):
     return f"{value:g}".replace("-", "−")
 
 
-# ------------------------------------------------------------------- a target's page
-
-
-def gain_note(gains):
-    """A row's number: the mean gain, a star where significant, and its interval."""
-    note = number(statistics.mean(gains), "+") + star(gains)
-    if seed_interval(gains):
-        low, high = seed_interval(gains)
-        note += f" [{number(low)}, {number(high)}]"
-    return note
-
-
-def gain_figure(results):
-    """The gain of each run over plain prompt tuning, sorted; "" of one seed, or if none moved."""
-    compared = compared_runs(results)
-    if len(results["seeds"]) == 1 or not any(any(gains) for _, gains in compared):
-        return ""
-    rows = [Series(run_name(run), gains, approach_of(run["approach"]), gain_note(gains))
-            for run, gains in compared]
-    rows.sort(key=lambda row: statistics.mean(row.values), reverse=True)
-    base = statistics.mean(plain_scores(results))
-    levels = {"majority class": results["majority"], "T5 without a prompt": results["promptless"],
-              "plain prompt tuning": base}
-    label = f"gain over plain prompt tuning, points of {results['metric']}"
-    chart = dot_chart(rows, f"{results['target']}: {label}", label,
-                      [(f"{name} {score:.1f}", score - base) for name, score in levels.items()])
-    caption = "Dots: the mean. Small ticks: the seeds."
-    if len(results["seeds"]) > 2:
-        stars = sum(significant(row.values) for row in rows)
-        caption = (f"{stars} of {len(rows)} runs differ significantly from plain prompt tuning (*: "
-                   "paired t-test at 5 %, each run by itself). Lines and brackets: the paired 95 % "
-                   f"interval. {caption}")
-    return figure(chart, caption)
+# ------------------------------------------------------------------- learning curves
 
 
 def curves_of(run, kind):
@@ -489,18 +452,15 @@ def curve_panels(results, kind, what):
     groups = {}
     for run in results["runs"]:
         series = Series(run["approach"], curves_of(run, kind), approach_of(run["approach"]))
-        if not all(series.values):
+        if not all(series.curves):
             continue
         if run["approach"] == "prompt":
             plain.append(series)
         else:
             groups.setdefault(run["source"], []).append(series)
-    if not groups:
+    if plain and not groups:
         groups[""] = []
-    shown = plain + list(flat(groups.values()))
-    if not shown:
-        return []
-    y_range = widened(y_values(shown))
+    y_range = y_range_of(plain + flat(groups.values())) if groups else None
     panels = []
     for source, series in groups.items():
         title = f"from {shortened(source)}: {what}" if source else f"without a source: {what}"
@@ -508,147 +468,28 @@ def curve_panels(results, kind, what):
     return panels
 
 
-def panel_grid(panels):
-    return tag("div", "\n".join(panels), class_="panels")
-
-
-def learning_section(results):
-    """Dev curves of each source in sight, four panels at most; the others and the losses folded."""
+def learning_sections(results):
+    """Dev curves of four sources in sight; the others and the losses folded."""
     dev = curve_panels(results, "dev", f"dev {results['metric']}")
     losses = (curve_panels(results, "CE", "cross-entropy (CE)")
               + curve_panels(results, "KD", "distance to the teacher (KD)"))
-    pieces = [tag("h2", "Learning curves"), panel_grid(dev[:4]),
-              paragraph("Thick: the mean of the seeds. Thin: each seed.", class_="caption")]
-    if dev[4:]:
-        pieces.append(folded("The other sources", panel_grid(dev[4:])))
-    if losses:
-        pieces.append(folded("Losses, on a log axis", panel_grid(losses)))
-    return pieces
+    sections = [Section("Learning curves", ["Thick: the mean of the seeds. Thin: each seed."],
+                        charts=dev[:4]),
+                Section("The other sources", charts=dev[4:], folded=True),
+                Section("Losses, on a log axis", charts=losses, folded=True)]
+    return [section for section in sections if section.charts]
 
 
-def similarity_section(pairs, names):
-    """A panel for each (results, approach), with its name: sources by similarity and mean gain.
-
-    All have one range of gains. A panel of fewer than three sources, or without any gain, is left
-    out; without a panel there is no section.
-    """
-    panels = {}
-    for (results, approach), name in zip(pairs, names):
-        points = []
-        for run, gains in compared_runs(results):
-            if run["approach"] == approach and run["source"] in results["similarity"]:
-                point = (similarity_of(results, run["source"]), statistics.mean(gains))
-                points.append(Series(run["source"], [[point]], approach_of(approach)))
-        if len(points) > 2 and any(y_values(points)):
-            panels[name] = points
-    if not panels:
-        return []
-    y_range = widened(y_values(flat(panels.values())))
-    charts = [line_chart(points, name, "similarity of source and target", y_range)
-              for name, points in panels.items()]
-    return [tag("h2", "Similarity and gain"), panel_grid(charts)]
-
-
-def glossary(runs):
-    """What the names of the runs' approaches mean."""
-    entries = []
-    for name in dict.fromkeys(run["approach"] for run in runs):
-        meaning = escape(approach_of(name).meaning)
-        entries.append(tag("dt", escape(name)) + tag("dd", meaning))
-    return tag("dl", "\n".join(entries))
-
-
-def recipe_table(results):
-    """All options; those that differ from their defaults first."""
-    recipe = results["changed"] | results["recipe"]  # the order of the first, the values of both
-    rows = [[name, str(value), "changed" if name in results["changed"] else ""]
-            for name, value in recipe.items()]
-    return html_table((["option", "value", "not the default"], rows), "recipe")
-
-
-def report_page(results, sentences, setup, tables):
-    """report.html of a target, as text.
-
-    sentences: the headline's; setup: of the conditions; tables: name -> (header, rows), the first
-    in sight, the others folded.
-    """
-    approaches = list(dict.fromkeys(run["approach"] for run in results["runs"]))
-    (name, scores), *others = tables.items()
-    pieces = [paragraph(sentence, class_="lead") for sentence in sentences[1:]]
-    pieces.append(gain_figure(results))
-    pieces += [paragraph(sentence) for sentence in setup]
-    pieces += [tag("h2", "Scores"), html_table(scores, name),
-               paragraph("Mean ± standard deviation over the seeds.", class_="caption")]
-    pieces += [tag("h2", "The names"), glossary(results["runs"])]
-    pieces += learning_section(results)
-    pieces += similarity_section([(results, approach) for approach in approaches],
-                                 [f"{approach}: gain over prompt" for approach in approaches])
-    pieces.append(tag("h2", "Details"))
-    pieces += [folded(name, html_table(table, name)) for name, table in others]
-    pieces.append(folded("Recipe and command", tag("pre", escape(results["command"])),
-                         recipe_table(results)))
-    return whole_page(f"{results['target']}: {sentences[0]}", pieces)
-
-
-# ------------------------------------------------------------------- several pairs
-
-
-def bin_width(gains):
-    """Of nine bins around 0: the smallest of 1, 2, 5 times a power of ten that holds all, >= 0.5.
-
-    >>> bin_width([0.5, -9.0]), bin_width([0.1])
-    (2.0, 0.5)
-    """
-    largest = max(map(abs, gains))
-    return next(size for size in ROUND if size >= 0.5 and 4.5 * size >= largest)
-
-
-def heat(gain, width, text):
-    """A coloured cell: the bin of a gain, for bins of this width around 0."""
-    return Heat(text, min(max(math.floor(gain / width + 4.5), 0), 8))
-
-
-def colour_bar(width):
-    """A table of one row: the nine bins, with the gain in the middle of each."""
-    middles = [(index - 4) * width for index in range(9)]
-    cells = [heat(middle, width, number(middle, "+")) for middle in middles]
-    return [""] * 10, [["colours", *cells]]
-
-
-def grid_page(sentences, matrices, width, all_results, tables):
-    """grid.html, as text.
-
-    matrices: approach -> table of Heats with bins of this width; tables: name -> table.
-    """
-    pieces = [paragraph(sentence, class_="lead") for sentence in sentences[1:]]
-    heat_maps = [tag("div", tag("h2", approach) + html_table(matrix, approach))
-                 for approach, matrix in matrices.items()]
-    pieces.append(tag("div", "\n".join(heat_maps), class_="matrices"))
-    pieces.append(html_table(colour_bar(width), "colours"))
-    pieces.append(paragraph("Gain over plain prompt tuning, in points. *: significant, a paired "
-                            "t-test at 5 % of each pair by itself.", class_="caption"))
-    for name, table in tables.items():
-        pieces += [tag("h2", name), html_table(table, name)]
-    pieces += similarity_section([(results, "pot") for results in all_results],
-                                 [f"{results['target']}: gain of pot" for results in all_results])
-    runs = flat(results["runs"] for results in all_results)
-    pieces += [tag("h2", "The names"), glossary(runs)]
-    return whole_page(sentences[0], pieces)
-
-
-# ------------------------------------------------------------------- the page itself
+# ------------------------------------------------------------------- style
 
 CSS = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 FONT;
   font-variant-numeric: tabular-nums }
 main { max-width: 1050px; margin: 0 auto; padding: 16px }
-h1, h2, p, pre, dl { max-width: 690px }
+h1, h2, p { max-width: 690px }
 h1 { font-size: 25px; line-height: 1.25 }
 h2 { font-size: 19px; margin: 32px 0 8px }
-.lead { font-size: 18px }
-.caption, figcaption { font-size: 13px; color: var(--muted); max-width: 690px }
-figure { margin: 16px 0 }
-figure svg { width: 100%; max-width: 600px; height: auto }
+h1 + section:not(:has(h2)) { font-size: 18px }
 .panels { display: grid; gap: 16px; margin: 8px 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)) }
 .panels svg { width: 100%; max-width: 516px; height: auto }
@@ -663,42 +504,29 @@ table { border-collapse: collapse; font-size: 14px }
 th, td { padding: 4px 14px 4px 0; text-align: left; white-space: nowrap;
   border-bottom: 1px solid var(--grid) }
 thead th { vertical-align: bottom }
-caption { text-align: left; font-weight: bold; padding: 4px 0 }
 td.heat { padding: 4px 10px; min-width: 40px; text-align: center; border: 1px solid var(--page) }
-.matrices { display: flex; flex-wrap: wrap; gap: 8px 32px }
-.matrices > div { max-width: 100% }
-dt { font-family: monospace; font-weight: bold }
-dd { margin: 0 0 8px 16px }
+.gain { display: flex; align-items: center; gap: 12px }
+.track { position: relative; width: 240px; height: 22px; flex: none }
+.track i { position: absolute; top: 0; height: 100%; transform: translateX(-50%) }
+.track .zero { border-left: 1px dashed var(--axis) }
+.track .seed { top: 15px; height: 6px; border-left: 2px solid }
+.track .interval { top: 10px; height: 2px; background: currentcolor; transform: none }
+.track .mean { top: 6px; width: 10px; height: 10px; border-radius: 5px; background: currentcolor }
+[aria-label="The names"] td { white-space: normal; min-width: 260px; max-width: 560px }
 details { margin: 8px 0 }
 summary { cursor: pointer; padding: 4px 0 }
 a { color: var(--blue) }
 a:focus-visible, summary:focus-visible, .wide:focus-visible {
   outline: 2px solid var(--blue); outline-offset: 2px }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }
+p { overflow-wrap: anywhere }
 @page { size: A4; margin: 15mm }
 @media print {
+  :root { color-scheme: light }
   body { print-color-adjust: exact; -webkit-print-color-adjust: exact }
   h2 { break-after: avoid }
-  figure, svg, tr { break-inside: avoid }
+  svg, tr { break-inside: avoid }
   .wide { overflow: visible; background: none }
   table { font-size: 10px }
   .panels { grid-template-columns: 1fr 1fr }
 }
 """
-
-
-def colour_variables(column):
-    """The CSS variables of a theme: 0 light, 1 dark."""
-    pairs = [f"--{role}: {colours[column]};" for role, colours in COLOURS.items()]
-    return ":root { " + " ".join(pairs) + " }"
-
-
-def whole_page(title, body):
-    """A page with a heading and pieces of HTML, which needs no other file."""
-    dark = "@media screen and (prefers-color-scheme: dark) { " + colour_variables(1) + " }"
-    style = "\n".join([colour_variables(0), dark, CSS.replace("FONT", FONT)])
-    main = tag("main", "\n".join([tag("h1", escape(title)), *body]))
-    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"{tag('title', escape(title))}\n{tag('style', style)}\n</head>\n"
-            f"<body>\n{main}\n</body>\n</html>\n")

@@ -16,50 +16,55 @@ Everything is made from one dict for each target, `results`, which JSON can hold
     epoch                   steps of the first epoch
     recipe, changed         all options, and those that differ from their defaults
 
-A table is (header, rows); its cells are text, Links or Heats of html_report.py.
+A table is (header, rows), as html_report.py describes it.
 """
 
 import argparse
 import itertools
-import math
 import statistics
 import sys
 from pathlib import Path
 
-from plumbing import html_report
 from plumbing.files import read_json, write_json, write_text
-from plumbing.html_report import (Link, compared_runs, flat, heat, plain_scores, run_name,
-                                  shortened, similarity_of)
+from plumbing.html_report import (Gain, Heat, Link, Section, approach_of, flat, html_page,
+                                  learning_sections, markdown, markdown_page, seed_interval,
+                                  shortened, widened)
 from plumbing.stats import (differences, gain, mean_permutation_p, number, plus_minus, significant,
                             spearman, star)
 
-PER_SEED = ["scores", "curves", "losses", "teacher_accuracy", "folders"]
+KEYS = ["model", "target", "metric", "seeds", "majority", "promptless", "chosen_on_reported",
+        "runs", "similarity", "epoch", "recipe", "changed", "dtype", "date", "command", "seconds"]
 
 
-def markdown(table):
-    """Lines of Markdown, aligned for a terminal.
-
-    >>> print(*markdown((["a", "b"], [["long", "1"]])), sep="\\n")
-    | a    | b |
-    |------|---|
-    | long | 1 |
-    """
-    header, rows = table
-    lines = [header] + [[cell_text(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    text = []
-    for cells in lines:
-        padded = [f" {cell:{width}} " for cell, width in zip(cells, widths)]
-        text.append(f"|{'|'.join(padded)}|")
-    rule = ["-" * (width + 2) for width in widths]
-    text.insert(1, f"|{'|'.join(rule)}|")
-    return text
+def run_name(run):
+    """How a page calls a run: "pot from toy-nli"."""
+    source = shortened(run["source"])
+    return f"{run['approach']} from {source}" if source else run["approach"]
 
 
-def cell_text(cell):
-    if isinstance(cell, Link):
-        return f"[{cell.text}]({cell.href})"
-    return cell if isinstance(cell, str) else cell.text
+def plain_scores(results):
+    """The scores of plain prompt tuning; None if it was not run."""
+    for run in results["runs"]:
+        if run["approach"] == "prompt":
+            return run["scores"]
+    return None
+
+
+def compared_runs(results):
+    """(run, its gains over plain prompt tuning by seed), of all other runs."""
+    base = plain_scores(results)
+    if base is None:
+        return []
+    others = [run for run in results["runs"] if run["approach"] != "prompt"]
+    return [(run, differences(run["scores"], base)) for run in others]
+
+
+def similarity_of(results, source, measure=None):
+    """Of one source with the target, the mean over the seeds; by default the recipe's measure."""
+    measure = measure or results["recipe"].get("similarity", "panda")
+    if measure == "none":
+        return 1.0  # what weighs every source then
+    return statistics.mean(seed[measure] for seed in results["similarity"][source])
 
 
 # ------------------------------------------------------------------- a target's tables
@@ -69,6 +74,14 @@ def count(number_of, noun):
     return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
 
 
+def gain_axis(results):
+    """(low, high) of all gains with their intervals, and 0."""
+    values = [0.0]
+    for _, gains in compared_runs(results):
+        values += [*gains, *seed_interval(gains)]
+    return widened(values)
+
+
 def scores_table(results):
     """A row for each run: its score, gain, similarity and time."""
     rows = []
@@ -76,7 +89,8 @@ def scores_table(results):
     for run in results["runs"]:
         gained = ""
         if base is not None and run["approach"] != "prompt":
-            gained = gain(run["scores"], base)
+            gained = Gain(gain(run["scores"], base), differences(run["scores"], base),
+                          gain_axis(results), approach_of(run["approach"]).colour)
         similarity = ""
         if run["source"] in results["similarity"]:
             similarity = number(similarity_of(results, run["source"]), "+", 2)
@@ -84,6 +98,16 @@ def scores_table(results):
                      gained, similarity, f"{run['seconds']:.1f}"])
     return ["approach", "source", results["metric"], "gain over prompt", "similarity",
             "seconds"], rows
+
+
+def metrics_table(results):
+    """Every metric of a task that has several."""
+    names = list(results["runs"][0]["metrics"][0])
+    rows = []
+    for run in results["runs"]:
+        scores = [plus_minus([metrics[name] for metrics in run["metrics"]]) for name in names]
+        rows.append([run["approach"], run["source"], *scores])
+    return ["approach", "source", *names], rows if len(names) > 1 else []
 
 
 def note(results):
@@ -145,11 +169,18 @@ def cost_table(results):
     return header, rows
 
 
-def all_tables(results):
-    """name -> table, in the order of report.md and report.html."""
-    tables = {"Scores": scores_table(results), "Scores of each seed": seeds_table(results),
-              "Teachers": teachers_table(results), "Time and cost": cost_table(results)}
-    return {name: table for name, table in tables.items() if table[1]}
+def glossary(runs):
+    """What the names of the runs' approaches mean."""
+    names = dict.fromkeys(run["approach"] for run in runs)
+    return ["approach", "meaning"], [[name, approach_of(name).meaning] for name in names]
+
+
+def recipe_table(results):
+    """All options; those that differ from their defaults first."""
+    recipe = results["changed"] | results["recipe"]  # the order of the first, the values of both
+    rows = [[name, str(value), "changed" if name in results["changed"] else ""]
+            for name, value in recipe.items()]
+    return ["option", "value", "not the default"], rows
 
 
 # ------------------------------------------------------------------- sentences
@@ -228,34 +259,32 @@ def pair_results(results, source):
     return content
 
 
-def document(title, sentences, tables):
-    """Lines of Markdown: a heading, paragraphs, and tables with their names."""
-    lines = [f"# {title}", ""]
-    for sentence in sentences:
-        lines += [sentence, ""]
-    for name, each in tables.items():
-        lines += [f"## {name}", "", *markdown(each), ""]
-    return lines
+def write_page(path, title, sections):
+    """path.md and path.html."""
+    write_text(path.with_suffix(".md"), markdown_page(title, sections))
+    write_text(path.with_suffix(".html"), html_page(title, sections))
 
 
-def options_text(options):
-    return ", ".join(f"{name} {value}" for name, value in options.items()) or "nothing"
-
-
-def write_pages(folder, results):
+def write_report(folder, results):
     """report.md and report.html."""
-    sentences = headline_sentences(results)
-    tables = all_tables(results)
-    lines = document(results["target"], [*sentences, *setup(results), note(results)], tables)
-    lines += ["## Recipe", "", f"Not the default: {options_text(results['changed'])}.", "",
-              f"All: {options_text(results['recipe'])}.", "",
-              "```sh", results["command"], "```", ""]
-    write_text(folder / "report.md", "\n".join(lines))
-    conditions = setup(results)
-    if len(results["seeds"]) < 3:
-        conditions.append(note(results))
-    page = html_report.report_page(results, sentences, conditions, tables)
-    write_text(folder / "report.html", page)
+    first, *others = headline_sentences(results)
+    by_gain = sorted(results["runs"], key=lambda run: -statistics.mean(run["scores"]))
+    caption = [note(results)]
+    if len(results["seeds"]) > 2:
+        caption.append("Dots: the mean. Ticks: the seeds. Lines: the paired 95 % interval.")
+    sections = [
+        Section("", others),
+        Section("Scores", caption, scores_table(results | {"runs": by_gain})),
+        Section("", setup(results)),
+        *learning_sections(results),
+        Section("The names", table=glossary(results["runs"])),
+        Section("All metrics", table=metrics_table(results), folded=True),
+        Section("Scores of each seed", table=seeds_table(results), folded=True),
+        Section("Teachers", table=teachers_table(results), folded=True),
+        Section("Time and cost", table=cost_table(results), folded=True),
+        Section("Recipe", [f"`{results['command']}`"], recipe_table(results), folded=True)]
+    shown = [each for each in sections if each.sentences or each.table[1] or each.charts]
+    write_page(folder / "report", f"{results['target']}: {first}", shown)
 
 
 def run_keys(results):
@@ -267,10 +296,9 @@ def run_keys(results):
 def complete_results(path):
     """The checked results in a results.json; None in a pair's file whose target has its own."""
     content = read_json(path)
-    if "runs" not in content and "source" in content:
-        if "report" not in content:
-            return None
-        content = content["report"]
+    if "source" in content and "report" not in content:
+        return None
+    content = content.get("report", content)
     check(content, path)
     return content
 
@@ -280,11 +308,8 @@ def keep_larger(path, results):
     old = complete_results(path) if path.exists() else None
     if old is None or run_keys(old) <= run_keys(results):
         return
-    kept = path.with_name(f"results-{old['date']}.json")
-    for copy in itertools.count(2):
-        if not kept.exists():
-            break
-        kept = path.with_name(f"results-{old['date']}-{copy}.json")
+    others = len(list(path.parent.glob("results-*.json")))
+    kept = path.with_name(f"results-{others + 1}.json")
     path.rename(kept)
     print(f"{path} had runs that this one lacks; it is kept as {kept.name}", flush=True)
 
@@ -306,7 +331,7 @@ def write(out, results):
     if len(results["similarity"]) != 1:
         keep_larger(folder / "results.json", results)
         write_json(folder / "results.json", results)
-    write_pages(folder, results)
+    write_report(folder, results)
     return folder
 
 
@@ -325,48 +350,12 @@ def ending(out, folder, results):
 
 # ------------------------------------------------------------------- reading results again
 
-NUMBER = int | float
-MAYBE = NUMBER | None
-RUN = {"approach": str, "source": str, "scores": [NUMBER], "curves": [[(NUMBER, NUMBER)]],
-       "losses": [[(NUMBER, NUMBER, MAYBE, MAYBE)]], "teacher_accuracy": [MAYBE], "folders": [str],
-       "seconds": NUMBER, "steps": int, "trained": int, "training_bytes": int}
-RESULTS = {"model": str, "target": str, "metric": str, "seeds": [int], "majority": NUMBER,
-           "promptless": NUMBER, "chosen_on_reported": bool, "runs": [RUN],
-           "similarity": {str: [{str: NUMBER}]}, "epoch": NUMBER, "recipe": {}, "changed": {},
-           "dtype": str, "date": str, "command": str, "seconds": NUMBER}
-
-
-def fits(value, shape):
-    """Whether a value of JSON has a shape.
-
-    A shape is a type, [the shape of all entries], (the shape of each entry, …), {key: shape} or,
-    for all keys, {str: shape}. NaN and infinity are no numbers.
-    """
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(entry, shape[0]) for entry in value)
-    if isinstance(shape, tuple):
-        return isinstance(value, list) and len(value) == len(shape) and all(map(fits, value, shape))
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            return False
-        if str in shape:
-            return all(fits(entry, shape[str]) for entry in value.values())
-        return all(fits(value.get(key), each) for key, each in shape.items())
-    return isinstance(value, shape) and value not in (math.inf, -math.inf) and value == value
-
 
 def check(results, path):
-    """Raise a ValueError of one line if results from a file are not as described above."""
-    if not isinstance(results, dict):
-        raise ValueError(f"{path}: altered: report is no object; run train.py again to write it")
-    wrong = [key for key, shape in RESULTS.items() if not fits(results.get(key), shape)]
-    if not wrong:
-        seeds = len(results["seeds"])
-        lists = [run[field] for run in results["runs"] for field in PER_SEED]
-        if not seeds or {seeds} != set(map(len, lists + list(results["similarity"].values()))):
-            wrong = ["seeds"]
-    if wrong:
-        raise ValueError(f"{path}: altered, or of another version: {', '.join(wrong)}; run "
+    """Raise a ValueError of one line if results from a file lack something."""
+    missing = [key for key in KEYS if key not in results]
+    if missing:
+        raise ValueError(f"{path}: altered, or of another version: no {', '.join(missing)}; run "
                          "train.py again to write it")
 
 
@@ -374,8 +363,6 @@ def read_run(folder):
     """{folder of a report: its results}, of a run's --out folder. Raises ValueError."""
     reports = {}
     for path in sorted(Path(folder).glob("*/results.json")):
-        if not path.resolve().is_relative_to(Path(folder).resolve()):
-            raise ValueError(f"{path} is a link out of {folder}; pages are written only inside it")
         results = complete_results(path)
         if results is not None:
             reports[path.parent] = results
@@ -405,29 +392,28 @@ def gains_by_pair(all_results):
     return gains
 
 
-def gain_matrix(pairs, sources, targets, width):
+def gain_matrix(pairs, sources, targets, largest):
     """A table of coloured cells: a row for each source, a column for each target, a row of means.
 
-    width: of a bin of colour.
+    largest: the gain that has the full colour.
     """
-    columns = {target: [] for target in targets}
+    means = {pair: statistics.mean(gains) for pair, gains in pairs.items()}
     rows = []
     for source in sources:
         row = [source]
-        for target, column in columns.items():
-            gains = pairs.get((source, target))
-            if gains is None:
-                row.append("=" if source == target else "–")
+        for pair in itertools.product([source], targets):
+            if pair in pairs:
+                text = number(means[pair], "+") + star(pairs[pair])
+                row.append(Heat(text, means[pair] / largest))
             else:
-                mean = statistics.mean(gains)
-                column.append(mean)
-                row.append(heat(mean, width, number(mean, "+") + star(gains)))
+                row.append("–")
         rows.append(row)
-    means = ["mean"]
-    for column in columns.values():
+    last = ["mean"]
+    for target in targets:
+        column = [mean for (_, other), mean in means.items() if other == target]
         mean = statistics.mean(column or [0.0])
-        means.append(heat(mean, width, number(mean, "+")) if column else "–")
-    return ["from … to", *targets], [*rows, means]
+        last.append(Heat(number(mean, "+"), mean / largest) if column else "–")
+    return ["from … to", *targets], [*rows, last]
 
 
 def early_score(curve, epoch):
@@ -436,16 +422,10 @@ def early_score(curve, epoch):
     return later[0] if later else curve[0][1]
 
 
-def source_scores(results, early):
-    """{source: mean score of pot}, at the end or after the first epoch."""
-    scores = {}
-    for run in results["runs"]:
-        if run["approach"] == "pot" and run["source"] in results["similarity"]:
-            of_seeds = run["scores"]
-            if early:
-                of_seeds = [early_score(curve, results["epoch"]) for curve in run["curves"]]
-            scores[run["source"]] = statistics.mean(of_seeds)
-    return scores
+def source_scores(results):
+    """{source: mean score of pot}."""
+    return {run["source"]: statistics.mean(run["scores"]) for run in results["runs"]
+            if run["approach"] == "pot" and run["source"] in results["similarity"]}
 
 
 def ranking_table(all_results):
@@ -453,37 +433,21 @@ def ranking_table(all_results):
 
     Only of targets with three sources or more.
     """
-    ranked = [results for results in all_results if len(source_scores(results, False)) > 2]
-    targets = [results["target"] for results in ranked]
+    ranked = [results for results in all_results if len(source_scores(results)) > 2]
     rows = []
     measures = next(iter(ranked[0]["similarity"].values()))[0] if ranked else []
-    for measure, early in itertools.product(measures, (True, False)):
+    for measure in measures:
         pairs = []
         for results in ranked:
-            scores = source_scores(results, early)
+            scores = source_scores(results)
             similarities = [similarity_of(results, source, measure) for source in scores]
             pairs.append((similarities, list(scores.values())))
         correlations = [spearman(*pair) for pair in pairs]
         correlations.append(statistics.mean(correlations))
-        when = "after the first epoch" if early else "at the end"
-        rows.append([measure, when] + [number(rho, "+", 2) for rho in correlations]
-                    + [f"{mean_permutation_p(pairs):.3f}"])
-    return ["measure", "pot's scores", *targets, "mean", "p, by permutation"], rows
-
-
-def best_sources_table(all_results, gains):
-    """A row for each target: each approach's best source, known afterwards, and the report."""
-    rows = []
-    for results in all_results:
-        row = [results["target"]]
-        for pairs in gains.values():
-            means = [(statistics.mean(each), source) for (source, target), each in pairs.items()
-                     if target == results["target"]]
-            best, source = max(means, default=(0.0, "–"))
-            row.append(f"{source} {number(best, '+')}" if means else "–")
-        folder = report_folder("", results)
-        rows.append([*row, Link("report", f"{folder}/report.html")])
-    return ["target"] + [f"best for {approach}" for approach in gains] + ["report"], rows
+        cells = [number(rho, "+", 2) for rho in correlations]
+        rows.append([measure, *cells, f"{mean_permutation_p(pairs):.3f}"])
+    targets = [results["target"] for results in ranked]
+    return ["measure", *targets, "mean", "p, by permutation"], rows
 
 
 def grid_sentence(approach, pairs):
@@ -497,48 +461,38 @@ def grid_sentence(approach, pairs):
 def source_order(gains):
     """The sources, those with the largest mean gain over all targets and approaches first."""
     means = {}
-    for pairs in gains.values():
-        for (source, _), of_pair in pairs.items():
-            means.setdefault(source, []).append(statistics.mean(of_pair))
+    for (source, _), of_pair in flat(pairs.items() for pairs in gains.values()):
+        means.setdefault(source, []).append(statistics.mean(of_pair))
     return sorted(means, key=lambda source: -statistics.mean(means[source]))
 
 
-def grid_results(results):
-    """What grid.json has of a target."""
-    scores = {}
-    for run in results["runs"]:
-        scores.setdefault(run["approach"], {})[run["source"]] = run["scores"]
-    kept = ("metric", "seeds", "majority", "promptless", "similarity")
-    return {name: results[name] for name in kept} | {"scores": scores}
-
-
 def write_grid(out, all_results):
-    """Write grid.json, grid.md and grid.html; return the page's path, None of fewer than two pairs.
+    """Write grid.md and grid.html; return the page's path, None of fewer than two pairs.
 
     all_results: a list, one for each target.
     """
-    out = Path(out)
     gains = gains_by_pair(all_results)
     if max(map(len, gains.values()), default=0) < 2:
         return None
-    every_pair = flat(pairs.values() for pairs in gains.values())
-    width = html_report.bin_width([statistics.mean(of_pair) for of_pair in every_pair])
+    means = [statistics.mean(of_pair) for pairs in gains.values() for of_pair in pairs.values()]
+    largest = max(2.0, *map(abs, means))  # differences of less than a point stay pale
     targets = [results["target"] for results in all_results]
-    matrices = {approach: gain_matrix(pairs, source_order(gains), targets, width)
-                for approach, pairs in gains.items()}
-    tables = {"The best source of each target": best_sources_table(all_results, gains)}
+    first, *others = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
+    matrices = [Section(approach, table=gain_matrix(pairs, source_order(gains), targets, largest))
+                for approach, pairs in gains.items()]
+    test = ("Gain over plain prompt tuning, in points. *: significant, a paired t-test at 5 % of "
+            "each pair by itself.")
+    links = [[results["target"], Link("report", f"{report_folder('', results)}/report.html")]
+             for results in all_results]
+    sections = [Section("", [*others, test]), *matrices,
+                Section("Reports", table=(["target", "report"], links))]
     ranking = ranking_table(all_results)
     if ranking[1]:
-        tables["How well a similarity ranks the sources: Spearman's correlation"] = ranking
-    sentences = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
-    test = "*: significant, a paired t-test at 5 % of each pair by itself."
-    lines = document("Sources and targets", [*sentences, test], matrices | tables)
-    content = {results["target"]: grid_results(results) for results in all_results}
-    write_json(out / "grid.json", content)
-    write_text(out / "grid.md", "\n".join(lines))
-    page = html_report.grid_page(sentences, matrices, width, all_results, tables)
-    write_text(out / "grid.html", page)
-    return out / "grid.html"
+        sections.append(Section("How well a similarity ranks the sources: Spearman's correlation",
+                                table=ranking))
+    names = glossary(flat(results["runs"] for results in all_results))
+    write_page(Path(out) / "grid", first, [*sections, Section("The names", table=names)])
+    return Path(out) / "grid.html"
 
 
 # ------------------------------------------------------------------- several runs
@@ -553,39 +507,28 @@ def scores_of(results, approach):
     return known[approach]
 
 
-def starred(scores, base):
-    """Scores as text, with a star if they differ significantly from others of the same seeds."""
-    return plus_minus(scores) + star(differences(scores, base))
+def runs_table(runs, approaches):
+    """A row for each run and approach, a column for each target that all runs have.
 
-
-def runs_table(runs):
-    """Plain prompt tuning: a row for each run, a column for each target that all runs have."""
+    A star: significantly different from the first row, if that has the same seeds.
+    """
     first = next(iter(runs.values()))
     targets = [target for target in first if all(target in run for run in runs.values())]
     if not targets:
         raise ValueError(f"{', '.join(runs)} have no target in common")
     rows = []
-    for name, run in runs.items():
-        row = [name]
+    for name, title in (("majority", "majority class"), ("promptless", "T5 without a prompt")):
+        rows.append([title, "", *[number(first[target][name]) for target in targets]])
+    for (name, run), approach in itertools.product(runs.items(), approaches):
+        row = [name, approach]
         for target in targets:
-            scores = scores_of(run[target], "prompt")
+            scores = scores_of(run[target], approach)
+            text = plus_minus(scores)
             if run[target]["seeds"] == first[target]["seeds"]:
-                row.append(starred(scores, scores_of(first[target], "prompt")))
-            else:
-                row.append(plus_minus(scores))
+                text += star(differences(scores, scores_of(first[target], approaches[0])))
+            row.append(text)
         rows.append(row)
-    return ["run", *targets], rows
-
-
-def columns_table(runs, approaches):
-    """A row for each target of each run, a column for each approach."""
-    rows = []
-    for name, run in runs.items():
-        for target, results in run.items():
-            scores = [scores_of(results, approach) for approach in approaches]
-            row = [name, target, f"{results['majority']:.1f}", f"{results['promptless']:.1f}"]
-            rows.append(row + [starred(each, scores[0]) for each in scores])
-    return ["run", "target", "majority class", "no prompt", *approaches], rows
+    return ["run", "approach", *targets], rows
 
 
 def recipe_differences(runs):
@@ -593,8 +536,8 @@ def recipe_differences(runs):
     recipes = []
     for run in runs.values():
         results = next(iter(run.values()))
-        recipes.append({"model": results["model"], "dtype": results["dtype"],
-                        "seeds": results["seeds"], **results["recipe"]})
+        conditions = {name: results[name] for name in ("model", "dtype", "seeds")}
+        recipes.append(conditions | results["recipe"])
     rows = []
     for option in dict.fromkeys(flat(recipes)):
         values = [str(recipe.get(option, "–")) for recipe in recipes]
@@ -604,19 +547,17 @@ def recipe_differences(runs):
     return ["what differs between the recipes", *runs], rows
 
 
-def compare(folders, approaches=()):
-    """Print a table of several runs and write compared.html into the first one's folder."""
+def compare(folders, approaches):
+    """Print a table of several runs and write compared.html beside the first one's."""
     runs = {str(folder): by_target(folder) for folder in folders}
-    shown = columns_table(runs, approaches) if approaches else runs_table(runs)
+    shown = runs_table(runs, approaches)
     options = recipe_differences(runs)
-    first = "column" if approaches else "row"
-    legend = (f"Mean ± standard deviation over the seeds. *: differs significantly from the first "
-              f"{first}, a paired t-test at 5 % over the same seeds.")
+    legend = ("Mean ± standard deviation over the seeds. *: differs significantly from the first "
+              "run and approach, a paired t-test at 5 % over the same seeds.")
     print(*markdown(shown), legend, "", *markdown(options), sep="\n")
     page = Path(folders[0]) / "compared.html"
-    body = [html_report.html_table(shown, "scores"), html_report.paragraph(legend),
-            html_report.html_table(options, "options")]
-    write_text(page, html_report.whole_page("Runs compared", body))
+    write_page(page.with_suffix(""), "Runs compared", [
+        Section("Scores", [legend], shown), Section("Recipes", table=options)])
     return page
 
 
@@ -624,7 +565,7 @@ def rewrite(folder):
     """Write a run's pages again, each beside its results.json."""
     reports = read_run(folder)
     for report, results in reports.items():
-        write_pages(report, results)
+        write_report(report, results)
     write_grid(folder, list(by_target(folder).values()))
 
 
@@ -635,9 +576,8 @@ def main():
     parser.add_argument("--columns", help="compare these approaches, comma-separated")
     args = parser.parse_args()
     page = args.folders[0]
-    approaches = args.columns.split(",") if args.columns else []
-    if approaches or len(args.folders) > 1:
-        page = compare(args.folders, approaches)
+    if args.columns or len(args.folders) > 1:
+        page = compare(args.folders, (args.columns or "prompt").split(","))
     else:
         rewrite(page)
     print(f"written to {page}", file=sys.stderr)
