@@ -40,7 +40,7 @@ from experiments import pictures
 from model import pad
 from plumbing import files, options
 from plumbing.prompt_files import checksum
-from plumbing.report import early_score, markdown, teachers_table
+from plumbing.report import markdown, teachers_table
 from plumbing.run_files import RunDirectory, key_of
 from plumbing.stats import (differences, holm, mean_permutation_p, number, paired_p, plus_minus,
                             spearman)
@@ -296,6 +296,12 @@ def comparisons(targets, pairs):
 
 def names_of(targets):
     return [target.name for target in targets]
+
+
+def early_score(curve, epoch):
+    """A seed's dev score after the first epoch; the first one of a run that ends before that."""
+    later = [score for step, score in curve if step >= epoch]
+    return later[0] if later else curve[0][1]
 
 
 # --------------------------------------------------------------------------- claims

@@ -1,7 +1,7 @@
 """What a run of train.py says: a headline, tables, results.json, report.md and report.html.
 
     python -m plumbing.report RUN                         write the pages of a run again
-    python -m plumbing.report RUN RUN … [--columns …]     compare runs
+    python -m plumbing.report RUN RUN … [--approach …]    compare runs
 
 Everything is made from one dict for each target, `results`, which JSON can hold:
 
@@ -416,12 +416,6 @@ def gain_matrix(pairs, sources, targets, largest):
     return ["from … to", *targets], [*rows, last]
 
 
-def early_score(curve, epoch):
-    """A seed's dev score after the first epoch; the first one of a run that ends before that."""
-    later = [score for step, score in curve if step >= epoch]
-    return later[0] if later else curve[0][1]
-
-
 def source_scores(results):
     """{source: mean score of pot}."""
     return {run["source"]: statistics.mean(run["scores"]) for run in results["runs"]
@@ -565,7 +559,11 @@ def rewrite(folder):
     """Write a run's pages again, each beside its results.json."""
     reports = read_run(folder)
     for report, results in reports.items():
-        write_report(report, results)
+        try:
+            write_report(report, results)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{report / 'results.json'} was altered ({error!r}); run train.py "
+                             "again to write it") from None
     write_grid(folder, list(by_target(folder).values()))
 
 
@@ -573,11 +571,11 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m plumbing.report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
-    parser.add_argument("--columns", help="compare these approaches, comma-separated")
+    parser.add_argument("--approach", help="compare these approaches, comma-separated")
     args = parser.parse_args()
     page = args.folders[0]
-    if args.columns or len(args.folders) > 1:
-        page = compare(args.folders, (args.columns or "prompt").split(","))
+    if args.approach or len(args.folders) > 1:
+        page = compare(args.folders, (args.approach or "prompt").split(","))
     else:
         rewrite(page)
     print(f"written to {page}", file=sys.stderr)

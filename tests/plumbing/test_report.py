@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from plumbing import report
+from plumbing.files import write_json
 
 
 def a_run(approach, source, scores):
@@ -170,7 +171,7 @@ def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path):
              and "±" in line]
     assert [cell.strip() for cell in row] == ["prompt", "64.0 ± 2.0 *", "64.0 ± 2.0 *"]
     assert "length" in result.stdout and "20.0" in (tmp_path / "a" / "compared.html").read_text()
-    wrong = command(tmp_path / "a", "--columns", "pot")
+    wrong = command(tmp_path / "a", "--approach", "pot")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "'pot'" in wrong.stderr
 
 
@@ -181,6 +182,12 @@ def test_altered_results_are_refused_in_one_line(tmp_path):
         report.check(results, "results.json")
     with pytest.raises(ValueError, match="holds no"):
         report.read_run(tmp_path)
+    results = three_runs()
+    folder = report.write(tmp_path, results)
+    del results["runs"][0]["losses"]
+    write_json(folder / "results.json", results)
+    with pytest.raises(ValueError, match="was altered .*losses"):
+        report.rewrite(tmp_path)
 
 
 def test_a_report_has_all_metrics_of_a_task(tmp_path):
