@@ -57,7 +57,7 @@ class Task:
     sizes    published (train, dev) examples
     cut      the column that is cut when an input is too long; default: the template's last
     read     path -> the rows of a file (plumbing/formats.py); default: by the suffix
-    rows     (row, train or not) -> the rows that it becomes, if not one as it is
+    rows     (a row of the file, whether for training) -> the rows it becomes; default: itself
     """
 
     files: tuple
@@ -231,8 +231,9 @@ def score(name, predictions, targets):
 
     targets: Examples, or strings where the metric compares with nothing else. A prediction
     that is no legal label counts as wrong, never as missing, or a model that babbles would be
-    scored on the examples that suit it. Of two labels it counts as the other one: F1 and
-    Matthews' correlation need to know which mistake was made.
+    scored on the examples that suit it. (`answers` only gives legal ones; this is for predictions
+    from elsewhere.) If the task has two labels, it is replaced by the wrong one: F1 and Matthews'
+    correlation need to know which mistake was made.
 
     >>> score("toy-nli", ["neutral", "entailment"], ["neutral", "neutral"])
     {'accuracy': 50.0}

@@ -26,8 +26,8 @@ KD compares is a choice, the table DISTANCES:
 
 Why another one: KL pulls the way that CE pulls. At first both mostly say "write a label"; later the
 teacher's answer is nearly always the label, on inputs that it was tuned on. And an optimiser that
-divides a gradient by its size does not see that two pull (docs/one-step.md). What a source has
-taught is in how T5 reads the input.
+divides a gradient by its size takes the same step for CE alone as for twice CE (docs/one-step.md).
+What a source has taught is in how T5 reads the input.
 
 One step with numbers, of a student whose two rows have one target token each (V = 2):
 
@@ -36,15 +36,16 @@ One step with numbers, of a student whose two rows have one target token each (V
     ce = 0.6931, kd = (0.1927 + 0) / 2 = 0.0964, and with lambda * sim = 0.5
     L  = 0.6931 + 0.5 * 0.0964 = 0.7413        (tests/test_distill.py computes it)
 
-Each prompt's loss is a mean over the target tokens, or the positions, of its own rows. So padding,
-the way a step is cut into batches, and the other prompts of a batch change nothing. A similarity
-below 0 counts as 0: an opposite source teaches nothing, and its student is plain prompt tuning.
+Each prompt's loss is a mean over the target tokens, the positions or (labels) the rows that are its
+own. So padding, the way a step is cut into batches, and the other prompts of a batch change
+nothing. A similarity below 0 counts as 0: an opposite source teaches nothing, and its student is
+plain prompt tuning. (mse does not read the similarity: there it teaches like any other.)
 
 Several sources: `fuse` averages them into the start of one teacher (early fusion), or a student
 has a teacher for each (late fusion). A new distance is one function and one entry in DISTANCES.
 
 Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, V vocabulary,
-R rows that have a teacher, U units of a row (its target tokens, or its positions).
+R pairs of a row and a teacher, U units of a row (its target tokens, its positions; labels: 1).
 """
 
 import dataclasses
@@ -122,9 +123,9 @@ DISTANCES = {
 def weight(similarity, kd_lambda=1.0, distance="kl", batch=1):
     """lambda * sim, the similarity clamped to [0, 1]; for a fixed distance lambda / batch.
 
-    lambda = kd_lambda * scale. The scale is 0.01 for mse, whose mean over the batch the released
-    code divides by the batch size once more, and 10 for hidden, chosen on other seeds than
-    docs/panda.md reports.
+    lambda = kd_lambda * scale. Only mse is fixed: its 0.01, and the division by the batch size
+    although kd is a mean already, are the released code's. The 10 of hidden was chosen on other
+    seeds than docs/panda.md reports.
 
     >>> [weight(sim, 2.0) for sim in (-0.2, 0.0, 0.5, 1.0)]
     [0.0, 0.0, 1.0, 2.0]

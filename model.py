@@ -92,8 +92,8 @@ class RMSNorm(nn.Module):
 def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     """The bucket of each distance (key position - query position): integers, any shape.
 
-    Half of the buckets hold one distance each, the other half grow with its
-    logarithm up to max_distance, and the last holds all that is farther. The
+    Half of the buckets hold one distance each, the other half grow with its logarithm. The last
+    begins somewhat below max_distance (encoder: 91 of 128) and holds all that is farther, too. The
     encoder sees both ways and splits the buckets between past and future.
 
     >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2, 8, 200]), bidirectional=True).tolist()
@@ -130,8 +130,8 @@ class RelativeBias(nn.Module):
     So a prompt shifts the text without changing any distance inside it: that is why a
     frozen T5 still reads the text behind a prompt that it never saw. What changes with P is
     how far a word is from the first vectors of the prompt. Below 8 every distance has a
-    bucket of its own. Beyond that they share buckets, wider and wider ones; the last begins at
-    91 = 8 * 16^(7/8), where max_distance is 128.
+    bucket of its own. Beyond that they share buckets, wider and wider ones; from 91 on
+    (8 * 16^(7/8), where the last one begins) they are all one.
     """
 
     def __init__(self, config, bidirectional):
@@ -271,8 +271,8 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """A T5 of the sizes in `config`. Its weights come from `load`, or from `initialise`.
 
-    amp   torch.bfloat16 or torch.float16: products in that type, sums in fp32 (automatic mixed
-          precision); None: everything in the weights' own type
+    amp   torch.bfloat16 or torch.float16: products in that type (automatic mixed precision); None:
+          products in the weights' own type. The stream and the norms are in fp32 either way
     fingerprint   a checksum of the configuration and all weights
     Dropout is 0 until `set_dropout`, and then acts in train() mode only.
     """
@@ -369,8 +369,9 @@ class T5(nn.Module):
         """log p(label | input) of every label for every input, eos counted: (B, L).
 
         labels (L, T): token ids that end in eos, padded. The sum over a label's tokens is not
-        divided by its length: it is the probability of just this text. A trained T5 is nearly
-        certain of all tokens but the first; an untrained one likes short labels.
+        divided by its length: it is the probability of just this text. Once trained on a task, T5
+        is nearly certain of a label's tokens after the first, so that its length hardly counts;
+        before, short labels are at an advantage.
         """
         scores = []
         cache = DecoderCache(self, memory, mask)

@@ -8,10 +8,11 @@ it is frozen. This file holds N of them at once, and each row of a batch names t
               1: [q q q q]            row 1 (index 0): [p p p p] the soups … </s>
 
 That one gather is prompt tuning (N = 1), several seeds in one batch, an ensemble, and a batch of
-several tasks. Each prompt meets only its own rows, and its loss is a mean over their tokens. So N
-prompts trained together get the gradients of N prompts trained alone (tests/test_prompt.py). This
-does not hold with dropout, which is drawn for a whole batch, nor in fp16, where all prompts share
-one loss scale.
+several tasks. Each prompt meets only its own rows, and its loss is a mean over their target tokens.
+What is differentiated is the sum of the N losses, not their mean. So N prompts trained together get
+the gradients of N prompts trained alone (tests/test_prompt.py). This does not hold with dropout,
+which is drawn for a whole batch, nor in fp16, where all prompts share one loss scale: if the
+gradient of one overflows, all of them skip the step.
 
 Also here: what a bank answers to inputs, where a prompt starts from (section 3.2 of the paper), and
 how several prompts of one task vote (section 6). The words that a prompt lies near (section 7) are
@@ -77,7 +78,7 @@ class PromptBank(nn.Module):
             raise ValueError(f"these prompts are {self.prompts.shape[-1]} wide, the model {D}")
         if index.shape != (B,):
             raise ValueError(f"index has shape {tuple(index.shape)}, wanted one per row: ({B},)")
-        # index_select and not self.prompts[index]: its gradient is added up in a fixed order.
+        # index_select, not self.prompts[index]: on a CPU its gradient is added up in a fixed order.
         prompts = self.prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
         visible = torch.ones(prompts.shape[:2], dtype=torch.bool, device=mask.device)
         return torch.cat([prompts, embedded], dim=1), torch.cat([visible, mask.bool()], dim=1)
@@ -124,10 +125,11 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # Training: what a token, a position or a row counts in its prompt's mean over a whole step.
-    token_share: float = 0.0  # 1 / the target tokens of all this prompt's rows in the step
-    position_share: float = 0.0  # 1 / their encoder positions, the prompt's included
-    row_share: float = 0.0  # 1 / their number
+    # In training a prompt's loss is a mean over all its rows of a step, which may be in several
+    # batches. So each row carries the 1 / count of that mean (train.step_rows fills them in).
+    token_share: float = 0.0  # 1 / number of target tokens in all rows of this prompt in the step
+    position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
+    row_share: float = 0.0  # 1 / number of these rows
 
 
 @dataclasses.dataclass
@@ -164,8 +166,8 @@ class Batch:
 def collate(rows, multiple=1, before=0):
     """Rows -> a Batch, padded to the longest.
 
-    before: how many prompt vectors will stand in front; multiple: of what P+S and T are made a
-    multiple, by padding (a GPU can then replay a recorded step).
+    P+S and T are padded up to a multiple of `multiple`: shapes then come again, and a GPU can
+    replay a recorded step. before: P, if `prepend` will put a prompt in front (ids stay without).
     """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
     return Batch(
@@ -200,7 +202,10 @@ def generate(t5, bank, batch, max_tokens):
 
 
 def target_log_likelihood(t5, bank, batch):
-    """log p of each row's target, summed over its tokens: (B,). Minus its mean is a loss."""
+    """log p of each row's target, summed over its tokens: (B,).
+
+    Minus its mean is a loss for one prompt, by row; train.py's (distill.loss) is by token.
+    """
     memory, mask = encode(t5, bank, batch)
     logits = t5.decode(shift_right(batch.targets), memory, mask)
     return target_log_probs(logits, batch.targets).sum(1)

@@ -7,22 +7,25 @@ For each target, with its sources, in this order:
 
     source        each source's prompt, tuned on the source; then on the target:
     prompt        plain prompt tuning
-    prompt_2x     control: with twice the steps
+    prompt_2x     control: with twice the steps, the teacher of self_kl
     prompt_3x     control: with three times: what a student costs with all that it needs, a
                   `prompt` for its similarity and a `pot` as its teacher
     pot           prompt transfer: starts from the source's prompt, is tuned on the target
     similarity    of each source's prompt and the plain target prompt
     panda_kl      a fresh prompt that learns from the labels and from its `pot`, weighted by the
                   similarity; panda_hidden, with another distance (distill.DISTANCES)
-    self_kl       control: the same with `prompt_2x` as its teacher, no source at all
+    self_kl       control: the same with `prompt_2x` as its teacher, no source at all; for want of a
+                  similarity its weight is lambda
     pot_early     on request (fusion): `pot` from the average of the sources' prompts,
     early_kl      its student,
-    late_kl       and a student of all sources' `pot` at once
+    late_kl       and a student of all sources' `pot` at once, whose weights sum to lambda
     finetune      all of T5's weights, on request
 
 A *run* is one prompt's training. A *training* is a bank of runs on one task that need not wait for
-each other. A seed decides start and order of the examples, alike for every approach, so that none
-is luckier. A run is trained again only if something that decides its result has changed.
+each other. A seed decides the order of the examples and the start of a fresh prompt, alike for
+every approach, so that none is luckier; of each source there is one prompt, of seed 0, from which
+the `pot` of every seed starts. A run is trained again only if something that decides its result has
+changed; one that equals an earlier run in all of this takes its result, whatever their approaches.
 
 Begin at `train`. What carries out a step (batches by length, precision, several processes, a GPU's
 graphs) is plumbing/engine.py; what is kept on disk is plumbing/run_files.py.
@@ -84,7 +87,8 @@ class Recipe:
     init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
                        choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
-    # Not torch's Adafactor: not factored, and a step has the size lr (plumbing/optimizer.py).
+    # Not torch's Adafactor: v is not factored, each prompt's update has a root mean square of at
+    # most lr, and weight_decay is not multiplied by lr (plumbing/optimizer.py).
     optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's code: adamw)",
                             choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
@@ -116,7 +120,8 @@ class Recipe:
                                      "3.1.1)", at_least=0, at_most=0.9)
 
 
-# What decides a prompt beside its model, examples, start and teachers; and a tuned T5.
+# What decides a trained prompt beside its model, examples, start, teachers, seed and steps; below,
+# the same of a T5 that `finetune` has tuned.
 DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
                    "evals", "held_out")
 DECIDE_A_TUNED_T5 = ("batch", "evals", "held_out", "finetune_lr", "finetune_dropout")
@@ -179,9 +184,10 @@ class Training:
 def train(training, recipe, journal, state=None):
     """Train the N prompts of a bank at once, each as if it were alone.
 
-    journal: a plumbing.run_files.Journal, which keeps losses, scores and the best checkpoint of
-    each run. Its `steps` restores bank, optimiser and scaler from `state`, yields the steps that
-    are left, and saves the three after evaluations and every minute. That is all of resuming.
+    journal: a plumbing.run_files.Journal, which keeps the step, losses, scores and the best
+    checkpoint of each run. Its `steps` restores bank, optimiser and scaler from `state`, yields the
+    steps that are left, and saves the three with all that it keeps, after evaluations and every
+    minute. That is all of resuming: which examples a step visits follows from seed and step.
     Returns the percentage of training examples that each run's teachers answer right.
     """
     task, engine, bank = training.task, training.engine, training.bank
@@ -209,7 +215,8 @@ def train(training, recipe, journal, state=None):
         is_noted = is_scored or step == 0
         if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
-        # In micro-batches; adds to each prompt's gradient. With dropout, `step` is its seed.
+        # In micro-batches; adds to each prompt's gradient. With dropout T5 is in train() mode, here
+        # only, and `step` is the seed.
         losses = engine.backward(loss_of, rows, step, bank)
         engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
         if is_noted:
@@ -452,7 +459,8 @@ def source_prompt(ctx, task):
 
 
 def probe(ctx, source, target, seed, count=100):
-    """What the measures of transfer read: inputs of both tasks, those whose labels the seed has."""
+    """What the measures of transfer read: `count` of the target's examples whose labels the seed
+    has, and the source's first inputs."""
     examples = target.labelled_examples(seed)[:count]
     ids = pad([target.inputs[i] for i in examples])
     answers = pad([target.targets[i] for i in examples])
@@ -528,7 +536,8 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
     """The Runs of one seed's students with one distance.
 
     fresh: a start (P, D); similar: source -> similarity; best: (approach, source) -> the prompt
-    (P, D) that it came to. A teacher whose weight is 0 is left out: its student is `prompt`.
+    (P, D) that it came to. A teacher whose weight is 0 is left out. A student without a teacher is
+    alike to `prompt` in all that decides (configs_of): that result is taken, nothing is trained.
     """
 
     def weight(sim, share=1.0):
@@ -547,6 +556,7 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
         shares = distill.normalised(similar)
         mean = sum(shares[source] * similar[source] for source in similar)
         runs.append(student("early", together, (best["pot_early", together], weight(mean))))
+        # The similarities only share lambda out: a single source has lambda, not lambda * sim.
         teachers = [(best["pot", source], weight(1.0, shares[source])) for source in similar]
         runs.append(student("late", together, *teachers))
     if "controls" in wanted:
@@ -638,7 +648,7 @@ def on_target(ctx, args, target, sources):
     print(f"majority class {target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
-        ctx, target, list(args.seeds), results, measures, promptless, Recipe())
+        ctx, target, list(args.seeds), results, measures, promptless, defaults=Recipe())
     if processes.is_writer():
         folder = report.write(ctx.run_directory.out, collected)
         print(*report.ending(ctx.run_directory.out, folder, collected), sep="\n", flush=True)
@@ -650,8 +660,9 @@ def main(argv=None):
     processes.start(args.split)
     ctx = open_context(args)
     sources, targets = encode_tasks(args, ctx.recipe, ctx.tokenizer)
-    # One turn, with everything. With --split pairs three: this process's share of the sources, its
-    # share of the targets, and at last, in the first process, everything, which is only read.
+    # One turn, with everything. With --split pairs three: this process's share of the sources, no
+    # target; then all sources (trained by now, only read) and its share of the targets; at last, in
+    # the first process, everything, which is only read.
     for some_sources, some_targets in processes.turns(args.source, args.target):
         prompts = {name: source_prompt(ctx, sources[name]) for name in some_sources}
         reports = []
