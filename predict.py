@@ -106,8 +106,12 @@ def t5_folder(args, path=""):
         where = config
     if not name:
         raise ValueError(f"{path} does not name its T5: give --model")
-    with formats.naming_row(where):
-        return world.MODEL if name == TOY else checkpoint(str(name), cache=args.cache)
+    if name == TOY:
+        return world.MODEL
+    try:
+        return checkpoint(str(name), cache=args.cache)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def open_t5(folder, args):
@@ -275,9 +279,9 @@ def record_in(record, tasks):
         raise ValueError('no object {"task": …, "input": …}')
     if "task" not in record and len(tasks) == 1:
         return record, next(iter(tasks))
-    name = formats.member(record, "task", str)
-    if name not in tasks:
-        raise ValueError(f"task {name!r}, wanted {' or '.join(tasks)}")
+    name = record.get("task")
+    if not isinstance(name, str) or name not in tasks:
+        raise ValueError(f"task {name!r:.80}, wanted {' or '.join(tasks)}")
     return record, name
 
 
@@ -290,7 +294,9 @@ def example_of(task, columns):
     """
     wanted = formats.columns_in(task.input)
     if "input" in columns or not wanted:
-        text = formats.member(columns, "input", str)
+        text = columns.get("input")
+        if not isinstance(text, str):
+            raise ValueError(f"'input' is {text!r:.80}, wanted a text")
     else:
         texts = {column: formats.one_line(column, columns.get(column)) for column in wanted}
         if "" in texts.values():

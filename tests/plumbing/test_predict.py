@@ -119,8 +119,8 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
             for name in ("toy-nli", "toy-sst2")]
     bad = {'{"task": "toy-ner", "input": "x"}': "task 'toy-ner', wanted toy-nli or toy-sst2",
            "not json": "not JSON", "[1]": "no object", '{"task": "caf\udce9"}': "'utf-8'",
-           '{"task": "toy-nli"}': "'input' is missing", '{"task": [1]}': "'task' is [1], wanted",
-           '{"input": "x"}': "'task' is missing",
+           '{"task": "toy-nli"}': "'input' is None", '{"task": [1]}': "task [1], wanted",
+           '{"input": "x"}': "task None, wanted",
            r'{"task": "toy-nli", "input": "\ud800"}': "'utf-8'",
            "[" * 100_000: "not JSON that can be read: maximum recursion",
            "x" * 2_500_000: "longer than 1,000,000 bytes"}
