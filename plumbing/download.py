@@ -100,9 +100,9 @@ BY_HAND = {
     "ontonotes": "*gold_conll files at any depth of the two, the same as those of conll12 "
                  "(OntoNotes 5.0, LDC2013T19, licensed by the LDC)",
 }
-# Another pair of files that a task can be read from, if the first is missing: as GLUE's script
-# writes MRPC.
-OTHER_FILES = {"glue/MRPC/msr_paraphrase_train.txt": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv")}
+# What GLUE's script calls a file that is missing.
+OTHER_FILES = {"glue/MRPC/msr_paraphrase_train.txt": "glue/MRPC/train.tsv",
+               "glue/MRPC/mrpc_dev_ids.tsv": "glue/MRPC/dev.tsv"}
 
 
 class DownloadError(Exception):
@@ -374,24 +374,28 @@ def unpack(path, target):
         write_whole(target, write)
 
 
-def located(name, files, folder=None, cache=None):
+def located(name, files, folder=None, cache=None, dev_only=False):
     """The paths of a task's files: inside `folder`, or in the cache, where they are fetched once.
 
+    dev_only: whether the first file, for training, may be missing in `folder`.
     Raises ValueError that says which files are wanted and where they are obtained.
     """
     root = Path(folder).expanduser() if folder else cache_folder(cache) / "data"
     if folder and not root.is_dir():
         raise ValueError(f"the data folder {folder} is no folder")
-    others = OTHER_FILES.get(files[0], files)
-    if not (root / files[0]).exists() and (root / others[0]).exists():
-        files = others
+    paths = []
     for file in files:
-        if (root / file).exists():
-            continue
-        if folder or not archive_of(file):
-            raise ValueError(missing(name, files, file, root, folder))
-        obtain(file, root)
-    return [root / file for file in files]
+        path = root / file
+        other = root / OTHER_FILES.get(file, file)
+        is_needed = not (dev_only and folder and file == files[0])
+        if other.exists() and not path.exists():
+            path = other
+        elif not path.exists() and is_needed:
+            if folder or not archive_of(file):
+                raise ValueError(missing(name, files, file, root, folder))
+            obtain(file, root)
+        paths.append(path)
+    return paths
 
 
 def missing(name, files, file, root, folder):
@@ -403,6 +407,8 @@ def missing(name, files, file, root, folder):
         advice = "; without --data they are fetched"
     if not folder:
         advice += "; give that folder as --data FOLDER"
+    if file in OTHER_FILES:
+        advice += f"; {OTHER_FILES[file]} will do"
     return (f"{root / file} is missing: {name} reads {' and '.join(files)} inside the data "
             f"folder{advice}")
 
