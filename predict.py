@@ -292,16 +292,12 @@ def example_of(task, columns):
     >>> example_of(task, {"premise": "It  rained.", "hypothesis": "It was wet.", "idx": 7}).input
     'hypothesis: It was wet. premise: It rained.'
     """
-    wanted = formats.columns_in(task.input)
-    if "input" in columns or not wanted:
+    if "input" in columns or not formats.columns_in(task.input):
         text = columns.get("input")
         if not isinstance(text, str):
             raise ValueError(f"'input' is {text!r:.80}, wanted a text")
     else:
-        texts = {column: formats.one_line(column, columns.get(column)) for column in wanted}
-        if "" in texts.values():
-            raise ValueError(f"an empty text, wanted {', '.join(wanted)}")
-        text = formats.fill(task.input, texts)
+        text = formats.input_of(task, columns)
     text.encode()  # raises ValueError for half a character, and for bytes that are no UTF-8
     return data.Example(text, "", long=formats.long_part(task, text))
 

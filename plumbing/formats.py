@@ -231,11 +231,9 @@ def reason_to_skip(task, columns):
 
 
 def example_of(task, row):
-    """One Row as an Example. A row without the column of the target has the target ""."""
+    """One Row as an Example."""
     input_text = input_of(task, row.columns)
-    target = ""
-    if task.target in row.columns:
-        target = target_of(task, row.columns[task.target])
+    target = target_of(task, row.columns[task.target])
     return Example(input_text, target, row.golds, row.group, long_part(task, input_text))
 
 
@@ -246,7 +244,7 @@ def input_of(task, columns):
 
 
 def one_line(column, value):
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"column {column!r} holds {shortened(value)}, wanted a text")
     return " ".join(value.split())
 

@@ -8,7 +8,6 @@ tables counted by hand. The prompts are those of toy/prompts and fresh ones, on 
 
 import doctest
 import io
-import itertools
 import json
 import shutil
 import types
@@ -138,17 +137,6 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
         assert line.startswith(f"predict.py: line {number}: {reason}")
 
 
-def test_a_batch_is_all_that_is_read(engine):
-    numbers = itertools.count(1)
-    endless = ((number, "", {"input": "cats ."}) for number in numbers)
-    answerer = answerer_of(engine, [OF_SST2], "toy-sst2")
-    questions = predict.questions_in(endless, answerer.tasks, [])
-    args = types.SimpleNamespace(batch=5, max_tokens=None)
-    answers = predict.answer_all(answerer, questions, {"toy-sst2": 512}, args)
-    assert [next(answers)["row"] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
-    assert next(numbers) == 11
-
-
 def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
     task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
     path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
@@ -160,7 +148,7 @@ def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
                       str(tmp_path / "out.jsonl")])
     out, err = capsys.readouterr()
     empty, cut = err.splitlines()
-    assert empty.endswith("rows.jsonl, line 2: an empty text, wanted a, b")
+    assert empty.endswith("rows.jsonl, line 2: column 'b' holds '', wanted a text")
     assert cut == "mine: 1 inputs cut to 20 tokens" and not out
     first, last = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert (first["row"], first["idx"], last["row"]) == (1, 4, 3)
@@ -318,14 +306,6 @@ def test_nan_is_no_answer(engine, monkeypatch):
     monkeypatch.setattr(engine.t5, "logits", lambda hidden: hidden * float("nan"))
     with pytest.raises(ValueError, match="toy-sst2: this T5 answers NaN"):
         predict.main(["answer", SST2, "--text", "x"])
-
-
-def test_neighbours_of_known_vectors():
-    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: they would be nearest.
-    embedding = torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 0], [0, 3], [-1, 0], [5, 5]])
-    ids, values = predict.nearest(torch.tensor([[7.0, 0], [3, 4]]), embedding, 2, pieces=6)
-    assert ids.tolist() == [[3, 4], [4, 3]] and values[1].tolist() == pytest.approx([0.8, 0.6])
-    assert predict.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
 
 
 def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
