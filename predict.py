@@ -411,7 +411,8 @@ def answer(args):
     answers = answer_all(answerer, questions_in(records, tasks, bad), max_input, args)
     lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
     if args.write:
-        files.write_text(args.write, "".join(f"{line}\n" for line in lines))
+        path = options.path_flag(args.write)
+        files.write_text(path, "".join(f"{line}\n" for line in lines))
     else:
         for line in lines:
             print(line, flush=True)

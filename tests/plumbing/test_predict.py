@@ -137,15 +137,15 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
         assert line.startswith(f"predict.py: line {number}: {reason}")
 
 
-def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
+def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
     path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
     rows = [{"a": "old cats", "b": " young  dogs", "idx": 4}, {"a": "cats", "b": ""},
             {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match="^1 rows could not be answered"):
-        predict.main(["answer", path, "--data", str(tmp_path / "rows.jsonl"), "--write",
-                      str(tmp_path / "out.jsonl")])
+        predict.main(["answer", path, "--data", "~/rows.jsonl", "--write", "~/out.jsonl"])
     out, err = capsys.readouterr()
     empty, cut = err.splitlines()
     assert empty.endswith("rows.jsonl, line 2: column 'b' holds '', wanted a text")
