@@ -56,8 +56,8 @@ def web(tmp_path, monkeypatch):
     """A server: its .files, the .requests (path, Range) it got, the .faults of its next answers.
 
     A fault is a dict: status; reason; cut (bytes of the body, then it closes); stall (the same,
-    but it stays silent); pause (seconds after each quarter); late (before the headers); content (other bytes);
-    ranges=False (it knows none); range (its Content-Range); headers (more of them).
+    but it stays silent); pause (seconds after each quarter); late (before the headers);
+    content (other bytes); ranges=False (it knows none); range (its Content-Range); headers (more of them).
     """
     web = types.SimpleNamespace(files={"/a": CONTENT}, requests=[], faults=collections.deque(),
                                 cache=tmp_path / "cache", path=tmp_path / "kept" / "file",
@@ -380,7 +380,7 @@ def test_a_published_name_is_fetched_once(web, files, name):
 def test_only_what_is_missing_is_fetched_again(web, monkeypatch):
     offer(web, FORMS[1])
     missing = web.files.pop("/t5-small/resolve/main/part-2.bin")
-    with pytest.raises(ValueError, match="t5-small could not be fetched .*part-2.bin: HTTP Error 404"):
+    with pytest.raises(ValueError, match="t5-small could not be fetched .*part-2.bin: HTTP Error"):
         checkpoint("t5-small", web.url, web.cache)
     web.files["/t5-small/resolve/main/part-2.bin"] = missing
     web.requests.clear()

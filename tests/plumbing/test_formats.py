@@ -262,7 +262,8 @@ BAD = {
     "digits": ("cb", bad_row('{"idx": %s}' % ("9" * 5000)), "val.jsonl, line 2: .*digits"),
     "json list for text": ("cb", bad_row(json.dumps(CB_ROWS[0] | {"premise": ["p"]})),
                            "val.jsonl, line 2: column 'premise' holds .'p'., wanted a text"),
-    "not utf-8": ("cb", jsonl(*CB_ROWS).encode() + b"\xff\n", "val.jsonl cannot be read after line 4: .utf-8"),
+    "not utf-8": ("cb", jsonl(*CB_ROWS).encode() + b"\xff\n",
+                  "val.jsonl cannot be read after line 4: .utf-8"),
     "no rows": ("cb", "", "val.jsonl has no usable row"),
     "no column": ("sst2", tsv("text | label", "a | 1"), "dev.tsv has no usable row; 1 skipped: no "
                                                         "sentence; its columns are text, label"),

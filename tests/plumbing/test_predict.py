@@ -166,7 +166,8 @@ RECORD = {"idx": 1, "passage": {"text": "Ada sat.", "entities": [{"start": 0, "e
           "qas": [{"idx": 5, "query": "@placeholder sat."}]}
 MULTIRC = {"idx": 1, "passage": {"text": "Ada sat.", "questions": [
     {"idx": 2, "question": "Who?", "answers": [{"idx": 3, "text": "Ada"}]}]}}
-SQUAD = {"data": [{"paragraphs": [{"context": "Ada sat.", "qas": [{"id": "q", "question": "Who?"}]}]}]}
+SQUAD = {"data": [{"paragraphs": [
+    {"context": "Ada sat.", "qas": [{"id": "q", "question": "Who?"}]}]}]}
 
 
 @pytest.mark.parametrize("name, file, content, text, ids", [
