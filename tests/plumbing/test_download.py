@@ -57,7 +57,8 @@ def web(tmp_path, monkeypatch):
 
     A fault is a dict: status; reason; cut (bytes of the body, then it closes); stall (the same,
     but it stays silent); pause (seconds after each quarter); late (before the headers);
-    content (other bytes); ranges=False (it knows none); range (its Content-Range); headers (more of them).
+    content (other bytes); ranges=False (it knows none);
+    range (its Content-Range); headers (more of them).
     """
     web = types.SimpleNamespace(files={"/a": CONTENT}, requests=[], faults=collections.deque(),
                                 cache=tmp_path / "cache", path=tmp_path / "kept" / "file",
