@@ -57,8 +57,7 @@ def web(tmp_path, monkeypatch):
 
     A fault is a dict: status; reason; cut (bytes of the body, then it closes); stall (the same,
     but it stays silent); pause (seconds after each quarter); late (before the headers);
-    content (other bytes); ranges=False (it knows none);
-    range (its Content-Range); headers (more of them).
+    content (other bytes); ranges=False (knows none); range (Content-Range); headers (more of them).
     """
     web = types.SimpleNamespace(files={"/a": CONTENT}, requests=[], faults=collections.deque(),
                                 cache=tmp_path / "cache", path=tmp_path / "kept" / "file",
@@ -84,9 +83,8 @@ def web(tmp_path, monkeypatch):
                     self.send_header(name, value)
             self.end_headers()
             content = content[:fault.get("cut", fault.get("stall"))]
-            quarter = len(content) // 4 + 1
-            for start in range(0, len(content), quarter):
-                self.wfile.write(content[start:start + quarter])
+            for i in range(4):
+                self.wfile.write(content[i * len(content) // 4:(i + 1) * len(content) // 4])
                 time.sleep(fault.get("pause", 0))
             if "stall" in fault:
                 web.stop.wait(10)
