@@ -180,7 +180,7 @@ def own_task(name):
     is_data = path.suffix in (".jsonl", ".csv", ".tsv") or (path.is_dir() and name not in TASKS)
     if not is_data:
         return name
-    fields, _, _ = formats.task_from_file(path.resolve())
+    fields = formats.task_from_file(path.resolve())
     if path.stem in TASKS:
         raise ValueError(f"{name}: there is a task {path.stem} already, rename the file")
     TASKS[path.stem] = Task(**fields)

@@ -36,7 +36,7 @@ import model
 import prompt
 from model import PAD, pad, shift_right, target_log_probs
 from plumbing import files, formats, options
-from plumbing.download import checkpoint
+from plumbing.download import checkpoint, located
 from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.metrics import per_class
 from plumbing.options import option
@@ -106,8 +106,12 @@ def t5_folder(args, path=""):
         where = config
     if not name:
         raise ValueError(f"{path} does not name its T5: give --model")
-    with formats.naming_row(where):
-        return world.MODEL if name == TOY else checkpoint(str(name), cache=args.cache)
+    if name == TOY:
+        return world.MODEL
+    try:
+        return checkpoint(str(name), cache=args.cache)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def open_t5(folder, args):
@@ -275,9 +279,9 @@ def record_in(record, tasks):
         raise ValueError('no object {"task": …, "input": …}')
     if "task" not in record and len(tasks) == 1:
         return record, next(iter(tasks))
-    name = formats.member(record, "task", str)
-    if name not in tasks:
-        raise ValueError(f"task {name!r}, wanted {' or '.join(tasks)}")
+    name = record.get("task")
+    if not isinstance(name, str) or name not in tasks:
+        raise ValueError(f"task {name!r:.80}, wanted {' or '.join(tasks)}")
     return record, name
 
 
@@ -288,14 +292,12 @@ def example_of(task, columns):
     >>> example_of(task, {"premise": "It  rained.", "hypothesis": "It was wet.", "idx": 7}).input
     'hypothesis: It was wet. premise: It rained.'
     """
-    wanted = formats.columns_in(task.input)
-    if "input" in columns or not wanted:
-        text = formats.member(columns, "input", str)
+    if "input" in columns or not formats.columns_in(task.input):
+        text = columns.get("input")
+        if not isinstance(text, str):
+            raise ValueError(f"'input' is {text!r:.80}, wanted a text")
     else:
-        texts = {column: formats.one_line(column, columns.get(column)) for column in wanted}
-        if "" in texts.values():
-            raise ValueError(f"an empty text, wanted {', '.join(wanted)}")
-        text = formats.fill(task.input, texts)
+        text = formats.input_of(task, columns)
     text.encode()  # raises ValueError for half a character, and for bytes that are no UTF-8
     return data.Example(text, "", long=formats.long_part(task, text))
 
@@ -409,7 +411,8 @@ def answer(args):
     answers = answer_all(answerer, questions_in(records, tasks, bad), max_input, args)
     lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
     if args.write:
-        files.write_text(args.write, "".join(f"{line}\n" for line in lines))
+        path = options.path_flag(args.write)
+        files.write_text(path, "".join(f"{line}\n" for line in lines))
     else:
         for line in lines:
             print(line, flush=True)
@@ -427,7 +430,6 @@ class DevShare:
     held_out: float = option(0.0, "share of dev that is scored; 0: all", at_least=0, below=1)
     max_input: int = option(MAX_INPUT, "tokens of an input; its long part is cut", at_least=2)
     max_dev: int = option(0, "dev examples used, evenly spaced; 0: all", at_least=0)
-    labelled = 0  # all
 
 
 def dev_share(origins, args):
@@ -445,10 +447,28 @@ def dev_share(origins, args):
     return DevShare(**share)
 
 
-# What a label is called in another data set: its equal, or a coarser word.
-ALSO = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
-        "duplicate": "equivalent", "not_duplicate": "not_equivalent",
-        "neutral": "not_entailment", "contradiction": "not_entailment"}
+def dev_examples(name, share, args):
+    """The Examples that are scored. The training file of the task need not be there."""
+    task = data.find_task(name)
+    if is_file(args.data):
+        dev = formats.read_examples(name, task, options.path_flag(args.data), train=False)
+    elif len(task.files) == 2:
+        paths = located(name, task.files, args.data, args.cache, dev_only=True)
+        dev = formats.read_examples(name, task, paths[1], train=False)
+    else:
+        _, dev = data.load(name, args.data, args.cache)
+    dev = data.evenly_spaced(dev, share.max_dev)
+    _, report = data.split_dev(name, len(dev), share.held_out)
+    return [dev[i] for i in report]
+
+
+def is_file(path):
+    return path is not None and options.path_flag(path).is_file()
+
+
+# Labels that say what coarser or other words say in another data set.
+COARSER = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
+           "neutral": "not_entailment", "contradiction": "not_entailment"}
 
 
 def common_labels(trained, other):
@@ -457,23 +477,26 @@ def common_labels(trained, other):
     All labels of both become words of the one that says less. Free text needs a common metric.
     Whether the tasks ask the same is up to the caller. Raises ValueError.
 
-    >>> common_labels("qqp", "mrpc")[1]["duplicate"]
-    'equivalent'
+    >>> common_labels("qqp", "mrpc")[1]["equivalent"]
+    'duplicate'
     >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
     ('rte', 'rte')
     """
-    tasks = data.find_task(trained), data.find_task(other)
-    first, second = [task.labels for task in tasks]
-    if first == second and set(tasks[0].metrics) & set(tasks[1].metrics):
+    task, other_task = data.find_task(trained), data.find_task(other)
+    if set(task.labels) == set(other_task.labels) and set(task.metrics) & set(other_task.metrics):
         return other, {}
-    for name in (other, trained):
-        labels = data.TASKS[name].labels
-        words = {label: label if label in labels else ALSO.get(label) for label in first + second}
-        if first and second and set(words.values()) <= set(labels):
-            return name, words
-    answers = [', '.join(labels) or "text" for labels in (first, second)]
-    raise ValueError(f"{trained} answers {answers[0]}; {other} answers {answers[1]}: no labels "
-                     "in common")
+    words = coarser(task.labels)
+    if words and words == coarser(other_task.labels):
+        if words == set(other_task.labels):
+            return other, COARSER
+        if words == set(task.labels):
+            return trained, COARSER
+    raise ValueError(f"{trained} answers {', '.join(task.labels) or 'text'}; {other} answers "
+                     f"{', '.join(other_task.labels) or 'text'}: no labels in common")
+
+
+def coarser(labels):
+    return {COARSER.get(label, label) for label in labels}
 
 
 def vote(labels, by_prompt, how="majority"):
@@ -487,36 +510,22 @@ def vote(labels, by_prompt, how="majority"):
     return [labels[i] for i in prompt.vote(log_probs, how).tolist()]
 
 
-def texts_on(task, answerer, lines, max_tokens):
-    """What prompts of one task answer to an EncodedTask's reported examples: line -> texts.
+def texts_on(answerer, inputs, lines, max_tokens):
+    """What prompts of one task answer to inputs (token ids): line -> texts.
 
     lines: a name for each prompt of the bank. Their votes are two lines more.
     """
-    rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(lines)) for i in task.report]
+    rows = [Row(n, i, ids) for n in range(len(lines)) for i, ids in enumerate(inputs)]
     by_prompt = [[] for _ in lines]
-    for row, answer in zip(rows, answerer.answers(rows, max_tokens or task.longest)):
+    for row, answer in zip(rows, answerer.answers(rows, max_tokens)):
         by_prompt[row.prompt].append(answer)
-    [asked] = answerer.tasks.values()
-    texts = {line: vote(asked.labels, [answers]) for line, answers in zip(lines, by_prompt)}
+    [task] = answerer.tasks.values()
+    texts = {line: vote(task.labels, [answers]) for line, answers in zip(lines, by_prompt)}
     if len(lines) > 1:
-        texts["majority vote"] = vote(asked.labels, by_prompt)
-        if asked.labels:
-            texts["mean probability"] = vote(asked.labels, by_prompt, "mean")
+        texts["majority vote"] = vote(task.labels, by_prompt)
+        if task.labels:
+            texts["mean probability"] = vote(task.labels, by_prompt, "mean")
     return texts
-
-
-def dev_in_words(task, words):
-    """(the reported dev examples of an EncodedTask, the commonest training target), in words that
-    it shares with another task."""
-    examples = []
-    for i in task.report:
-        target = words.get(task.dev[i].target, task.dev[i].target)
-        examples.append(dataclasses.replace(task.dev[i], target=target))
-    counts = Counter()
-    for target, count in task.target_counts.items():
-        counts[words.get(target, target)] += count
-    [(commonest, _)] = counts.most_common(1)
-    return examples, commonest
 
 
 def scores_table(name, texts, examples, prompts):
@@ -529,9 +538,8 @@ def scores_table(name, texts, examples, prompts):
     return ["", *data.TASKS[name].metrics], table
 
 
-def classes_table(name, line, texts, examples):
+def classes_table(name, line, texts, targets):
     """(header, rows): precision, recall and F1 of each label in percent, and how many it has."""
-    targets = [example.target for example in examples]
     rows = []
     for label, values in per_class(texts, targets, data.TASKS[name].labels).items():
         percents = [number(100 * value) for value in values[:3]]
@@ -551,30 +559,39 @@ def score(args):
     if len({origin.name for origin in origins}) > 1:
         raise ValueError("prompts that are scored together must be of one task, not of "
                          f"{', '.join(origin.name for origin in origins)}")
-    common = [common_labels(origins[0].name, name) for name in names]
+    trained = origins[0]
+    if is_file(args.data):
+        if len(names) > 1:
+            raise ValueError(f"--data {args.data} is of one task, --task names {len(names)}")
+        data.TASKS.setdefault(trained.name, trained.task)
+    common = {name: common_labels(trained.name, name) for name in names}
     share = dev_share(origins, args)
+    dev = {name: dev_examples(name, share, args) for name in names}
     folder = t5_folder(args, *args.prompts[:1])
     tokenizer = data.Tokenizer(folder / "spiece.model")
-    tasks = [data.encode(name, tokenizer, share, args.data, args.cache) for name in names]
     engine = open_t5(folder, args)
-    alone = Answerer(engine, tokenizer, NoPrompt(engine.t5), origins[:1])
-    name_alone = "T5 without a prompt" if args.prompts else args.model
+    alone = Answerer(engine, tokenizer, NoPrompt(engine.t5), [trained])
+    answerers = [(alone, ["T5 without a prompt" if args.prompts else args.model])]
     if args.prompts:
         bank = read_bank(args.prompts, engine.t5, tokenizer)
-        answerer = Answerer(engine, tokenizer, bank, origins)
-    for task, (scored_as, words) in zip(tasks, common):
-        examples, commonest = dev_in_words(task, words)
-        texts = {"majority class": [commonest] * len(examples)}
-        texts |= texts_on(task, alone, [name_alone], args.max_tokens)
-        if args.prompts:
-            texts |= texts_on(task, answerer, args.prompts, args.max_tokens)
-        for line, of_line in texts.items():
-            texts[line] = [words.get(text, text) for text in of_line]
-        print(f"\n{task.name}, {len(examples)} dev examples, labels of {scored_as}")
+        answerers.append((Answerer(engine, tokenizer, bank, origins), args.prompts))
+    for name, (scored_as, words) in common.items():
+        examples = [dataclasses.replace(example, target=words.get(example.target, example.target))
+                    for example in dev[name]]
+        targets = [example.target for example in examples]
+        [(commonest, _)] = Counter(targets).most_common(1)
+        texts = {"majority class": [commonest] * len(targets)}
+        inputs = data.encode_inputs(name, tokenizer, examples, share.max_input)
+        longest = max(len(ids) for ids in tokenizer.encode_all(targets))
+        for answerer, lines in answerers:
+            answers = texts_on(answerer, inputs, lines, args.max_tokens or longest)
+            for line, of_line in answers.items():
+                texts[line] = [words.get(text, text) for text in of_line]
+        print(f"\n{name}, {len(targets)} dev examples, labels of {scored_as}")
         print(*markdown(scores_table(scored_as, texts, examples, args.prompts)), sep="\n")
-    if len(tasks) == 1 and data.TASKS[scored_as].labels:
+    if len(names) == 1 and data.TASKS[scored_as].labels:
         line = "majority vote" if "majority vote" in texts else line
-        print("", *markdown(classes_table(scored_as, line, texts[line], examples)), sep="\n")
+        print("", *markdown(classes_table(scored_as, line, texts[line], targets)), sep="\n")
 
 
 # --------------------------------------------------------------------- `neighbours`
@@ -670,7 +687,8 @@ def parse_arguments(argv=None):
     add("prompts", nargs="*", help="trained prompts of one task: folders, .npy or .pt files")
     add("--task", required=True, help="tasks, comma-separated: the prompts' own, or others whose "
         "labels say the same, or more or less finely; or the path of your own data")
-    add("--data", help="folder with the official files (default: downloaded into the cache)")
+    add("--data", help="folder with the official files (default: downloaded into the cache), or "
+        "one dev file of the task")
     options.add_options(of_score, DevShare)
     of_neighbours = commands.add_parser("neighbours", help="the pieces nearest to each vector")
     add = of_neighbours.add_argument

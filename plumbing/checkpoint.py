@@ -194,19 +194,24 @@ def weight_files(folder):
 
 
 def shards(index):
-    """The files that an index names, all beside it. Raises ValueError."""
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ValueError(f"{index}: weight_map is {weight_map!r:.80}; wanted an object")
-    for tensor, name in weight_map.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", name):
-            raise ValueError(f"{index}: weight_map of {tensor!r:.80} is {name!r:.80}; "
-                             "wanted the name of a .safetensors or .bin file beside it")
-    paths = [index.with_name(name) for name in sorted(set(weight_map.values()))]
+    """The files that an index names. Raises ValueError."""
+    paths = [index.with_name(name) for name in shard_names(index)]
     absent = [path.name for path in paths if not path.exists()]
     if absent:
         raise ValueError(f"{index} names files that are not there: {summary(absent)}")
     return paths
+
+
+def shard_names(index):
+    """The names of the files that an index names, all beside it. Raises ValueError."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index}: weight_map is {weight_map!r:.80}; wanted an object")
+    for name in weight_map.values():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", name):
+            raise ValueError(f"{index}: weight_map names {name!r:.80}; "
+                             "wanted .safetensors or .bin files beside it")
+    return sorted(set(weight_map.values()))
 
 
 # ----------------------------------------------------------------------- weights

@@ -17,14 +17,16 @@ Not here: private and gated repositories. The hub's own tool fills its cache wit
 
 import contextlib
 import difflib
-import errno
 import fcntl
 import hashlib
 import http.client
 import os
+import queue
 import re
 import shutil
+import ssl
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,59 +34,75 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from plumbing.files import flush_to_disk, read_json, write_whole
+from plumbing.checkpoint import FORMS, shard_names
+from plumbing.files import flush_to_disk, write_whole
 
-FAIR = "https://dl.fbaipublicfiles.com/"
-SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
 HUB = "https://huggingface.co"
 AGENT = "panda-t5"  # publishers refuse the name that Python sends by default
 TIMEOUT = 60  # seconds without a byte
 TRIES = 4
 PAUSE = 2  # seconds before the second try, twice as many before each later one
 BLOCK = 1 << 16  # bytes
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+HEADER_TIME = 120  # seconds until the headers of the last redirect have come
+LEAST_SPEED = 1000  # bytes a second, on average after the first TIMEOUT
 
 # A folder of the data folder, or one file of it -> (the zip with its files, or the file
 # itself; bytes; SHA-256). The publishers' files of 2026-11.
 ARCHIVES = {
-    "superglue/BoolQ": (FAIR + "glue/superglue/data/v2/BoolQ.zip", 4118001,
-                        "853fbe7922f70c59629f06a39e8d9ca440c3d740e760fd3b87a5ddf3dcba2436"),
-    "superglue/CB": (FAIR + "glue/superglue/data/v2/CB.zip", 75482,
-                     "8d641383298d54554066ba1c93f56ae7410af75df621b90c63028806bbbbb535"),
-    "superglue/COPA": (FAIR + "glue/superglue/data/v2/COPA.zip", 43986,
-                       "405906cddac74bc1e1ce8220f1107d1025b66a25ef10149d91b10bb30651125f"),
-    "superglue/MultiRC": (FAIR + "glue/superglue/data/v2/MultiRC.zip", 1116225,
-                          "b3cd440856e72eb166b2edcd37b798455f1ebd51f2c3de64c0c2a4e1971d2737"),
-    "superglue/ReCoRD": (FAIR + "glue/superglue/data/v2/ReCoRD.zip", 51757880,
-                         "30c7b651ab21b8bf8fab986495cd1084333010e040548f861b839eec0044ac18"),
-    "superglue/RTE": (FAIR + "glue/superglue/data/v2/RTE.zip", 750920,
-                      "6310aab3f000424c9d0318a1ff20692e07c7f4aa15e8f17a5972ea0a35c398b9"),
-    "superglue/WSC": (FAIR + "glue/superglue/data/v2/WSC.zip", 32751,
-                      "2ed6dfa94556b4a128ff0441efe365b2e883124e7e6aa00fb8d3a6cb1fd520a9"),
-    "superglue/WiC": (FAIR + "glue/superglue/data/v2/WiC.zip", 396213,
-                      "ee7e67f4ae9eafbf533780faa198e62167f3cda54256cdf261877be3c0e90900"),
-    "glue/CoLA": (FAIR + "glue/data/CoLA.zip", 376971,
-                  "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
-    "glue/SST-2": (FAIR + "glue/data/SST-2.zip", 7439277,
-                   "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"),
-    "glue/STS-B": (FAIR + "glue/data/STS-B.zip", 802872,
-                   "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
-    "glue/QQP": (FAIR + "glue/data/QQP-clean.zip", None,
-                 "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0"),
-    "glue/MNLI": (FAIR + "glue/data/MNLI.zip", 312783507,
-                  "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633"),
-    "glue/QNLI": (FAIR + "glue/data/QNLIv2.zip", 10627589,
-                  "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5"),
+    "superglue/BoolQ": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/BoolQ.zip", 4118001,
+        "853fbe7922f70c59629f06a39e8d9ca440c3d740e760fd3b87a5ddf3dcba2436"),
+    "superglue/CB": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/CB.zip", 75482,
+        "8d641383298d54554066ba1c93f56ae7410af75df621b90c63028806bbbbb535"),
+    "superglue/COPA": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/COPA.zip", 43986,
+        "405906cddac74bc1e1ce8220f1107d1025b66a25ef10149d91b10bb30651125f"),
+    "superglue/MultiRC": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/MultiRC.zip", 1116225,
+        "b3cd440856e72eb166b2edcd37b798455f1ebd51f2c3de64c0c2a4e1971d2737"),
+    "superglue/ReCoRD": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/ReCoRD.zip", 51757880,
+        "30c7b651ab21b8bf8fab986495cd1084333010e040548f861b839eec0044ac18"),
+    "superglue/RTE": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/RTE.zip", 750920,
+        "6310aab3f000424c9d0318a1ff20692e07c7f4aa15e8f17a5972ea0a35c398b9"),
+    "superglue/WSC": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/WSC.zip", 32751,
+        "2ed6dfa94556b4a128ff0441efe365b2e883124e7e6aa00fb8d3a6cb1fd520a9"),
+    "superglue/WiC": (
+        "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/WiC.zip", 396213,
+        "ee7e67f4ae9eafbf533780faa198e62167f3cda54256cdf261877be3c0e90900"),
+    "glue/CoLA": (
+        "https://dl.fbaipublicfiles.com/glue/data/CoLA.zip", 376971,
+        "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
+    "glue/SST-2": (
+        "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip", 7439277,
+        "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"),
+    "glue/STS-B": (
+        "https://dl.fbaipublicfiles.com/glue/data/STS-B.zip", 802872,
+        "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
+    "glue/QQP": (
+        "https://dl.fbaipublicfiles.com/glue/data/QQP-clean.zip", None,
+        "40e7c862c04eb26ee04b67fd900e76c45c6ba8e6d8fab4f8f1f8072a1a3fbae0"),
+    "glue/MNLI": (
+        "https://dl.fbaipublicfiles.com/glue/data/MNLI.zip", 312783507,
+        "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633"),
+    "glue/QNLI": (
+        "https://dl.fbaipublicfiles.com/glue/data/QNLIv2.zip", 10627589,
+        "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5"),
     "glue/MRPC/msr_paraphrase_train.txt": (
-        FAIR + "senteval/senteval_data/msr_paraphrase_train.txt", 1047044,
+        "https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_train.txt", 1047044,
         "60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89"),
     "glue/MRPC/mrpc_dev_ids.tsv": (
-        FAIR + "glue/data/mrpc_dev_ids.tsv", 6222,
+        "https://dl.fbaipublicfiles.com/glue/data/mrpc_dev_ids.tsv", 6222,
         "971d7767d81b997fd9060ade0ec23c4fc31cbb226a55d1bd4a1bac474eb81dc7"),
-    "squad/train-v1.1.json": (SQUAD + "train-v1.1.json", 30288272,
-                              "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955"),
-    "squad/dev-v1.1.json": (SQUAD + "dev-v1.1.json", 4854279,
-                            "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9"),
+    "squad/train-v1.1.json": (
+        "https://rajpurkar.github.io/SQuAD-explorer/dataset/train-v1.1.json", 30288272,
+        "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955"),
+    "squad/dev-v1.1.json": (
+        "https://rajpurkar.github.io/SQuAD-explorer/dataset/dev-v1.1.json", 4854279,
+        "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9"),
 }
 # What cannot be fetched: a folder of the data folder -> where its files are obtained.
 BY_HAND = {
@@ -100,9 +118,9 @@ BY_HAND = {
     "ontonotes": "*gold_conll files at any depth of the two, the same as those of conll12 "
                  "(OntoNotes 5.0, LDC2013T19, licensed by the LDC)",
 }
-# Another pair of files that a task can be read from, if the first is missing: as GLUE's script
-# writes MRPC.
-OTHER_FILES = {"glue/MRPC/msr_paraphrase_train.txt": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv")}
+# What GLUE's script calls a file that is missing.
+OTHER_FILES = {"glue/MRPC/msr_paraphrase_train.txt": "glue/MRPC/train.tsv",
+               "glue/MRPC/mrpc_dev_ids.tsv": "glue/MRPC/dev.tsv"}
 
 
 class DownloadError(Exception):
@@ -115,6 +133,14 @@ class DownloadError(Exception):
 
 class WrongFile(Exception):
     """What has arrived is not, and cannot become, the file that was asked for."""
+
+
+class Broken(Exception):
+    """A transfer that has stopped, or is too slow: another try may go on from there."""
+
+
+NETWORK_ERRORS = (Broken, urllib.error.URLError, http.client.HTTPException, ConnectionError,
+                  TimeoutError, ssl.SSLError)
 
 
 def cache_folder(cache=None):
@@ -202,13 +228,13 @@ def fetch(url, path, size=None, sha256=None):
                 fetch_in_tries(url, partial, size, sha256)
                 flush_to_disk(partial)
                 os.replace(partial, path)
-    except OSError as error:
-        raise DownloadError(f"{url}: {describe(error)}") from None
+    except OSError as error:  # of the disk; those of the network have had their tries
+        raise DownloadError(f"{url}: {error}; PANDA_T5_CACHE names another folder") from None
 
 
 def fetch_in_tries(url, partial, size, sha256):
     """Bring `partial` up to the whole file, in a few tries. Raises DownloadError and OSError."""
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(TRIES):
         resumed = partial.exists()
         announced = Announced(size, sha256)
         print(f"fetching {url}", file=sys.stderr)
@@ -216,40 +242,21 @@ def fetch_in_tries(url, partial, size, sha256):
             receive(url, partial, announced)
             verify(partial, announced)
             return
-        except (WrongFile, OSError, http.client.HTTPException) as error:
-            status = getattr(error, "code", None)
-            useless = isinstance(error, WrongFile) or status == 416  # a range beyond the end
-            if useless:
+        except WrongFile as error:
+            partial.unlink(missing_ok=True)
+            failure = error
+            is_final = not resumed  # else the old half was wrong, and is gone
+        except NETWORK_ERRORS as error:
+            failure = error
+            if announced.sha256 is None:  # nothing to hold two halves against
                 partial.unlink(missing_ok=True)
-            if attempt == TRIES or is_final(error, status, useless and resumed):
-                raise DownloadError(f"{url}: {describe(error)}", status) from None
-            pause = PAUSE * 2 ** (attempt - 1)
-            print(f"{url}: {describe(error)}; trying again in {pause} s", file=sys.stderr)
-            time.sleep(pause)
-
-
-def is_final(error, status, restart):
-    """Whether another try would end in the same way.
-
-    restart: what was there before this try was wrong, and is gone
-    """
-    if restart:
-        return False
-    if isinstance(error, WrongFile):
-        return True
-    if status is not None:
-        return status < 500 and status not in (408, 416, 429)  # time-out; range; too many
-    return is_of_the_disk(error)
-
-
-def is_of_the_disk(error):
-    return getattr(error, "errno", None) in DISK_ERRORS
-
-
-def describe(error):
-    """An error of a transfer in one line."""
-    advice = "; PANDA_T5_CACHE names another folder" if is_of_the_disk(error) else ""
-    return f"{printable(error) or type(error).__name__}{advice}"
+            status = getattr(error, "code", 500)
+            is_final = status < 500 and status not in (408, 429)  # time-out; too many
+        message = f"{url}: {printable(failure) or type(failure).__name__}"
+        if is_final or attempt == TRIES - 1:
+            raise DownloadError(message, getattr(failure, "code", None))
+        print(f"{message}; trying again", file=sys.stderr)
+        time.sleep(PAUSE * 2 ** attempt)
 
 
 def receive(url, partial, announced):
@@ -258,57 +265,75 @@ def receive(url, partial, announced):
     headers = {"User-Agent": AGENT}
     if have:
         headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(url, headers=headers)
-    opener = urllib.request.build_opener(Redirects(announced))
-    with opener.open(request, timeout=TIMEOUT) as response:
+    with answer_to(urllib.request.Request(url, headers=headers), announced) as response:
         announced.read(response.headers)
         if response.headers.get_content_type() == "text/html":
-            raise OSError("a web page came in place of the file, as from a network that wants a "
-                          "login first, or from a proxy")
-        if response.status != 206:
-            have = 0
-        elif announced.sha256 is None:  # nothing to hold the two halves against
-            partial.unlink()
-            return receive(url, partial, announced)
+            raise Broken("a web page came in place of the file, as from a network that wants a "
+                         "login first, or from a proxy")
+        if response.status == 206:
+            content_range = response.headers.get("Content-Range", "")
+            if announced.sha256 is None or not content_range.startswith(f"bytes {have}-"):
+                raise WrongFile(f"cannot go on from byte {have}")
         else:
-            check_range(response, have)
-        total = total_size(response, have)
-        if total is None and announced.size is None and not response.chunked:
+            have = 0
+        total = None
+        length = response.headers.get("Content-Length", "")
+        if re.fullmatch("[0-9]{1,18}", length):
+            total = have + int(length)
+        limit = total if announced.size is None else announced.size
+        if limit is None and not response.chunked:
             raise WrongFile("the server does not say how long the file is")
         with open(partial, "ab" if have else "wb") as file:
-            have = copy(response, file, have, total, announced.size)
+            have = copy(response, file, have, limit)
     if total not in (None, have):
-        raise OSError(f"{have} of {total} bytes arrived")
+        raise Broken(f"{have} of {total} bytes arrived")
 
 
-def check_range(response, have):
-    """Raise WrongFile if an answer does not go on where the bytes that are there end."""
-    content_range = response.headers.get("Content-Range", "")
-    if not content_range.startswith(f"bytes {have}-"):
-        raise WrongFile(f"asked to go on from byte {have}, got {printable(content_range)!r}")
+def answer_to(request, announced):
+    """The answer to a request, when its headers have come. Raises Broken if they take too long.
+
+    The time limit of urllib is for each byte; so the headers are waited for in a thread.
+    """
+    answers = queue.Queue()
+
+    def wait():
+        try:
+            opener = urllib.request.build_opener(Redirects(announced))
+            answers.put(opener.open(request, timeout=TIMEOUT))
+        except Exception as error:  # raised again below
+            answers.put(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        answer = answers.get(timeout=HEADER_TIME)
+    except queue.Empty:
+        raise Broken(f"no headers within {HEADER_TIME} s") from None
+    if getattr(answer, "code", None) == 416:
+        raise WrongFile("the range that is missing is beyond the end of the file")
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
-def total_size(response, have):
-    """The size of the whole file by the length of the answer, None if that is not announced."""
-    length = response.headers.get("Content-Length", "")
-    return have + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-
-
-def copy(response, file, have, total, pinned):
+def copy(response, file, have, limit):
     """Write an answer behind the `have` bytes of a file; returns how many it has then.
 
-    Raises WrongFile rather than write more than the size that was announced.
+    Raises WrongFile rather than write more than `limit`, and Broken if it takes too long.
     """
-    limit = total if pinned is None else pinned
     name = Path(file.name).stem
-    last_print = time.monotonic()
-    for block in iter(lambda: response.read(BLOCK), b""):
+    begin = last_print = time.monotonic()
+    received = 0
+    for block in iter(lambda: response.read1(BLOCK), b""):
+        received += len(block)
         have += len(block)
         if limit is not None and have > limit:
             raise WrongFile(f"more than the {limit} bytes that were announced")
         file.write(block)
-        if time.monotonic() - last_print > 10:
-            last_print = time.monotonic()
+        now = time.monotonic()
+        if received < LEAST_SPEED * (now - begin - TIMEOUT):
+            raise Broken(f"less than {LEAST_SPEED} bytes a second")
+        if now - last_print > 10:
+            last_print = now
             share = f" of {limit / 1e6:.1f}" if limit else ""
             print(f"{name}: {have / 1e6:.1f}{share} MB", file=sys.stderr, flush=True)
     return have
@@ -374,24 +399,28 @@ def unpack(path, target):
         write_whole(target, write)
 
 
-def located(name, files, folder=None, cache=None):
+def located(name, files, folder=None, cache=None, dev_only=False):
     """The paths of a task's files: inside `folder`, or in the cache, where they are fetched once.
 
+    dev_only: whether the first file, for training, may be missing in `folder`.
     Raises ValueError that says which files are wanted and where they are obtained.
     """
     root = Path(folder).expanduser() if folder else cache_folder(cache) / "data"
     if folder and not root.is_dir():
         raise ValueError(f"the data folder {folder} is no folder")
-    others = OTHER_FILES.get(files[0], files)
-    if not (root / files[0]).exists() and (root / others[0]).exists():
-        files = others
+    paths = []
     for file in files:
-        if (root / file).exists():
-            continue
-        if folder or not archive_of(file):
-            raise ValueError(missing(name, files, file, root, folder))
-        obtain(file, root)
-    return [root / file for file in files]
+        path = root / file
+        other = root / OTHER_FILES.get(file, file)
+        is_needed = not (dev_only and folder and file == files[0])
+        if other.exists() and not path.exists():
+            path = other
+        elif not path.exists() and is_needed:
+            if folder or not archive_of(file):
+                raise ValueError(missing(name, files, file, root, folder))
+            obtain(file, root)
+        paths.append(path)
+    return paths
 
 
 def missing(name, files, file, root, folder):
@@ -403,6 +432,8 @@ def missing(name, files, file, root, folder):
         advice = "; without --data they are fetched"
     if not folder:
         advice += "; give that folder as --data FOLDER"
+    if file in OTHER_FILES:
+        advice += f"; {OTHER_FILES[file]} will do"
     return (f"{root / file} is missing: {name} reads {' and '.join(files)} inside the data "
             f"folder{advice}")
 
@@ -410,9 +441,6 @@ def missing(name, files, file, root, folder):
 # ---------------------------------------------------------------------- a T5 by its published name
 
 SHORT_NAMES = ("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b")
-# The forms of weights, the best first. An index names the files that hold them.
-FORMS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-         "pytorch_model.bin.index.json")
 # What an HTTP error of the hub means.
 MEANINGS = {
     401: "there is no such name, or it is private",
@@ -450,19 +478,10 @@ def library_copies(name):
 
 def weight_files(folder):
     """The names of the files of a folder's weights, [] if there are none. Raises ValueError."""
-    form = next((form for form in FORMS if (folder / form).exists()), None)
-    if form is None:
-        return []
-    if not form.endswith(".index.json"):
-        return [form]
-    shards = read_json(folder / form).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise ValueError(f"{folder / form} is no index of weights; delete it and try again")
-    names = sorted(set(map(str, shards.values())))
-    for name in names:
-        if Path(name).name != name:
-            raise ValueError(f"{folder / form} names {name!r}, which is no plain file name")
-    return names
+    for form in FORMS:
+        if (folder / form).exists():
+            return shard_names(folder / form) if form.endswith(".index.json") else [form]
+    return []
 
 
 def is_complete(folder, weights):
@@ -491,10 +510,21 @@ def fetch_first_form(url, folder):
     for form in FORMS:
         try:
             fetch(f"{url}/{form}", folder / form)
+            if form.endswith(".index.json"):
+                check_index(folder / form)
             return
         except DownloadError as error:
             if error.status != 404 or form == FORMS[-1]:
                 raise
+
+
+def check_index(path):
+    """Delete an index that was fetched and is none, and raise the ValueError that says so."""
+    try:
+        shard_names(path)
+    except ValueError:
+        path.unlink()
+        raise
 
 
 def checkpoint(name, hub=None, cache=None, weights=True):

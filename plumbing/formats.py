@@ -21,7 +21,7 @@ The strings are those of T5's own preprocessors, without the name of the task. A
 entry of data.TASKS, of which only the fields are used. A quotation mark in a .tsv file is a
 character like any other.
 
-Not here: test files without labels, other character sets than UTF-8.
+Not here: other character sets than UTF-8.
 """
 
 import contextlib
@@ -71,6 +71,8 @@ class Row:
     group     see Example
     skip      why the row is left out, "" if it is not
     fixed     what was mended, "" if nothing was
+
+    A row to skip has the columns that the input needs, if it can: predict.py answers it.
     """
 
     where: str
@@ -83,11 +85,18 @@ class Row:
 
 @contextlib.contextmanager
 def naming_row(where):
-    """Put the file and line in front of what is wrong with a row."""
+    """Put the file and line in front of what is wrong with a row.
+
+    A part of a JSON object that is missing, or of another kind, is met where it is used.
+    """
     try:
         yield
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{where}: {error} is missing") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{where}: a part is of another kind, {error}") from None
 
 
 # ----------------------------------------------------------------------- the task's template
@@ -110,7 +119,7 @@ def split_at_cut(task):
     ('text: ', ' question: {question}')
     """
     cut = task.cut or columns_in(task.input)[-1]
-    before, _, after = task.input.partition("{%s}" % cut)
+    before, after = task.input.split("{%s}" % cut)
     return before, after
 
 
@@ -137,10 +146,9 @@ def long_part(task, text):
     before, after = split_at_cut(task)
     word_before = before.rpartition("}")[2]
     word_after = after.partition("{")[0]
-    position = text.find(word_before)
-    start = position + len(word_before)
+    start = text.find(word_before) + len(word_before)
     end = text.rfind(word_after) if word_after else len(text)
-    if position < 0 or end < start:
+    if word_before not in text or end < start:
         return 0, 0
     return start, end
 
@@ -152,12 +160,11 @@ def check_task(task, metric_names):
         raise ValueError(f"a task's input {task.input!r} names no {{column}}")
     if task.cut and task.cut not in columns:
         raise ValueError(f"cut={task.cut!r} is no column of the input {task.input!r}")
-    known = isinstance(task.metrics, tuple) and set(task.metrics) <= set(metric_names)
-    if not known or not task.metrics:
+    if not task.metrics or not set(task.metrics) <= set(metric_names):
         names = ", ".join(metric_names)
         raise ValueError(f"metrics are {task.metrics!r}, wanted a tuple of {names}")
-    for values in filter(None, (task.labels, task.codes)):
-        if not isinstance(values, tuple) or not 2 <= len(set(values)) == len(task.labels):
+    for values in (task.labels, task.codes):
+        if values and (len(values) < 2 or len(set(values)) != len(task.labels)):
             raise ValueError(f"labels or codes are {values!r}, wanted a tuple of two or more "
                              "texts, a different one for each label")
 
@@ -175,13 +182,12 @@ def read_examples(name, task, path, train):
     Raises ValueError with file and line for a row that is wrong, and for a file without a usable
     row.
     """
-    needed = [*columns_in(task.input), task.target]
     examples = []
     notes = Counter()
     columns = {}
     for row in rows_of(task, path, train):
         columns = row.columns
-        skip = row.skip or reason_to_skip(task, row, needed)
+        skip = row.skip or reason_to_skip(task, columns)
         if skip:
             notes[f"skipped: {skip}"] += 1
             continue
@@ -190,12 +196,12 @@ def read_examples(name, task, path, train):
         with naming_row(row.where):
             examples.append(example_of(task, row))
     if not examples:
-        counts = "".join(f"; {count} {note}" for note, count in notes.items())
-        names = f"; its columns are {', '.join(columns):.300}" if columns else ""
-        raise ValueError(f"{path} has no usable row{counts}{names}")
+        counts = ", ".join(f"{count} {note}" for note, count in notes.items())
+        raise ValueError(f"{path} has no usable row; {counts or 'it is empty'}; its columns are "
+                         f"{', '.join(columns):.300}")
     for note, count in notes.items():
         print(f"{name}: {count} rows of {path} {note}", file=sys.stderr)
-    published = task.sizes[0 if train else 1] if task.sizes else len(examples)
+    published = task.sizes[not train] if task.sizes else len(examples)
     if len(examples) != published:
         print(f"{name}: {len(examples)} examples in {path}, the published file has {published}",
               file=sys.stderr)
@@ -210,37 +216,35 @@ def rows_of(task, path, train):
             yield row
             continue
         with naming_row(row.where):
-            new_rows = list(task.rows(row, train))
-        yield from new_rows
+            yield from task.rows(row, train)
 
 
-def reason_to_skip(task, row, needed):
+def reason_to_skip(task, columns):
     """Why a row cannot become an example, "" if it can."""
-    for column in needed:
-        value = row.columns.get(column)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return f"no {column}"
-    if task.labels and row.columns[task.target] == "-" and "-" not in task.labels:
+    for name in [*columns_in(task.input), task.target]:
+        value = columns.get(name)
+        if value is None or not str(value).strip():
+            return f"no {name}"
+    if task.labels and columns[task.target] == "-":
         return "no gold label"  # MNLI: the annotators did not agree
     return ""
 
 
 def example_of(task, row):
-    """One Row as an Example: the template filled, each run of white space as one space."""
-    texts = {}
-    for column in columns_in(task.input):
-        texts[column] = one_line(column, row.columns[column])
-    before, after = split_at_cut(task)
-    cut = task.cut or columns_in(task.input)[-1]
-    start = fill(before, texts)
-    end = start + texts[cut]
-    input_text = end + fill(after, texts)
+    """One Row as an Example."""
+    input_text = input_of(task, row.columns)
     target = target_of(task, row.columns[task.target])
-    return Example(input_text, target, row.golds, row.group, (len(start), len(end)))
+    return Example(input_text, target, row.golds, row.group, long_part(task, input_text))
+
+
+def input_of(task, columns):
+    """The template filled, each run of white space as one space."""
+    texts = {name: one_line(name, columns.get(name)) for name in columns_in(task.input)}
+    return fill(task.input, texts)
 
 
 def one_line(column, value):
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"column {column!r} holds {shortened(value)}, wanted a text")
     return " ".join(value.split())
 
@@ -271,11 +275,8 @@ def read_lines(path):
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield f"{path}, line {number}", text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: line {number}, {error}") from None
-    except (OSError, EOFError, zlib.error) as error:
+                yield f"{path}, line {number}", line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read after line {number}: {error}") from None
 
 
@@ -292,31 +293,6 @@ def json_file(path):
         return json_value(text)
 
 
-KINDS_OF_JSON = {str: "a text", bool: "true or false", int: "a whole number", list: "a list",
-                 dict: "an object"}
-
-
-def member(record, name, kind):
-    """The value of this kind in a JSON object.
-
-    >>> member({"text": "Ada sat."}, "text", str)
-    'Ada sat.'
-    >>> member({"text": 7}, "text", str)
-    Traceback (most recent call last):
-    ValueError: 'text' is 7, wanted a text
-    """
-    value = record.get(name) if isinstance(record, dict) else None
-    if type(value) is not kind:
-        shown = "missing" if value is None else shortened(value)
-        raise ValueError(f"{name!r} is {shown}, wanted {KINDS_OF_JSON[kind]}")
-    return value
-
-
-def texts_of(record, name):
-    """The "text" of each object in a list."""
-    return [member(answer, "text", str) for answer in member(record, name, list)]
-
-
 def read_jsonl(path):
     """A JSON object a line. Empty lines are passed over."""
     for where, line in read_lines(path):
@@ -329,34 +305,18 @@ def read_jsonl(path):
         yield Row(where, columns)
 
 
-def read_tsv(path, header=None):
-    """Cells between tabs. The first line names the columns, if no header is passed."""
-    records = ((where, line.rstrip("\r\n").split("\t")) for where, line in read_lines(path))
-    yield from table_rows(records, header)
+# Columns that have another name in some file -> the name that the task's template has.
+COLUMN_NAMES = {"#1 String": "sentence1", "#2 String": "sentence2"}  # MRPC
 
 
-def read_csv(path):
-    """Comma-separated cells, quoted where needed. The first line names the columns."""
-    yield from table_rows(csv_records(path), None)
-
-
-def csv_records(path):
-    """(where, cells) for each record. A quoted cell may go over several lines."""
-    reader = csv.reader((line for _, line in read_lines(path)), strict=True)
-    try:
-        for cells in reader:
-            yield f"{path}, line {reader.line_num}", cells
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def table_rows(records, header):
-    """Rows from (where, cells) pairs; the first pair is the header, if none is passed."""
-    for where, cells in records:
-        if cells in ([], [""]):
+def read_table(path, header=None):
+    """Cells between tabs, or in a .csv between commas. The first line is the header, if none is
+    passed."""
+    for where, cells in table_records(path):
+        if not cells:
             continue
         if header is None:
-            header = cells
+            header = [COLUMN_NAMES.get(name, name) for name in cells]
             if len(set(header)) < len(header):
                 raise ValueError(f"{where}: two columns of one name in {shortened(header)}")
         elif len(cells) > len(header):
@@ -367,7 +327,20 @@ def table_rows(records, header):
             yield Row(where, dict(zip(header, cells)))
 
 
-READERS = {".jsonl": read_jsonl, ".tsv": read_tsv, ".csv": read_csv}
+def table_records(path):
+    """(where, cells) for each record. A quoted cell of a .csv may go over several lines."""
+    style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    if Path(path).suffix == ".csv":
+        style = {"strict": True}
+    reader = csv.reader((line for _, line in read_lines(path)), **style)
+    try:
+        for cells in reader:
+            yield f"{path}, line {reader.line_num}", cells
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+READERS = {".jsonl": read_jsonl, ".tsv": read_table, ".csv": read_table}
 
 
 def reader_for(path):
@@ -377,55 +350,31 @@ def reader_for(path):
     return READERS[Path(path).suffix]
 
 
-def cell(row, column):
-    """A column's text. Raises ValueError, with the columns that there are, if it is missing."""
-    if column not in row.columns:
-        names = ", ".join(row.columns)
-        raise ValueError(f"no column {column!r}, the columns are {names}")
-    return row.columns[column]
-
-
 # --------------------------------------------------------------------------------------- GLUE
 
 
 def read_cola(path):
     """CoLA is a .tsv without a header."""
-    return read_tsv(path, ("source", "label", "mark", "sentence"))
+    return read_table(path, ("source", "label", "mark", "sentence"))
 
 
 def read_mrpc(path):
-    """MRPC: the two raw files, or train.tsv and dev.tsv as GLUE's script writes them."""
-    if path.name in ("train.tsv", "dev.tsv"):
-        rows = read_tsv(path)
-    else:
-        rows = raw_mrpc_rows(path)
-    for row in rows:
-        if row.skip:
-            yield row
-            continue
-        with naming_row(row.where):
-            pair = {"sentence1": cell(row, "#1 String"), "sentence2": cell(row, "#2 String")}
-        yield replace(row, columns=row.columns | pair)
+    """MRPC: train.tsv and dev.tsv as GLUE's script writes them, or one split of the raw files.
 
-
-def raw_mrpc_rows(path):
-    """The rows of one split. One raw file has all pairs, the other the ids of the dev pairs.
-
-    path: either of the two; the file with the ids stands for dev.
+    Of the two raw files one has all pairs, the other the ids of the dev pairs, and stands for dev.
     Raises ValueError if an id is in no row: that pair would be trained on.
     """
+    if path.suffix == ".tsv" and path.name != "mrpc_dev_ids.tsv":
+        yield from read_table(path)
+        return
     pairs = path.with_name("msr_paraphrase_train.txt")
-    wanted_split = path.name == "mrpc_dev_ids.tsv"
-    dev_ids = {tuple(line.split()) for _, line in read_lines(path.with_name("mrpc_dev_ids.tsv"))}
+    id_lines = read_lines(path.with_name("mrpc_dev_ids.tsv"))
+    dev_ids = {tuple(line.split()) for _, line in id_lines}
     missing = set(dev_ids)
-    for row in read_tsv(pairs):
-        if row.skip:
-            yield row
-            continue
-        with naming_row(row.where):
-            ids = cell(row, "#1 ID"), cell(row, "#2 ID")
+    for row in read_table(pairs):
+        ids = row.columns.get("#1 ID"), row.columns.get("#2 ID")
         missing.discard(ids)
-        if (ids in dev_ids) == wanted_split:
+        if (ids in dev_ids) == (path != pairs):
             yield row
     if missing:
         raise ValueError(f"{pairs} has no row with the ids {' and '.join(missing.pop())}, which "
@@ -440,7 +389,7 @@ def stsb(row, train):
     >>> next(stsb(Row("", {"score": "3.700"}), True)).columns["rounded"]
     '3.6'
     """
-    score = cell(row, "score")
+    score = row.columns.get("score", "")
     if not score.strip():
         yield replace(row, skip="no score")
         return
@@ -456,19 +405,21 @@ def stsb(row, train):
 
 def wsc(row, train):
     """The pronoun between stars; the target is what the row says it refers to, true or not."""
-    text = " ".join(member(row.columns, "text", str).split())
-    target = member(row.columns, "target", dict)
-    referent = member(target, "span1_text", str)
-    pronoun = member(target, "span2_text", str)
-    index = member(target, "span2_index", int)
-    label = member(row.columns, "label", bool)
-    if train and not label:
-        yield replace(row, skip="labelled false, names no referent")
-        return
-    marked, moved = mark_pronoun(text, pronoun, index)
-    columns = {"text": marked, "referent": as_in_text(referent, text)}
-    fixed = "pronoun not at its index, the nearest one taken" if moved else ""
-    yield replace(row, columns=columns, golds=(str(label),), fixed=fixed)
+    text = " ".join(row.columns["text"].split())
+    target = row.columns["target"]
+    pronoun = target["span2_text"]
+    marked, moved = mark_pronoun(text, pronoun, target["span2_index"])
+    referent = as_in_text(target["span1_text"], text)
+    skip = ""
+    if "label" not in row.columns:
+        skip = "no label"
+    elif row.columns["label"] not in (True, False):
+        raise ValueError(f"label {shortened(row.columns['label'])}, wanted true or false")
+    elif train and not row.columns["label"]:
+        skip = "labelled false, names no referent"
+    yield Row(row.where, row.columns | {"text": marked, "referent": referent},
+              golds=(str(row.columns.get("label")),), skip=skip,
+              fixed="pronoun not at its index, the nearest one taken" if moved else "")
 
 
 def mark_pronoun(text, pronoun, index):
@@ -479,7 +430,7 @@ def mark_pronoun(text, pronoun, index):
     """
     words = text.split()
     indices = [i for i, word in enumerate(words) if word.strip(string.punctuation) == pronoun]
-    if not pronoun or not indices:
+    if not indices:
         raise ValueError(f"the pronoun {shortened(pronoun)} is not in the text")
     nearest = min(indices, key=lambda i: abs(i - index))
     words[nearest] = words[nearest].replace(pronoun, f"*{pronoun}*", 1)
@@ -501,19 +452,20 @@ def as_in_text(words, text):
 
 def multirc(row, train):
     """One Row for each answer of each question; the paragraph loses its markup and numbering."""
-    passage = member(row.columns, "passage", dict)
-    text = member(passage, "text", str)
+    passage = row.columns["passage"]
+    text = passage["text"]
     paragraph = re.sub(r"<b>Sentence \d+: ?</b>|</?\w+ ?/?>", " ", text)
-    idx = member(row.columns, "idx", int)
-    for question in member(passage, "questions", list):
-        question_text = member(question, "question", str)
-        group = f"{idx} {member(question, 'idx', int)}"
-        for answer in member(question, "answers", list):
+    idx = row.columns["idx"]
+    for question in passage["questions"]:
+        question_text = question["question"]
+        question_idx = question["idx"]
+        for answer in question["answers"]:
             # In one column, because three answers are empty, and an empty column is skipped.
-            both = f"{question_text} answer: {member(answer, 'text', str)}"
+            both = f"{question_text} answer: {answer['text']}"
+            ids = {"paragraph": idx, "question": question_idx, "answer": answer.get("idx")}
             columns = {"question and answer": both, "paragraph": paragraph,
-                       "label": answer.get("label")}
-            yield replace(row, columns=columns, group=group)
+                       "label": answer.get("label"), "idx": ids}
+            yield Row(row.where, columns, group=f"{idx} {question_idx}")
 
 
 def record(row, train):
@@ -521,63 +473,58 @@ def record(row, train):
 
     Entities and answers are sorted, and listed once. Lines of the summary become sentences.
     """
-    passage = member(row.columns, "passage", dict)
-    text = member(passage, "text", str)
-    entities = ", ".join(sorted(entities_in(passage, text)))
+    passage = row.columns["passage"]
+    text = passage["text"]
     sentences = re.sub(r"""(?<=[.?!"'])\n@highlight\n""", " ", text)
-    sentences = sentences.replace("\n@highlight\n", ". ")
-    for query in member(row.columns, "qas", list):
-        columns = {"query": member(query, "query", str), "entities": entities,
-                   "passage": sentences}
-        golds = tuple(sorted(set(texts_of(query, "answers"))))
-        if not golds:
-            yield replace(row, skip="no answers")
-        for answer in golds if train else golds[:1]:
-            yield replace(row, columns=columns | {"answer": answer}, golds=golds)
-
-
-def entities_in(passage, text):
-    """The set of a passage's entities. An offset of ReCoRD's includes the last character."""
     entities = set()
-    for span in member(passage, "entities", list):
-        start = member(span, "start", int)
-        end = member(span, "end", int) + 1
-        entities.add(text[span_of(start, end, len(text))])
-    return entities
+    for entity in passage["entities"]:
+        start, end = span_of(entity, len(text), beyond_end=1)  # "end" is the last character
+        entities.add(text[start:end])
+    shared = {"entities": ", ".join(sorted(entities)),
+              "passage": sentences.replace("\n@highlight\n", ". ")}
+    for query in row.columns["qas"]:
+        ids = {"passage": row.columns.get("idx"), "query": query.get("idx")}
+        columns = shared | {"query": query["query"], "idx": ids}
+        golds = tuple(sorted(set(right_answers(query))))
+        if not golds:
+            yield Row(row.where, columns, skip="no answers")
+        for answer in golds if train else golds[:1]:
+            yield Row(row.where, columns | {"answer": answer}, golds)
 
 
-def span_of(start, end, length):
-    """The slice from start to end. Raises ValueError unless it is a part of so many."""
+def right_answers(question):
+    """The texts of a question's answers; () in a test set."""
+    return tuple(answer["text"] for answer in question.get("answers", ()))
+
+
+def span_of(entity, length, beyond_end=0):
+    """(from, to) of an entity by its "start" and "end". Raises ValueError if it is no part."""
+    start = entity["start"]
+    end = entity["end"] + beyond_end
     if not 0 <= start < end <= length:
         raise ValueError(f"an entity from {start} to {end}, wanted a part of 0 to {length}")
-    return slice(start, end)
+    return start, end
 
 
 # -------------------------------------------------------------------------------------- SQuAD
 
 
 def read_squad(path):
-    """SQuAD 1.1: the first answer is the target, all are right."""
+    """SQuAD 1.1: a Row for each question; the first answer is the target, all are right."""
     squad = json_file(path)
     with naming_row(path):
-        rows = list(squad_rows(path, squad))
-    yield from rows
+        for article in squad["data"]:
+            for paragraph in article["paragraphs"]:
+                context = paragraph["context"]
+                for question in paragraph["qas"]:
+                    yield squad_row(path, context, question)
 
 
-def squad_rows(path, squad):
-    for article in member(squad, "data", list):
-        for paragraph in member(article, "paragraphs", list):
-            yield from paragraph_rows(path, paragraph)
-
-
-def paragraph_rows(path, paragraph):
-    """One Row for each question about a paragraph."""
-    context = member(paragraph, "context", str)
-    for question in member(paragraph, "qas", list):
-        golds = tuple(texts_of(question, "answers"))
-        columns = {"question": member(question, "question", str), "context": context,
-                   "answer": golds[0] if golds else None}
-        yield Row(f"{path}, question {question.get('id')}", columns, golds)
+def squad_row(path, context, question):
+    golds = right_answers(question)
+    columns = {"id": question.get("id"), "question": question["question"],
+               "context": context, "answer": golds[0] if golds else None}
+    return Row(f"{path}, question {columns['id']}", columns, golds)
 
 
 # ------------------------------------------------------------ CoNLL: entities and predicates
@@ -590,22 +537,17 @@ ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{",
            "/.": ".", "/?": "?", "/-": "-"}
 
 
-def spans_as_text(spans, words):
-    """[(type, from, to)] over words -> "type : words ; type : words", in order, or "none".
+def entity_columns(words, spans):
+    """The columns of a NER task from [(type, from, to)] over the words, in any order.
 
-    >>> spans_as_text([("person", 3, 4), ("location", 0, 2)], "New York met Ada".split())
-    'location : New York ; person : Ada'
+    >>> entity_columns("New York met Ada".split(), [("PER", 3, 4), ("GPE", 0, 2)])["entities"]
+    'country or city : New York ; person : Ada'
     """
-    in_order = sorted(spans, key=lambda span: span[1:])
-    pairs = [f"{kind} : {' '.join(words[start:end])}" for kind, start, end in in_order]
-    return " ; ".join(pairs) or "none"
-
-
-def sentence_columns(words, spans):
-    """The columns of a NER task."""
-    named = [(ENTITY_TYPES.get(kind, kind.lower().replace("_", " ")), start, end)
-             for kind, start, end in spans]
-    return {"sentence": " ".join(words), "entities": spans_as_text(named, words)}
+    entities = []
+    for kind, start, end in sorted(spans, key=lambda span: span[1:]):
+        named = ENTITY_TYPES.get(kind, kind.lower().replace("_", " "))
+        entities.append(f"{named} : {' '.join(words[start:end])}")
+    return {"sentence": " ".join(words), "entities": " ; ".join(entities) or "none"}
 
 
 def read_conll04(path):
@@ -616,40 +558,39 @@ def read_conll04(path):
     for number, sentence in enumerate(sentences, 1):
         where = f"{path}, sentence {number}"
         with naming_row(where):
-            words = member(sentence, "tokens", list)
-            spans = [conll04_span(entity, words) for entity in member(sentence, "entities", list)]
-            columns = sentence_columns(words, spans)
-        yield Row(where, columns)
+            words = sentence["tokens"]
+            spans = []
+            for entity in sentence["entities"]:
+                spans.append((entity["type"], *span_of(entity, len(words))))
+            yield Row(where, entity_columns(words, spans))
 
 
-def conll04_span(entity, words):
-    """(type, from, to) of an entity."""
-    span = span_of(member(entity, "start", int), member(entity, "end", int), len(words))
-    return member(entity, "type", str), span.start, span.stop
+def sentences_in(lines, word, least):
+    """(where, words, columns) of each sentence: a token a line, an empty line behind the last.
 
-
-def blocks(path):
-    """(where, lines of cells) for each sentence: a token a line, an empty line behind the last."""
+    lines: (where, text); word: the number of the words' column; least: so many columns there are.
+    Raises ValueError for ragged lines, and where the words are left out.
+    """
     block = []
-    where = path
-    for where, line in read_lines(path):
+    for where, line in itertools.chain(lines, [("the end of the file", "")]):
         cells = line.split()
         if cells and not line.startswith(("#begin", "#end", "-DOCSTART-")):
             block.append(cells)
         elif block:
-            yield f"{where} (the sentence before it)", block
+            with naming_row(f"{where} (the sentence before it)"):
+                yield where, *words_and_columns(block, word, least)
             block = []
-    if block:
-        yield where, block
 
 
-def columns_of(block, least):
-    """The columns of a sentence's lines, at least so many. Raises ValueError for ragged lines."""
-    counts = sorted({len(cells) for cells in block})
-    if len(counts) > 1 or counts[0] < least:
-        raise ValueError(f"lines of {' and '.join(map(str, counts))} columns, wanted the same in "
-                         f"all, {least} or more")
-    return list(zip(*block))
+def words_and_columns(block, word, least):
+    counts = {len(cells) for cells in block}
+    if len(counts) > 1 or min(counts) < least:
+        raise ValueError(f"lines of {sorted(counts)} columns, wanted the same in all, {least} or "
+                         "more")
+    columns = list(zip(*block))
+    if "[WORD]" in columns[word]:
+        raise ValueError("the words are left out; join the files with OntoNotes first")
+    return [ESCAPED.get(token, token) for token in columns[word]], columns
 
 
 def tagged(tags):
@@ -659,17 +600,17 @@ def tagged(tags):
     [('PER', 0, 2), ('PER', 2, 3), ('LOC', 4, 5)]
     """
     spans = []
-    last_tag = "O"
+    last_kind = ""
     for i, tag in enumerate(tags):
-        if not re.fullmatch(r"O|[BI]-\w+", tag):
+        prefix, _, kind = tag.partition("-")
+        if prefix not in ("O", "B", "I"):
             raise ValueError(f"tag {shortened(tag)}, wanted O, B-TYPE or I-TYPE")
-        kind = tag[2:]
-        if tag.startswith("I-") and kind == last_tag[2:]:
+        if prefix == "I" and kind == last_kind:
             _, start, _ = spans.pop()
             spans.append((kind, start, i + 1))
-        elif tag != "O":
+        elif kind:
             spans.append((kind, i, i + 1))
-        last_tag = tag
+        last_kind = kind
     return spans
 
 
@@ -681,41 +622,39 @@ def bracketed(cells):
     """
     spans = []
     opened = []
-    for i, cell_text in enumerate(cells):
-        if not re.fullmatch(r"(\([^(*)]+)*\*?\)*", cell_text):
-            raise ValueError(f"{shortened(cell_text)}, wanted (ROLE*, * or *)")
-        for kind in re.findall(r"\(([^(*)]+)", cell_text):
-            opened.append((kind, i))
-        for _ in range(cell_text.count(")")):
-            if not opened:
-                raise ValueError(f"the bracket of {cell_text!r} was never opened")
-            kind, start = opened.pop()
-            spans.append((kind, start, i + 1))
+    for i, cell in enumerate(cells):
+        for part in re.findall(r"\([^(*)]+|.", cell):
+            if part.startswith("("):
+                opened.append((part[1:], i))
+            elif part == ")" and opened:
+                kind, start = opened.pop()
+                spans.append((kind, start, i + 1))
+            elif part != "*":
+                raise ValueError(f"{shortened(cell)}, wanted (ROLE*, * or a bracket that ends one")
     if opened:
         raise ValueError(f"the bracket of {opened[-1][0]!r} is never closed")
     return sorted(spans, key=lambda span: span[1:])
 
 
 def joined_arguments(spans, words):
-    """[(role, text)] in order. C-X continues the X before it (as srl-eval.pl reads it).
+    """[[role, text]] in order. C-X continues the X before it (as srl-eval.pl reads it).
 
     A C-X without an X before it is an X of its own.
 
     >>> spans = [("A1", 0, 2), ("V", 2, 3), ("C-A1", 3, 5)]
     >>> joined_arguments(spans, "The pie tasted of tin".split())
-    [('A1', 'The pie of tin'), ('V', 'tasted')]
+    [['A1', 'The pie of tin'], ['V', 'tasted']]
     """
     arguments = []
-    last_index = {}  # role -> the index of its last argument
+    last = {}  # role -> its last argument
     for kind, start, end in spans:
         role = kind.removeprefix("C-")
         text = " ".join(words[start:end])
-        if kind != role and role in last_index:
-            _, begun = arguments[last_index[role]]
-            arguments[last_index[role]] = (role, f"{begun} {text}")
+        if kind != role and role in last:
+            last[role][1] += f" {text}"
         else:
-            last_index[role] = len(arguments)
-            arguments.append((role, text))
+            last[role] = [role, text]
+            arguments.append(last[role])
     return arguments
 
 
@@ -730,83 +669,75 @@ def predicate_columns(words, cells):
             "arguments": " ; ".join(pairs) or "none"}
 
 
-def read_conll03(path):
-    """Columns: word, part of speech, chunk, entity."""
-    for where, block in blocks(path):
+def entity_rows(lines, word, entity, spans_of):
+    """One Row for each sentence; the arguments are numbers of columns."""
+    for where, words, columns in sentences_in(lines, word, least=entity + 1):
         with naming_row(where):
-            columns = columns_of(block, least=4)
-            row_columns = sentence_columns(columns[0], tagged(columns[3]))
-        yield Row(where, row_columns)
+            yield Row(where, entity_columns(words, spans_of(columns[entity])))
 
 
-def gold_conll_sentences(path):
-    """(where, words, columns) for each sentence of the *gold_conll files under a folder.
+def predicate_rows(lines, word, first, end=None):
+    """One Row for each predicate of each sentence; the arguments are numbers of columns."""
+    for where, words, columns in sentences_in(lines, word, least=first):
+        for cells in columns[first:end]:
+            with naming_row(where):
+                yield Row(where, predicate_columns(words, cells))
 
-    Columns: document, part, number, word, part of speech, parse, lemma, frame, sense,
-    speaker, entity, the arguments of each predicate, coreference.
-    """
+
+def gold_conll_lines(path):
+    """The lines of all *gold_conll files under a folder."""
     files = sorted(path.rglob("*gold_conll"))
     if not files:
         raise ValueError(f"{path} holds no *gold_conll file")
-    for file in files:
-        for where, block in blocks(file):
-            with naming_row(where):
-                columns = columns_of(block, least=12)
-                if "[WORD]" in columns[3]:
-                    raise ValueError("the words are left out; join the files with OntoNotes first")
-            words = [ESCAPED.get(word, word) for word in columns[3]]
-            yield where, words, columns
+    return itertools.chain.from_iterable(map(read_lines, files))
 
 
-def read_ontonotes(path):
-    """The entities of the CoNLL-2012 files."""
-    for where, words, columns in gold_conll_sentences(path):
-        with naming_row(where):
-            row_columns = sentence_columns(words, bracketed(columns[10]))
-        yield Row(where, row_columns)
-
-
-def read_conll12(path):
-    """The predicates of the CoNLL-2012 files."""
-    for where, words, columns in gold_conll_sentences(path):
-        for cells in columns[11:-1]:
-            with naming_row(where):
-                row_columns = predicate_columns(words, cells)
-            yield Row(where, row_columns)
-
-
-def read_conll05(path):
-    """words/* and props/* under a folder, .gz or not: tokens, and a column for each predicate."""
+def conll05_lines(path):
+    """words/* and props/* under a folder, .gz or not: each token beside the cells of its props."""
     files = sorted((path / "words").glob("*"))
     if not files:
         raise ValueError(f"{path / 'words'} holds no file")
     for file in files:
         props = path / "props" / file.name.replace(".words", ".props")
-        pairs = itertools.zip_longest(blocks(file), blocks(props),
-                                      fillvalue=(f"{file}, the end", []))
-        for (where, word_lines), (_, prop_lines) in pairs:
-            with naming_row(where):
-                rows = conll05_rows(where, word_lines, prop_lines)
-            yield from rows
+        with naming_row(file):
+            for (where, word), (_, cells) in zip(read_lines(file), read_lines(props), strict=True):
+                yield where, f"{word} {cells}"
+        yield where, ""
 
 
-def conll05_rows(where, word_lines, prop_lines):
-    """The Rows of one sentence, one for each predicate."""
-    if len(word_lines) != len(prop_lines):
-        raise ValueError(f"{len(word_lines)} words, but {len(prop_lines)} lines in props")
-    words = [ESCAPED.get(cells[0], cells[0]) for cells in word_lines]
-    columns = columns_of(prop_lines, least=1)
-    return [Row(where, predicate_columns(words, cells)) for cells in columns[1:]]
+def read_conll03(path):
+    """Columns: word, part of speech, chunk, entity."""
+    return entity_rows(read_lines(path), 0, 3, tagged)
+
+
+def read_ontonotes(path):
+    """The entities of the CoNLL-2012 files.
+
+    Columns: document, part, number, word, part of speech, parse, lemma, frame, sense,
+    speaker, entity, the arguments of each predicate, coreference.
+    """
+    return entity_rows(gold_conll_lines(path), 3, 10, bracketed)
+
+
+def read_conll12(path):
+    """The predicates of the CoNLL-2012 files."""
+    return predicate_rows(gold_conll_lines(path), 3, 11, -1)
+
+
+def read_conll05(path):
+    """Columns: word, predicate, the arguments of each predicate."""
+    return predicate_rows(conll05_lines(path), 0, 2)
 
 
 # --------------------------------------------------------------------------- a user's own file
 
-SETTINGS = ("input", "target", "labels", "codes", "metrics", "cut")
+SETTINGS = {"input": str, "target": str, "cut": str, "labels": list, "codes": list,
+            "metrics": list}
 MOST_LABELS = 20
 
 
 def task_from_file(path):
-    """A task from a user's own data: (fields for data.Task, train path, dev path or None).
+    """The fields of data.Task for a user's own data.
 
     path: a .jsonl, .csv or .tsv file, or a folder with train.* and, if there is one, dev.*.
     A task.json beside the file gives what cannot be guessed, under the names of Task's fields:
@@ -820,79 +751,64 @@ def task_from_file(path):
 
     Raises ValueError that says what to write in task.json where the guess fails.
     """
-    path = Path(path).expanduser()
-    train = file_in_folder(path, "train") if path.is_dir() else path
-    dev = file_in_folder(path, "dev") if path.is_dir() else None
+    train = Path(path)
+    dev = None
+    if train.is_dir():
+        dev = file_in_folder(train, "dev")
+        train = file_in_folder(train, "train")
     if train is None:
         raise ValueError(f"{path} holds no train file, wanted train{', train'.join(READERS)}")
-    settings_path = train.parent / "task.json"
-    fields = settings_in(settings_path)
-    fields["files"] = tuple(str(file) for file in (train, dev) if file)
-    fields.setdefault("target", "label")
-    columns = first_columns(train)
-    if fields["target"] not in columns:
-        raise ValueError(f"{train} has no column {fields['target']!r}, its columns are "
-                         f"{', '.join(columns)}: rename one, or set \"target\" in "
-                         f"{settings_path}")
-    if "input" not in fields:
-        texts = [name for name, value in columns.items() if isinstance(value, str)]
-        fields["input"] = " ".join(f"{name}: {{{name}}}" for name in texts
-                                   if name != fields["target"])
+    settings = train.parent / "task.json"
+    fields = settings_in(settings)
+    rows = [row.columns for row in reader_for(train)(train) if not row.skip]
+    if not rows:
+        raise ValueError(f"{train} holds no row")
+    target = fields.setdefault("target", "label")
+    if target not in rows[0]:
+        raise ValueError(f"{train} has no column {target!r}, its columns are {', '.join(rows[0])}: "
+                         f"rename one, or set \"target\" in {settings}")
+    texts = [name for name, value in rows[0].items() if isinstance(value, str) and name != target]
+    fields.setdefault("input", " ".join(f"{name}: {{{name}}}" for name in texts))
     if "labels" not in fields:
-        fields["labels"] = guessed_labels(train, fields["target"], settings_path)
+        with naming_row(f"{train}: column {target!r}"):
+            fields["labels"] = guessed_labels([row.get(target) for row in rows], settings)
     if fields["labels"]:
         fields.setdefault("metrics", ("accuracy", "macro_f1"))
     if "metrics" not in fields:
-        raise ValueError(f"{settings_path} has no labels: wanted \"metrics\" in it, as "
+        raise ValueError(f"{settings} has no labels: wanted \"metrics\" in it, as "
                          "[\"answer_em\", \"answer_f1\"] for free text")
-    return fields, train, dev
+    return fields | {"files": tuple(str(file) for file in (train, dev) if file)}
 
 
 def file_in_folder(folder, stem):
     """The one file of this name in a folder, by any suffix that can be read; None without one."""
-    files = [folder / f"{stem}{suffix}" for suffix in READERS]
-    files = [file for file in files if file.exists()]
+    files = [path for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in READERS]
     if len(files) > 1:
-        names = " and ".join(file.name for file in files)
-        raise ValueError(f"{folder} holds {names}, wanted one of them")
+        raise ValueError(f"{files[0]} and {files[1].name} are there, wanted one of them")
     return files[0] if files else None
 
 
 def settings_in(path):
     """The fields of Task in a task.json, {} if there is no such file."""
-    if not path.exists():
-        return {}
-    fields = read_json(path)
+    fields = read_json(path) if path.exists() else {}
     for name, value in fields.items():
         if name not in SETTINGS:
             raise ValueError(f"{path}: unknown key {name!r}, wanted {', '.join(SETTINGS)}")
-        kind = str if name in ("input", "target", "cut") else list
-        with naming_row(path):
-            member(fields, name, kind)
-        if kind is list:
+        if type(value) is not SETTINGS[name]:
+            raise ValueError(f"{path}: {name} is {shortened(value)}, wanted a "
+                             f"{'list' if SETTINGS[name] is list else 'text'}")
+        if SETTINGS[name] is list:
             fields[name] = tuple(map(str, value))
     return fields
 
 
-def first_columns(path):
-    """The columns of a file's first row, name -> value."""
-    for row in reader_for(path)(path):
-        if not row.skip:
-            return row.columns
-    raise ValueError(f"{path} holds no row")
-
-
-def guessed_labels(path, target, settings_path):
-    """The different targets of a file, sorted. Raises ValueError if they look like free text."""
-    counts = Counter()
-    for row in reader_for(path)(path):
-        value = row.columns.get(target)
-        if value is not None and str(value).strip():
-            counts[str(value)] += 1
+def guessed_labels(values, settings):
+    """The different values, sorted. Raises ValueError if they look like free text."""
+    counts = Counter(str(value) for value in values if value not in (None, ""))
     rare = [label for label, count in counts.items() if count == 1]
     if rare or not 2 <= len(counts) <= MOST_LABELS:
         few = f", {shortened(rare[0])} only once" if rare else ""
-        raise ValueError(f"{path}: column {target!r} holds {len(counts)} different values{few}, "
-                         f"wanted 2 to {MOST_LABELS} labels, each at least twice: set \"labels\" "
-                         f"(or [] for free text) and \"metrics\" in {settings_path}")
+        raise ValueError(f"{len(counts)} different values{few}, wanted 2 to {MOST_LABELS} labels, "
+                         "each at least twice: set \"labels\" (or [] for free text) and "
+                         f"\"metrics\" in {settings}")
     return tuple(sorted(counts))

@@ -44,8 +44,8 @@ def run(main, program):
     try:
         main()
     except KeyboardInterrupt:
-        print(f"\n{program}: stopped; the same command goes on from the last saved state",
-              file=sys.stderr)
+        goes_on = "; the same command goes on from the last saved state"
+        print(f"\n{program}: stopped{goes_on if program == 'train.py' else ''}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         status, message = explain(error)

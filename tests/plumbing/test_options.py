@@ -39,14 +39,14 @@ def choose(folder, *flags):
 @pytest.fixture
 def end(monkeypatch, capsys):
     """end(function or error) -> (status, standard error) of a command that runs or raises it."""
-    def end(act):
+    def end(act, program="train.py"):
         def main():
             if isinstance(act, BaseException):
                 raise act
             act()
 
         with pytest.raises(SystemExit) as stop:
-            options.run(main, "train.py")
+            options.run(main, program)
         return stop.value.code, capsys.readouterr().err
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
@@ -185,6 +185,10 @@ def test_every_flag_has_help_with_its_default():
      "\ntrain.py: stopped; the same command goes on from the last saved state\n")])
 def test_what_a_user_can_do_something_about_is_one_line(error, status, line, end):
     assert end(error) == (status, line)
+
+
+def test_only_training_goes_on(end):
+    assert end(KeyboardInterrupt(), "predict.py") == (130, "\npredict.py: stopped\n")
 
 
 @pytest.mark.parametrize("error", [TypeError("ours"), RuntimeError("connection ours")])

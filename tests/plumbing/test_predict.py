@@ -8,10 +8,10 @@ tables counted by hand. The prompts are those of toy/prompts and fresh ones, on 
 
 import doctest
 import io
-import itertools
 import json
 import shutil
 import types
+from collections import Counter
 
 import numpy
 import pytest
@@ -21,6 +21,7 @@ import data
 import model
 import predict
 import prompt
+import train
 from plumbing.engine import Engine
 from plumbing.stats import plus_minus
 from predict import Answerer, FreeText, Origin
@@ -119,8 +120,8 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
             for name in ("toy-nli", "toy-sst2")]
     bad = {'{"task": "toy-ner", "input": "x"}': "task 'toy-ner', wanted toy-nli or toy-sst2",
            "not json": "not JSON", "[1]": "no object", '{"task": "caf\udce9"}': "'utf-8'",
-           '{"task": "toy-nli"}': "'input' is missing", '{"task": [1]}': "'task' is [1], wanted",
-           '{"input": "x"}': "'task' is missing",
+           '{"task": "toy-nli"}': "'input' is None", '{"task": [1]}': "task [1], wanted",
+           '{"input": "x"}': "task None, wanted",
            r'{"task": "toy-nli", "input": "\ud800"}': "'utf-8'",
            "[" * 100_000: "not JSON that can be read: maximum recursion",
            "x" * 2_500_000: "longer than 1,000,000 bytes"}
@@ -136,29 +137,18 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
         assert line.startswith(f"predict.py: line {number}: {reason}")
 
 
-def test_a_batch_is_all_that_is_read(engine):
-    numbers = itertools.count(1)
-    endless = ((number, "", {"input": "cats ."}) for number in numbers)
-    answerer = answerer_of(engine, [OF_SST2], "toy-sst2")
-    questions = predict.questions_in(endless, answerer.tasks, [])
-    args = types.SimpleNamespace(batch=5, max_tokens=None)
-    answers = predict.answer_all(answerer, questions, {"toy-sst2": 512}, args)
-    assert [next(answers)["row"] for _ in range(6)] == [1, 2, 3, 4, 5, 6]
-    assert next(numbers) == 11
-
-
-def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
+def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
     path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
     rows = [{"a": "old cats", "b": " young  dogs", "idx": 4}, {"a": "cats", "b": ""},
             {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match="^1 rows could not be answered"):
-        predict.main(["answer", path, "--data", str(tmp_path / "rows.jsonl"), "--write",
-                      str(tmp_path / "out.jsonl")])
+        predict.main(["answer", path, "--data", "~/rows.jsonl", "--write", "~/out.jsonl"])
     out, err = capsys.readouterr()
     empty, cut = err.splitlines()
-    assert empty.endswith("rows.jsonl, line 2: an empty text, wanted a, b")
+    assert empty.endswith("rows.jsonl, line 2: column 'b' holds '', wanted a text")
     assert cut == "mine: 1 inputs cut to 20 tokens" and not out
     first, last = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert (first["row"], first["idx"], last["row"]) == (1, 4, 3)
@@ -170,29 +160,48 @@ def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys):
         "predict.py: text 2: prompts of mine were trained on texts in the form '{a} or {b}'")
 
 
-@pytest.mark.parametrize("name, file, content, texts", [
+WSC = {"text": "Ada sat. She ran.", "idx": 7, "target": {
+    "span1_text": "Ada", "span2_text": "She", "span2_index": 2}}
+RECORD = {"idx": 1, "passage": {"text": "Ada sat.", "entities": [{"start": 0, "end": 2}]},
+          "qas": [{"idx": 5, "query": "@placeholder sat."}]}
+MULTIRC = {"idx": 1, "passage": {"text": "Ada sat.", "questions": [
+    {"idx": 2, "question": "Who?", "answers": [{"idx": 3, "text": "Ada"}]}]}}
+SQUAD = {"data": [{"paragraphs": [
+    {"context": "Ada sat.", "qas": [{"id": "q", "question": "Who?"}]}]}]}
+
+
+@pytest.mark.parametrize("name, file, content, text, ids", [
     ("cb", "test.jsonl", '{"premise": "It rained.", "hypothesis": "wet", "idx": 3}',
-     ["hypothesis: wet premise: It rained."]),
-    ("cola", "dev.tsv", "gj04\t1\t\tThe cat sat.", ["sentence: The cat sat."]),
-    ("cola", "test.tsv", "index\tsentence\n0\tThe cat sat.", ["sentence: The cat sat."]),
-    ("stsb", "test.csv", 'sentence1,sentence2\n"a, b",c', ["sentence1: a, b sentence2: c"]),
-    ("wsc", "dev.jsonl", json.dumps({"text": "Ada sat. She ran.", "label": True, "target": {
-        "span1_text": "Ada", "span2_text": "She", "span2_index": 2}}), ["Ada sat. *She* ran."])])
-def test_rows_in_the_format_of_the_tasks_own_files(name, file, content, texts, tmp_path):
+     "hypothesis: wet premise: It rained.", {"idx": 3}),
+    ("cola", "dev.tsv", "gj04\t1\t\tThe cat sat.", "sentence: The cat sat.", {}),
+    ("cola", "test.tsv", "index\tsentence\n0\tThe cat sat.", "sentence: The cat sat.", {}),
+    ("stsb", "test.csv", 'sentence1,sentence2\n"a, b",c', "sentence1: a, b sentence2: c", {}),
+    ("mrpc", "test.tsv", "index\t#1 String\t#2 String\n0\ta\tb", "sentence1: a sentence2: b", {}),
+    ("wsc", "dev.jsonl", json.dumps(WSC | {"label": True}), "Ada sat. *She* ran.", {"idx": 7}),
+    ("wsc", "test.jsonl", json.dumps(WSC), "Ada sat. *She* ran.", {"idx": 7}),
+    ("record", "test.jsonl", json.dumps(RECORD), "query: @placeholder sat. entities: Ada "
+     "passage: Ada sat.", {"idx": {"passage": 1, "query": 5}}),
+    ("multirc", "test.jsonl", json.dumps(MULTIRC), "question: Who? answer: Ada paragraph: Ada sat.",
+     {"idx": {"paragraph": 1, "question": 2, "answer": 3}}),
+    ("squad", "test.json", json.dumps(SQUAD), "question: Who? context: Ada sat.", {"id": "q"})])
+def test_rows_in_the_format_of_the_tasks_own_files(name, file, content, text, ids, tmp_path):
+    """Dev rows and test rows without labels, whose ids go into the answers."""
     (tmp_path / file).write_text(content + "\n")
     rows = predict.rows_of(data.TASKS[name], tmp_path / file)
-    questions = predict.questions_in(rows, {name: data.TASKS[name]}, [])
-    assert [question.example.input for question in questions] == texts
+    [question] = predict.questions_in(rows, {name: data.TASKS[name]}, [])
+    assert question.example.input == text
+    assert question.key == {"row": 1, "task": name} | ids
 
 
 def test_scores_are_those_that_the_training_reported(save, engine, capsys):
     recipe = {"held_out": 0.5, "max_input": 64}
     vectors = [OF_NLI, OF_NLI * 0.2, OF_SST2]
     paths = [save(f"p{n}", each, "toy-cb", recipe) for n, each in enumerate(vectors)]
-    task = data.encode("toy-cb", TOKENIZER, predict.DevShare(**recipe))
+    task = data.encode("toy-cb", TOKENIZER, train.Recipe(**recipe))
     banks = [PromptBank(vectors), prompt.NoPrompt(engine.t5)]
     *reported, alone = [one["accuracy"] for bank in banks
                         for one in data.dev_metrics(engine, bank, task, task.report)]
+    task.majority = 100 * max(Counter(task.dev[i].target for i in task.report).values()) / 10
     table = table_of(capsys, *paths, "--task", "toy-cb")
     assert [table[path] for path in paths] == [[f"{score:.1f}"] for score in reported]
     assert table["T5 without a prompt"] == [f"{alone:.1f}"]
@@ -249,6 +258,8 @@ def test_labels_of_other_data(trained, scored, answers, targets, score, labels, 
     scores, table = score_scripted(trained, scored, targets, [answers])
     assert scores == [score] and f"{scored}, 4 dev examples, labels of {labels}" in table
     assert predict.common_labels("squad", "record") == ("record", {})  # free text, answer_em
+    with pytest.raises(ValueError, match="no labels in common"):
+        predict.common_labels("squad", "stsb")
 
 
 def test_prompts_of_other_kinds(other_kinds, capsys):
@@ -269,6 +280,20 @@ def test_a_prompt_of_your_own_data(save, tmp_path, monkeypatch, capsys):
     assert "mine, 4 dev examples, labels of mine" in table and len(table[trained]) == 2
 
 
+def test_a_dev_file_is_enough(save, tmp_path, capsys):
+    rows = [{"premise": "cats .", "hypothesis": "cats .", "label": label}
+            for label in (*data.NLI, "neutral")]
+    path = tmp_path / "superglue/CB/val.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trained = save("p", OF_NLI, "cb")
+    tables = [table_of(capsys, trained, "--task", "cb", "--data", given)
+              for given in (tmp_path, path)]
+    assert "cb, 4 dev examples, labels of cb" in tables[0] and tables[0] == tables[1]
+    assert len(tables[0][trained]) == 2 and tables[0]["majority class"][0] == "50.0"
+    assert tables[0]["neutral"][3] == "2"  # precision, recall and F1 of each label before it
+
+
 def test_a_tuned_t5_alone(tmp_path, capsys):
     shutil.copytree(world.MODEL, tmp_path / "tuned")
     (tmp_path / "tuned" / "tuned.json").write_text(
@@ -282,14 +307,6 @@ def test_nan_is_no_answer(engine, monkeypatch):
     monkeypatch.setattr(engine.t5, "logits", lambda hidden: hidden * float("nan"))
     with pytest.raises(ValueError, match="toy-sst2: this T5 answers NaN"):
         predict.main(["answer", SST2, "--text", "x"])
-
-
-def test_neighbours_of_known_vectors():
-    # Rows 0 to 2 are pad, eos and unk, row 6 is a sentinel: they would be nearest.
-    embedding = torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 0], [0, 3], [-1, 0], [5, 5]])
-    ids, values = predict.nearest(torch.tensor([[7.0, 0], [3, 4]]), embedding, 2, pieces=6)
-    assert ids.tolist() == [[3, 4], [4, 3]] and values[1].tolist() == pytest.approx([0.8, 0.6])
-    assert predict.clusters(torch.tensor([[3, 4], [7, 8], [8, 3], [9, 6]])) == [[0, 1, 2], [3]]
 
 
 def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
