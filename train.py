@@ -636,6 +636,27 @@ def encode_tasks(args, recipe, tokenizer):
     return sources, targets
 
 
+def answers_to_show(ctx, target, results, most=300):
+    """What the plain prompt and that of the best approach answer, both of the first seed.
+
+    To the first reported dev examples. Returns the best (approach, source), and a list of
+    [input, target, answer of the plain prompt, answer of the best].
+    """
+    means = {}
+    for key, of_seeds in results.items():
+        if key[0] != "finetune":
+            means[key] = sum(result.score for result in of_seeds)
+    best = max(means, key=means.get)
+    prompts = [results[key][0].best for key in (("prompt", ""), best)]
+    bank = PromptBank(prompts).to(ctx.engine.device)
+    examples = target.report[:most]
+    rows = [Row(n, i, target.dev_inputs[i]) for n in range(2) for i in examples]
+    texts = data.answers(ctx.engine, bank, target, rows)
+    inputs = [target.dev[i].input for i in examples]
+    targets = [target.dev[i].target for i in examples]
+    return best, list(zip(inputs, targets, texts[:len(examples)], texts[len(examples):]))
+
+
 def on_target(ctx, args, target, sources):
     """Train all approaches on one target, and write its report.
 
@@ -649,6 +670,8 @@ def on_target(ctx, args, target, sources):
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
         ctx, target, list(args.seeds), results, measures, promptless, defaults=Recipe())
+    best, answers = answers_to_show(ctx, target, results)
+    collected["answers"] = {"of": best, "rows": answers}
     if processes.is_writer():
         folder = report.write(ctx.run_directory.out, collected)
         print(*report.ending(ctx.run_directory.out, folder, collected), sep="\n", flush=True)

@@ -15,6 +15,8 @@ Everything is made from one dict for each target, `results`, which JSON can hold
     similarity              source -> {measure: value} for each seed
     epoch                   steps of the first epoch
     recipe, changed         all options, and those that differ from their defaults
+    answers                 of: (approach, source) of the best run; rows: [input, target, answer of
+                            the plain prompt, answer of the best], of the first seed
 
 A table is (header, rows), as html_report.py describes it.
 """
@@ -23,6 +25,7 @@ import argparse
 import itertools
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 
 from plumbing.files import read_json, write_json, write_text
@@ -169,6 +172,27 @@ def cost_table(results):
     return header, rows
 
 
+def confusion_table(results):
+    """A row for each label, a column for each answer: how often the best run's prompt gave it."""
+    labels = results["labels"]
+    counts = Counter((target, best) for _, target, _, best in results["answers"]["rows"])
+    rows = []
+    for target in labels:
+        of_label = [counts[target, answer] for answer in labels]
+        recall = 100 * counts[target, target] / (sum(of_label) or 1)
+        rows.append([target, *map(str, of_label), f"{recall:.0f} %"])
+    return ["label", *[f"answered {label}" for label in labels], "right"], rows
+
+
+def changed_table(results, most=10):
+    """Examples to which the best run's prompt gives another answer than the plain prompt."""
+    rows = []
+    for text, target, plain, best in results["answers"]["rows"]:
+        if plain != best:
+            rows.append([shortened(text, 200), target, plain, best])
+    return ["input", "label", "plain prompt", "best"], rows[:most]
+
+
 def glossary(runs):
     """What the names of the runs' approaches mean."""
     names = dict.fromkeys(run["approach"] for run in runs)
@@ -277,6 +301,7 @@ def write_report(folder, results):
         Section("Scores", caption, scores_table(results | {"runs": by_gain})),
         Section("", setup(results)),
         *learning_sections(results),
+        *answers_sections(results),
         Section("The names", table=glossary(results["runs"])),
         Section("All metrics", table=metrics_table(results), folded=True),
         Section("Scores of each seed", table=seeds_table(results), folded=True),
@@ -285,6 +310,18 @@ def write_report(folder, results):
         Section("Recipe", [f"`{results['command']}`"], recipe_table(results), folded=True)]
     shown = [each for each in sections if each.sentences or each.table[1] or each.charts]
     write_page(folder / "report", f"{results['target']}: {first}", shown)
+
+
+def answers_sections(results):
+    """What the best run answers, of results that have it."""
+    if "answers" not in results:
+        return []
+    approach, source = results["answers"]["of"]
+    name = run_name({"approach": approach, "source": source})
+    seed = results["seeds"][0]
+    return [Section(f"Answers of {name}, seed {seed}", table=confusion_table(results), folded=True),
+            Section(f"Answers that {name} changed, seed {seed}", table=changed_table(results),
+                    folded=True)]
 
 
 def run_keys(results):

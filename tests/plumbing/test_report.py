@@ -190,6 +190,17 @@ def test_altered_results_are_refused_in_one_line(tmp_path):
         report.rewrite(tmp_path)
 
 
+def test_the_answers_of_the_best_run():
+    results = three_runs() | {"labels": ["yes", "no"], "answers": {"of": ["pot", "nli"], "rows": [
+        ["a", "yes", "no", "yes"], ["b", "yes", "no", "no"], ["c", "no", "no", "no"]]}}
+    header, rows = report.confusion_table(results)
+    assert header == ["label", "answered yes", "answered no", "right"]
+    assert rows == [["yes", "1", "1", "50 %"], ["no", "0", "1", "100 %"]]
+    assert report.changed_table(results)[1] == [["a", "yes", "no", "yes"]]
+    assert report.answers_sections(results)[1].name == "Answers that pot from nli changed, seed 0"
+    assert report.answers_sections(three_runs()) == []
+
+
 def test_a_report_has_all_metrics_of_a_task(tmp_path):
     results = three_runs()
     for run in results["runs"]:
