@@ -290,7 +290,8 @@ def before(trained_by, tmp_path):
     (["--no-resume"], ALL), (["--dtype", "bf16"], ALL),
     # of students only: what weighs their teacher, and how they learn
     (["--kd-lambda", 50], {PANDA}), (["--temperature", 2], {PANDA}), (["--kd-lambda", 0], set()),
-    (["--kd", "mse"], {"toy-cb panda_mse"}), (["--kd", "labels"], {"toy-cb panda_labels"}), (["--similarity", "on"], {PANDA}),
+    (["--kd", "mse"], {"toy-cb panda_mse"}),
+    (["--kd", "labels"], {"toy-cb panda_labels"}), (["--similarity", "on"], {PANDA}),
     # of model tuning only
     (["--finetune-lr", 0.5], {TUNED}), (["--finetune-dropout", 0], {TUNED}),
     (["--finetune-dropout", 0.2], {TUNED}),
