@@ -27,18 +27,15 @@ Dimensions, the same letters in every file of this project:
     V vocabulary   N prompts in a bank   L labels of a task
 """
 
-import argparse
 import dataclasses
 import math
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from plumbing import checkpoint
+from plumbing import checkpoint, options
 from plumbing.tokenizer import EOS, PAD, Tokenizer
 
 # Added to the score of a key that may not be seen. Finite, so that a row with no
@@ -536,15 +533,15 @@ def initialise(config, seed=0):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="What a T5 writes after a text.")
+    parser = options.Parser(description="What a T5 writes after a text.")
     parser.add_argument("folder", help="a T5: config.json, weights and spiece.model")
     parser.add_argument("text", help="what it reads")
     parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
     args = parser.parse_args()
-    if args.max_tokens < 1:
-        raise ValueError(f"--max-tokens is {args.max_tokens}, wanted 1 or more")
-    tokenizer = Tokenizer(Path(args.folder) / "spiece.model")
-    t5 = load(args.folder)
+    options.check("max_tokens", args.max_tokens, at_least=1)
+    folder = options.path_flag(args.folder)
+    tokenizer = Tokenizer(folder / "spiece.model")
+    t5 = load(folder)
     ids = torch.tensor([tokenizer.encode(args.text)])
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)
@@ -553,8 +550,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"model.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    options.run(main, "model.py")

@@ -390,6 +390,9 @@ def test_the_command_answers_a_text(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["model.py", folder, text, "--max-tokens", "0"])
     with pytest.raises(ValueError, match="--max-tokens is 0, wanted 1 or more"):
         model.main()
+    monkeypatch.setattr(sys, "argv", ["model.py", folder])
+    with pytest.raises(ValueError, match="required: text; --help lists all flags"):
+        model.main()
 
 
 # ------------------------------------------------------------ the published weights

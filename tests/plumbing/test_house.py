@@ -56,11 +56,11 @@ def test_a_chapter_imports_only_those_below_it(name):
     assert imports(TREES[Path(f"{name}.py")]) & set(MAY_IMPORT) <= MAY_IMPORT[name]
 
 
-def test_model_reads_files_and_words_and_nothing_else():
+def test_model_reads_files_words_and_flags_and_nothing_else():
     """No engine: what makes it fast or restartable is put around it, and not into it."""
     modules = imports(TREES[Path("model.py")])
     assert {module for module in modules if module.startswith(("plumbing", "toy"))} == {
-        "plumbing.checkpoint", "plumbing.tokenizer"}
+        "plumbing.checkpoint", "plumbing.options", "plumbing.tokenizer"}
 
 
 def test_plumbing_imports_no_chapter():
