@@ -183,7 +183,8 @@ def own_task(name):
     fields = formats.task_from_file(path.resolve())
     if path.stem in TASKS:
         raise ValueError(f"{name}: there is a task {path.stem} already, rename the file")
-    TASKS[path.stem] = Task(**fields)
+    with formats.naming_row(name):
+        TASKS[path.stem] = Task(**fields)
     return path.stem
 
 

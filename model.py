@@ -540,16 +540,22 @@ def initialise(config, seed=0):
     return t5.eval()
 
 
+def wrong_flags(message):
+    raise ValueError(f"{message}; --help lists all flags")
+
+
 def main():
     parser = argparse.ArgumentParser(description="What a T5 writes after a text.")
+    parser.error = wrong_flags
     parser.add_argument("folder", help="a T5: config.json, weights and spiece.model")
     parser.add_argument("text", help="what it reads")
     parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
     args = parser.parse_args()
     if args.max_tokens < 1:
         raise ValueError(f"--max-tokens is {args.max_tokens}, wanted 1 or more")
-    tokenizer = Tokenizer(Path(args.folder) / "spiece.model")
-    t5 = load(args.folder)
+    folder = Path(args.folder).expanduser()
+    tokenizer = Tokenizer(folder / "spiece.model")
+    t5 = load(folder)
     ids = torch.tensor([tokenizer.encode(args.text)])
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)

@@ -33,6 +33,7 @@ Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model,
 import dataclasses
 import functools
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -291,6 +292,8 @@ def read_scores(path):
     try:
         scores = json.loads(Path(path).read_text(encoding="utf-8"))
         numbers = [score + 0 for row in scores.values() for score in row.values()]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("it holds a score that is not finite")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"--scores {path}: wanted {{target: {{source: score}}}}; "
                          f"{error}") from None

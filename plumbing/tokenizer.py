@@ -134,9 +134,16 @@ def added_tokens(folder):
     tokenizer.json           {"added_tokens": [{"id": 32099, "content": "<extra_id_0>"}, …]}
     """
     tokens = list(read_optional(folder / "added_tokens.json"))
-    by_id = read_optional(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-    entries = read_optional(folder / "tokenizer.json").get("added_tokens", [])
-    return tokens + [entry["content"] for entry in entries + list(by_id.values())]
+    for name, key in (("tokenizer_config.json", "added_tokens_decoder"),
+                      ("tokenizer.json", "added_tokens")):
+        entries = read_optional(folder / name).get(key) or []
+        try:
+            entries = entries.values() if isinstance(entries, dict) else entries
+            tokens += [str(entry["content"]) for entry in entries]
+        except (TypeError, KeyError):
+            raise ValueError(f"{folder / name}: {key} is {str(entries):.80}, wanted objects with "
+                             "a \"content\"; T5 needs spiece.model only, so delete it") from None
+    return tokens
 
 
 def read_optional(path):

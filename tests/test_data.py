@@ -155,6 +155,13 @@ def test_a_task_of_ones_own_is_one_entry(own):
     assert task.majority == 25  # the one "cats" among dev's four
 
 
+def test_a_file_of_ones_own_that_makes_no_task_is_named(tmp_path):
+    path = tmp_path / "lists.jsonl"
+    jsonl(path, [{"words": ["cats"], "label": label} for label in "xyxy"])
+    with pytest.raises(ValueError, match=r"lists.jsonl: a task's input '' names no \{column\}"):
+        data.own_task(str(path))
+
+
 def test_the_fingerprint_is_that_of_examples_and_of_what_is_asked(own, monkeypatch):
     task = own(TRAIN, DEV)
     assert own(TRAIN, DEV, held_out=0.5).fingerprint == task.fingerprint  # a number of the recipe

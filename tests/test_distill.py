@@ -391,4 +391,6 @@ def test_a_teacher_runs_without_the_students_dropout(t5):
     targets = Teachers(t5, pairs).targets(collate(ROWS))
     assert t5.training  # for the student, afterwards
     t5.eval()
+    Teachers(t5, pairs).targets(collate(ROWS))
+    assert not t5.training  # nor is it left in another mode
     check(t5, targets, [(a, ROWS[0]), (b, ROWS[1]), (b, ROWS[2])], DISTANCES["kl"])

@@ -307,6 +307,18 @@ def test_dropout_is_off_until_it_is_set_and_in_train_mode(t5, case):
     assert torch.equal(logits_of(t5.eval(), *inputs), plain)
 
 
+def test_each_dropout_of_t5_has_an_effect(t5, case):
+    inputs = case.ids, case.mask, case.decoder_ids
+    plain = logits_of(t5.train(), *inputs)
+    for name, module in t5.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+            assert not torch.equal(logits_of(t5, *inputs), plain), name
+            module.p = 0.0
+    t5.decoder.dropout.p = 1.0  # a stack's falls on its output, too: nothing is left of it
+    assert not logits_of(t5, *inputs).any()
+
+
 # ---------------------------------------------------------------- number formats
 
 
@@ -377,6 +389,9 @@ def test_the_command_answers_a_text(monkeypatch, capsys):
     assert capsys.readouterr().out == "entailment\n"
     monkeypatch.setattr(sys, "argv", ["model.py", folder, text, "--max-tokens", "0"])
     with pytest.raises(ValueError, match="--max-tokens is 0, wanted 1 or more"):
+        model.main()
+    monkeypatch.setattr(sys, "argv", ["model.py", folder])
+    with pytest.raises(ValueError, match="required: text; --help lists all flags"):
         model.main()
 
 

@@ -202,6 +202,8 @@ def test_start_from_labels_or_a_text():
     embedding = torch.arange(20.0)[:, None]
     start = prompt.initialise("labels", embedding, length=4, seed=0, labels=[[4], [6, 8]])
     assert start[:2, 0].tolist() == [4, 7]  # a label of one piece, the mean of two pieces
+    full = prompt.initialise("labels", embedding, length=2, seed=0, labels=[[4], [6, 8], [9]])
+    assert full[:, 0].tolist() == [4, 7]
     vocabulary = prompt.initialise("vocabulary", embedding, length=4, seed=0)
     assert torch.equal(start[2:], vocabulary[2:])
     text = prompt.initialise("text", embedding, length=5, seed=0, text=[7, 3])
@@ -243,7 +245,9 @@ def test_vote_by_the_mean_is_of_probabilities_and_not_of_their_logs():
     # (0.9, 0.1) twice and (0.0001, 0.9999): the means are 0.6 and 0.4, however small 0.0001 is.
     scores = torch.tensor([[[0.9, 0.1]], [[0.9, 0.1]], [[0.0001, 0.9999]]]).log()
     assert prompt.vote(scores, "mean").tolist() == [0]
-    assert prompt.vote(scores - 5, "mean").tolist() == [0]  # each prompt's sum to 1 first
+    # Each prompt's are made to sum to 1 first, however little of it the labels have.
+    little = scores - torch.tensor([5.0, 5.0, 0.0])[:, None, None]
+    assert prompt.vote(little, "mean").tolist() == [0]
 
 
 # ------------------------------------------------------------ the nearest words

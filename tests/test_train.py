@@ -14,6 +14,7 @@ import types
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import data
 import distill
@@ -352,6 +353,14 @@ def test_model_tuning_learns_and_leaves_the_frozen_t5_alone(context, device):
     assert train.tune_model(ctx, task, seed=0).to_json() == result.to_json()
 
 
+def test_model_tuning_keeps_its_weights_in_fp32(context):
+    """In bf16 a step of 0.001 is lost beside a weight of 1; only the products are in bf16."""
+    ctx = context("out", "--dtype", "bf16", "--steps", "1", "--evals", "1")
+    result = train.tune_model(ctx, encode(ctx), seed=0)
+    tuned = load_file(result.folder / "model.safetensors")
+    assert {weight.dtype for weight in tuned.values()} == {torch.float32}
+
+
 # ------------------------------------------------------------------- the approaches
 
 
@@ -373,6 +382,9 @@ def test_which_teachers_a_student_has():
     assert students("panda") == {("panda_kl", "a"): [(11, 0.6)], ("panda_kl", "b"): [(12, 0.2)]}
     assert students("panda", "hidden", similar=(0.6, -0.2), kd_lambda=2.0) == {
         ("panda_hidden", "a"): [(11, 12.0)], ("panda_hidden", "b"): []}
+    # The released code's weight is the same for every source: 0.01 / batch.
+    assert students("panda", "mse", similar=(0.6, -0.2)) == {
+        ("panda_mse", "a"): [(11, 0.0025)], ("panda_mse", "b"): [(12, 0.0025)]}
     # The control's teacher has met no source.
     assert students("controls") == {("self_kl", ""): [(13, 1.0)]}
     # Early fusion has one teacher, as similar as its parts are: 0.75 * 0.6 + 0.25 * 0.2. Late
@@ -445,6 +457,17 @@ def test_what_every_approach_starts_from_and_learns_from(context, monkeypatch):
     assert first.answers.tolist() == model.pad(task.targets).tolist()
     assert first.source_ids.tolist() == model.pad(sources["toy-nli"][0].inputs).tolist()
     assert (first.t5, first.sentinel) == (ctx.t5, ctx.tokenizer.sentinel(0))
+
+
+def test_the_measures_read_labelled_examples_alone(context):
+    ctx = context("out", "--labelled", "5")
+    task = encode(ctx)
+    source = encode(ctx, "toy-nli", labelled=0)
+    kept = task.labelled_examples(3)
+    probe = train.probe(ctx, source, task, seed=3)
+    assert probe.ids.tolist() == model.pad([task.inputs[i] for i in kept]).tolist()
+    assert probe.answers.tolist() == model.pad([task.targets[i] for i in kept]).tolist()
+    assert len(probe.source_ids) == 24
 
 
 # --------------------------------------------------------------------- the whole command

@@ -268,6 +268,7 @@ def test_the_command_judges_a_measure_by_the_order_that_it_gives(tmp_path, capsy
 
 @pytest.mark.parametrize("scores, message", [
     ("[1, 2]", "wanted {target: {source: score}}"), ("{", "scores.json: wanted .*Expecting"),
+    ('{"a": {"b": NaN, "c": 2, "d": 3}}', "holds a score that is not finite"),
     ('{"a": {"b": "good"}}', "wanted {target: {source: score}}"), ("{}", "holds no score"),
     ('{"A": {"b": 1, "c": 2}}', "prompts: a, b, c, d; targets: A")])
 def test_scores_that_cannot_be_used(tmp_path, scores, message):

@@ -176,6 +176,16 @@ def state(tiny, tmp_path, monkeypatch):
     return path
 
 
+def test_the_time_of_a_stopped_training_is_counted(state, tiny, tmp_path):
+    """Of `prompt` and `pot`, which are trained in one bank, each takes half."""
+    content = read_state(state) | {"seconds": 1000.0}
+    files.write_whole(state, lambda new: torch.save(content, new))
+    tiny.train(tmp_path / "out", *CPU)
+    times = [files.read_json(path)["result"]["seconds"]
+             for path in tmp_path.glob("out/trained/toy-cb-*/prompt.json")]
+    assert sum(500 < time < 600 for time in times) == 2
+
+
 def flip(content, position, bit=0):
     return content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1:]
 
@@ -280,9 +290,11 @@ def before(trained_by, tmp_path):
     (["--no-resume"], ALL), (["--dtype", "bf16"], ALL),
     # of students only: what weighs their teacher, and how they learn
     (["--kd-lambda", 50], {PANDA}), (["--temperature", 2], {PANDA}), (["--kd-lambda", 0], set()),
-    (["--kd", "mse"], {"toy-cb panda_mse"}), (["--similarity", "on"], {PANDA}),
+    (["--kd", "mse"], {"toy-cb panda_mse"}),
+    (["--kd", "labels"], {"toy-cb panda_labels"}), (["--similarity", "on"], {PANDA}),
     # of model tuning only
     (["--finetune-lr", 0.5], {TUNED}), (["--finetune-dropout", 0], {TUNED}),
+    (["--finetune-dropout", 0.2], {TUNED}),
     # of prompts only
     (["--lr", 0.1], PROMPTS), (["--length", 4], PROMPTS), (["--init", "uniform"], PROMPTS),
     (["--optimizer", "adamw"], PROMPTS), (["--schedule", "cosine"], PROMPTS),
@@ -324,7 +336,16 @@ def test_with_dropout_what_is_trained_beside_a_run_decides_it(trained_by, tmp_pa
     assert trained_by(tmp_path, *flags) == {SOURCE, PLAIN, POT}
     assert trained_by(tmp_path, *flags, "--approach", "prompt", "--source", "") == {PLAIN}
     assert trained_by(tmp_path, *flags, "--tokens", 50) == {SOURCE, PLAIN, POT}
+    assert trained_by(tmp_path, *flags, "--dropout", 0.2) == {SOURCE, PLAIN, POT}
     assert trained_by(tmp_path, *flags) == set()
+
+
+def test_an_epoch_is_of_the_examples_that_keep_their_labels(trained_by, tmp_path, monkeypatch):
+    """The report compares measures with the score after the first one."""
+    collected = []
+    monkeypatch.setattr(report, "write_pages", lambda folder, results: collected.append(results))
+    trained_by(tmp_path, "--labelled", 8)
+    assert collected[0]["epoch"] == 2  # batches of 4
 
 
 def test_what_is_shipped_is_read_where_the_config_is_equal(tmp_path):

@@ -155,6 +155,14 @@ def test_added_tokens_are_refused_and_those_of_the_published_t5_are_not(name, pa
     assert "spiece.model lacks, which is not supported: '<extra_id_100>', '<sep>';" in refusal(path)
 
 
+@pytest.mark.parametrize("name, content", [
+    ("tokenizer.json", {"added_tokens": [7]}), ("tokenizer.json", {"added_tokens": [{"id": 7}]}),
+    ("tokenizer_config.json", {"added_tokens_decoder": 7})])
+def test_damaged_files_of_transformers_are_named(name, content, path):
+    path.with_name(name).write_text(json.dumps(content))
+    assert f"{name}: added_tokens" in refusal(path)
+
+
 @pytest.mark.skipif("T5_DATA" not in os.environ, reason="set T5_DATA, see above")
 def test_ids_of_the_published_vocabulary():
     tokenizer = Tokenizer(Path(os.environ["T5_DATA"]) / "vocab" / "spiece.model")
