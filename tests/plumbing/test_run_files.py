@@ -272,7 +272,7 @@ def trained_by(tiny, monkeypatch):
     names = []
     monkeypatch.setattr(train, "train", instead)
     monkeypatch.setattr(data, "dev_metrics", metrics)
-    monkeypatch.setattr(report, "write_pages", lambda folder, results: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, results: None)
     monkeypatch.setattr(transferability, "all_measures", lambda source, target, probe: {
         name: 0.25 if name == "on" else 0.5 for name in transferability.MEASURES})
     return trained_by
