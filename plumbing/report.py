@@ -13,7 +13,6 @@ Everything is made from one dict for each target, `results`, which JSON can hold
                             curves [[step, score], …], losses [[step, CE, KD, cosine of their
                             gradients], …], teacher_accuracy, folders (relative to --out)
     similarity              source -> {measure: value} for each seed
-    epoch                   steps of the first epoch
     recipe, changed         all options, and those that differ from their defaults
     answers                 of: (approach, source) of the best run; rows: [input, target, answer of
                             the plain prompt, answer of the best], of the first seed
@@ -36,7 +35,7 @@ from plumbing.stats import (differences, gain, mean_permutation_p, number, plus_
                             spearman, star)
 
 KEYS = ["model", "target", "metric", "seeds", "majority", "promptless", "chosen_on_reported",
-        "runs", "similarity", "epoch", "recipe", "changed", "dtype", "date", "command", "seconds"]
+        "runs", "similarity", "recipe", "changed", "dtype", "date", "command", "seconds"]
 
 
 def run_name(run):

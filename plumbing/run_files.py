@@ -171,7 +171,6 @@ class RunDirectory:
             "majority": target.majority, "promptless": promptless,
             "chosen_on_reported": target.choose == target.report,
             "runs": runs, "similarity": measures, "recipe": recipe, "changed": changed,
-            "epoch": math.ceil(len(target.labelled_examples(0)) / ctx.recipe.batch),
             "date": time.strftime("%Y-%m-%d"), "seconds": time.time() - self.began,
             "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
 

@@ -36,7 +36,7 @@ def some_results(seeds=3, name="toy-nli", sources=1):
             "majority": 31.3, "promptless": 60.7, "chosen_on_reported": True, "runs": runs,
             "similarity": {source: [{"panda": 0.1 * index}] * seeds
                            for index, source in enumerate(names)},
-            "epoch": 16, "recipe": {"steps": 32, "length": 10}, "changed": {"length": 10},
+            "recipe": {"steps": 32, "length": 10}, "changed": {"length": 10},
             "dtype": "fp32", "date": "2026-11-29", "command": f"python train.py {EVIL}",
             "seconds": 75.0}
 

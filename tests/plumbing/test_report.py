@@ -32,7 +32,7 @@ def some_results(runs, target="toy-cb", **similarity):
     seeds = list(range(len(runs[0]["scores"])))
     return {"model": "toy/t5", "fingerprint": "abc", "target": target, "metric": "accuracy",
             "seeds": seeds, "majority": 31.3, "promptless": 60.7, "chosen_on_reported": False,
-            "labels": ["yes", "no"], "runs": runs, "epoch": 16,
+            "labels": ["yes", "no"], "runs": runs,
             "similarity": {source: [{"panda": value, "e_avg": -value} for _ in seeds]
                            for source, value in similarity.items()},
             "recipe": {"length": 10, "similarity": "panda"}, "changed": {"length": 10},

@@ -340,14 +340,6 @@ def test_with_dropout_what_is_trained_beside_a_run_decides_it(trained_by, tmp_pa
     assert trained_by(tmp_path, *flags) == set()
 
 
-def test_an_epoch_is_of_the_examples_that_keep_their_labels(trained_by, tmp_path, monkeypatch):
-    """The report compares measures with the score after the first one."""
-    collected = []
-    monkeypatch.setattr(report, "write_pages", lambda folder, results: collected.append(results))
-    trained_by(tmp_path, "--labelled", 8)
-    assert collected[0]["epoch"] == 2  # batches of 4
-
-
 def test_what_is_shipped_is_read_where_the_config_is_equal(tmp_path):
     config = {"task": "toy-nli", "seed": 0, "lr": 0.3}
     files.write_json(tmp_path / "shipped" / "toy-nli-0" / "prompt.json", {"config": config})
