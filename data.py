@@ -20,7 +20,8 @@ the order in which training meets the examples.
     python data.py cb        examples of one as the model sees them
 
 The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are read from a folder of
-yours, or downloaded once. Tasks named toy-* are generated (toy/world.py). Your own is one more
+yours, or else downloaded once; CoNLL's and OntoNotes' must be fetched by hand (`python data.py`
+says which). Tasks named toy-* are generated (toy/world.py). Your own is one more
 entry. The file formats and the formulas of the metrics are in plumbing/.
 
 Dimensions: B batch, L labels, T target tokens.
@@ -194,7 +195,8 @@ def own_task(name):
 def load(name, folder=None, cache=None, at_least=0):
     """The (train, dev) examples of a task.
 
-    Read from `folder`, if one is given, else from the cache, where they are downloaded once.
+    Read from `folder`, if one is given, else from the cache, where they are downloaded once (not
+    those that `python data.py` lists as "by hand").
     Generated tasks need neither, and make at least `at_least` training examples.
     What was skipped or mended is counted on standard error.
     Raises ValueError for an unknown name, a missing file, or a row that cannot be used.

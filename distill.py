@@ -18,16 +18,17 @@ not available to us, so the rest is our reconstruction: KL at the target tokens,
 KD compares is a choice, the table DISTANCES:
 
     kl      t^2 * KL(softmax(z_teacher / t) || softmax(z_student / t)) at the target tokens, with
-            the temperature t: our reading of the paper
+            the temperature t: our reconstruction from the abstract
     mse     squared error of the logits there, with a small fixed weight: the released code
     labels  the same KL between the softmaxes of the label scores (T5.score_labels)
     hidden  squared error of the encoder's hidden states at all positions, prompt included, divided
             by the size of the teacher's: ours
 
-Why another one: KL pulls the way that CE pulls. At first both mostly say "write a label"; later the
-teacher's answer is nearly always the label, on inputs that it was tuned on. And an optimiser that
-divides a gradient by its size takes the same step for CE alone as for twice CE (docs/one-step.md).
-What a source has taught is in how T5 reads the input.
+Why another one: at first KL pulls the way that CE pulls, as both mostly say "write a label". Later
+both gradients are small and agree less, but the teacher's answer is mostly the label still, on
+inputs that it was tuned on: little is news. And an optimiser that divides a gradient by its size
+takes the same step for CE alone as for twice CE (docs/one-step.md). What a source has taught is in
+how T5 reads the input.
 
 One step with numbers, of a student whose two rows have one target token each (V = 2):
 
@@ -39,7 +40,8 @@ One step with numbers, of a student whose two rows have one target token each (V
 Each prompt's loss is a mean over the target tokens, the positions or (labels) the rows that are its
 own. So padding, the way a step is cut into batches, and the other prompts of a batch change
 nothing. A similarity below 0 counts as 0: an opposite source teaches nothing, and its student is
-plain prompt tuning. (mse does not read the similarity: there it teaches like any other.)
+plain prompt tuning. (mse does not read the similarity: there it teaches like any other, except in
+late fusion, where the similarities share the weight out among the teachers.)
 
 Several sources: `fuse` averages them into the start of one teacher (early fusion), or a student
 has a teacher for each (late fusion). A new distance is one function and one entry in DISTANCES.
@@ -109,7 +111,7 @@ class Distance:
     between: object  # (student (R, U, ·), teacher (R, U, ·), temperature) -> (R, U)
     compares: str  # "logits" at the target tokens, "labels" (their log p), "memory" (the encoder's)
     scale: float = 1.0  # lambda is kd_lambda * scale
-    fixed: bool = False  # whether the weight is the same for every source
+    fixed: bool = False  # whether `weight` leaves sim out (late fusion's shares still read it)
 
 
 DISTANCES = {

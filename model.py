@@ -84,7 +84,7 @@ class RMSNorm(nn.Module):
         self.eps = config.layer_norm_epsilon
 
     def forward(self, x):
-        # Always in fp32: squares of bf16 numbers lose too much in the mean.
+        # The mean always in fp32: squares of bf16 numbers lose too much in it.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return (x * scale).to(self.weight.dtype) * self.weight
 
@@ -272,7 +272,8 @@ class T5(nn.Module):
     """A T5 of the sizes in `config`. Its weights come from `load`, or from `initialise`.
 
     amp   torch.bfloat16 or torch.float16: products in that type (automatic mixed precision); None:
-          products in the weights' own type. The stream and the norms are in fp32 either way
+          products in the weights' own type. The stream, and the mean square inside a norm, are in
+          fp32 either way; what a norm gives is in the type of its weights
     fingerprint   a checksum of the configuration and all weights
     Dropout is 0 until `set_dropout`, and then acts in train() mode only.
     """
@@ -369,7 +370,7 @@ class T5(nn.Module):
         """log p(label | input) of every label for every input, eos counted: (B, L).
 
         labels (L, T): token ids that end in eos, padded. The sum over a label's tokens is not
-        divided by its length: it is the probability of just this text. Once trained on a task, T5
+        divided by its length: it is the probability of just this text. Behind a trained prompt T5
         is nearly certain of a label's tokens after the first, so that its length hardly counts;
         before, short labels are at an advantage.
         """

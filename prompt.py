@@ -1,4 +1,4 @@
-"""The prompt bank: all that is ever trained here.
+"""The prompt bank: all that is trained here, but for model tuning, the baseline (`NoPrompt`).
 
 A soft prompt is P vectors of size D that stand in front of an embedded input (Lester, Al-Rfou and
 Constant 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 2). The T5 behind
@@ -16,7 +16,7 @@ gradient of one overflows, all of them skip the step.
 
 Also here: what a bank answers to inputs, where a prompt starts from (section 3.2 of the paper), and
 how several prompts of one task vote (section 6). The words that a prompt lies near (section 7) are
-in predict.py. On disk a prompt is a folder as the PEFT library writes it (`save`, `load`).
+in predict.py. On disk a prompt is a folder in PEFT's layout, with a prompt.json of ours beside.
 
 Left out: prompts in every layer ("deep" prompts), and prompts that a network computes.
 
@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
-# Prompts on disk. save and load: a folder of ours, (prompt, what made it); load_peft: PEFT's;
-# from_file: any of the formats -> a prompt (P, D).
+# Prompts on disk. save: writes PEFT's layout and a prompt.json. load: reads such a folder, (prompt,
+# what made it). load_peft: a folder without prompt.json, as PEFT writes it. from_file: any of the
+# formats, or an array -> a prompt (P, D).
 from plumbing.prompt_files import from_file, load, load_peft, save  # noqa: F401
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
@@ -125,8 +126,9 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # In training a prompt's loss is a mean over all its rows of a step, which may be in several
-    # batches. So each row carries the 1 / count of that mean (train.step_rows fills them in).
+    # A term of a prompt's loss is a mean over all that the prompt has in a step, which may be in
+    # several batches. So each row carries 1 / count. CE is a mean over target tokens; distill.py's
+    # KD is one over target tokens, encoder positions or rows (train.step_rows fills them in).
     token_share: float = 0.0  # 1 / number of target tokens in all rows of this prompt in the step
     position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
     row_share: float = 0.0  # 1 / number of these rows

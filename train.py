@@ -381,7 +381,7 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     journal = ctx.run_directory.journal(title, configs, todo, training, recipe.evals, state)
     accuracies = train(training, recipe, journal, state)
     for n, result in zip(todo, score_the_best(training, journal, accuracies)):
-        results[n] = result
+        results[n] = result  # None if it diverged: the others are saved, then finish raises
         if result is not None and processes.is_writer():
             result.folder = ctx.run_directory.folder_of(configs[n])
             made_by = about(ctx, task, runs[n], configs[n], result)
@@ -485,6 +485,8 @@ def transfer(ctx, target, sources, wanted, seeds):
         for run, result in zip(runs, found):
             results.setdefault((run.approach, run.source), []).append(result)
 
+    # These two are not asked for in `wanted`: `prompt` always runs, and `pot` for every source. If
+    # none of pot, panda and fusion is wanted, the command has no sources (options.check_train).
     plain = [Run("prompt", "", seed, recipe.steps, fresh[seed]) for seed in seeds]
     pots = [Run("pot", name, seed, recipe.steps, start)
             for name, (_, start) in sources.items() for seed in seeds]
@@ -582,6 +584,8 @@ def parse_arguments(argv=None):
                          "t5-small, say, or a folder")
     args.model = options.model_flag(args.model or world.MODEL)
     args.recipe, args.origin = options.choose(Recipe, args, args.model)
+    # Not only a check: what was not given (source, target, approach, seeds) is filled in from the
+    # model's recipe.json, and source, target and approach become lists of names, seeds a range.
     options.check_train(args, Recipe, APPROACHES)
     if "labels" in options.names(args.recipe.kd):
         check_labels(args)
