@@ -130,13 +130,20 @@ def added_tokens(folder):
     """The tokens that transformers would add to a vocabulary, from three files if they exist.
 
     added_tokens.json        {"<extra_id_0>": 32099, …}
-    tokenizer_config.json    {"added_tokens_decoder": {"32099": {"content": "<extra_id_0>"}, …}}
+    tokenizer_config.json    {"added_tokens_decoder": {"32099": {"content": "<extra_id_0>"}, …},
+                              "additional_special_tokens": ["<extra_id_0>", …]}; of transformers 5
+                             the second is "extra_special_tokens"
     tokenizer.json           {"added_tokens": [{"id": 32099, "content": "<extra_id_0>"}, …]}
     """
     tokens = list(read_optional(folder / "added_tokens.json"))
-    by_id = read_optional(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-    entries = read_optional(folder / "tokenizer.json").get("added_tokens", [])
-    return tokens + [entry["content"] for entry in entries + list(by_id.values())]
+    config = read_optional(folder / "tokenizer_config.json")
+    entries = list(config.get("added_tokens_decoder", {}).values())
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        entries += config.get(name) or []
+    entries += read_optional(folder / "tokenizer.json").get("added_tokens", [])
+    for entry in entries:
+        tokens.append(entry["content"] if isinstance(entry, dict) else entry)
+    return tokens
 
 
 def read_optional(path):
