@@ -172,7 +172,10 @@ def choose_device(device=None):
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:100]
-        raise ValueError(f"--device {device} cannot be used here: {reason}") from None
+        if reason.startswith("Could not run 'aten"):  # what torch's dispatcher says
+            reason = "this torch is not built for it"
+        raise ValueError(f"--device {device} cannot be used here: {reason}; give --device "
+                         "cpu") from None
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # graphs are recorded on the current one
     return device, "asked for"
