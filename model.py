@@ -547,8 +547,9 @@ def main():
     args = parser.parse_args()
     if args.max_tokens < 1:
         raise ValueError(f"--max-tokens is {args.max_tokens}, wanted 1 or more")
-    tokenizer = Tokenizer(Path(args.folder) / "spiece.model")
-    t5 = load(args.folder)
+    folder = Path(args.folder).expanduser()
+    tokenizer = Tokenizer(folder / "spiece.model")
+    t5 = load(folder)
     ids = torch.tensor([tokenizer.encode(args.text)])
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)
