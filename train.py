@@ -62,7 +62,7 @@ APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 
 def is_start(how):
     """Whether --init names a text or a trained prompt."""
-    return how.startswith("text:") or (how != "" and Path(how).expanduser().exists())
+    return how.startswith("text:") or (how != "" and options.path_flag(how).exists())
 
 
 def are_distances(kd):

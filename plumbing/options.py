@@ -31,6 +31,7 @@ from plumbing.files import read_json
 OF_COMMAND = {"source": str, "target": str, "approach": str, "seeds": int}
 RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "--first-seed",
            "--learning-rate": "--lr"}
+NO_HOME = "Could not determine home directory."  # pathlib's, as where a container has no users
 
 
 # ---------------------------------------------------------------- how a command ends
@@ -39,8 +40,10 @@ RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "-
 def run(main, program):
     """Run a command. A mistake is one line on standard error; see the top of this file."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it as it ends other tools
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a character that the terminal does not know: ?
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by 2>&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="replace")  # what the terminal does not know: ?
     try:
         main()
     except KeyboardInterrupt:
@@ -60,6 +63,8 @@ def explain(error):
         return 2, message
     if isinstance(error, OSError):
         return 2, f"{error.filename or 'a file'}: {error.strerror or message}"
+    if message == NO_HOME:
+        return 2, "~ and the cache need a home folder, and HOME is not set: set it, or give paths"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", message):
         return 1, f"{message or 'out of memory'}; give fewer --tokens"
     is_one_of_several = os.environ.get("WORLD_SIZE", "1") != "1"
@@ -84,6 +89,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, argv=None):
+        argv = sys.argv[1:] if argv is None else argv
+        for word in argv:
+            if word.startswith("--") and word.endswith("=--"):  # argparse makes it an empty list
+                raise ValueError(f"{word[:-3]} is '--', wanted a value")
+        return super().parse_args(argv)
 
     def error(self, message):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
@@ -211,6 +223,9 @@ def path_flag(path):
 def model_flag(name):
     """A T5 that a user gave: a folder, or a published name, which is checked. Raises ValueError."""
     name = str(path_flag(name))
+    if Path(name).is_file():
+        raise ValueError(f"--model {name} is a file, wanted the folder of a T5: its config.json, "
+                         "weights and spiece.model")
     if not Path(name).is_dir():
         published(name)
     return name
