@@ -133,6 +133,8 @@ class Context:
     dtype: str
     recipe: Recipe
     run_directory: RunDirectory
+    sources: dict  # name -> EncodedTask
+    targets: dict
 
     @property
     def t5(self):
@@ -590,22 +592,29 @@ def check_labels(args):
 def open_context(args):
     """Load the T5 and what else all trainings share. Prints what runs where."""
     device, why = choose_device(args.device)
+    run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
+    # Data and vocabulary before the weights, which may be long in coming.
+    folder = checkpoint(args.model, cache=args.cache, weights=False)
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    sources, targets = encode_tasks(args, args.recipe, tokenizer)
     folder = checkpoint(args.model, cache=args.cache)
     config = model.Config.read(folder)
     dtype = choose_dtype(device, args.dtype, config)
     if dtype == "fp16" and "finetune" in args.approach:
         raise ValueError("finetune needs --dtype bf16 or fp32: it has not been tried in fp16")
-    tokenizer = data.Tokenizer(folder / "spiece.model")
-    run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
     t5 = model.load(folder, DTYPES[dtype], processes.device(device))
     name = "toy/t5" if folder == world.MODEL else args.model
     engine = Engine(t5, args.tokens, args.recipe.dropout)
+    examples = [task.fingerprint for task in (*sources.values(), *targets.values())]
+    decides = [t5.fingerprint, dtype, args.recipe, examples, args.seeds, args.approach]
+    processes.all_agree(decides, "the T5, the examples or the recipe")
     weights = sum(p.numel() for p in t5.parameters())
     threads = torch.get_num_threads()
     print(f"device {device} ({why}), {dtype}, {threads} threads")
     print(f"T5 {name}, {weights:,} weights, {t5.fingerprint}")
     print(args.origin, flush=True)
-    return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory)
+    return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory, sources,
+                   targets)
 
 
 def encode_tasks(args, recipe, tokenizer):
@@ -649,16 +658,15 @@ def main(argv=None):
     args = parse_arguments(argv)
     processes.start(args.split)
     ctx = open_context(args)
-    sources, targets = encode_tasks(args, ctx.recipe, ctx.tokenizer)
     # One turn, with everything. With --split pairs three: this process's share of the sources, its
     # share of the targets, and at last, in the first process, everything, which is only read.
     for some_sources, some_targets in processes.turns(args.source, args.target):
-        prompts = {name: source_prompt(ctx, sources[name]) for name in some_sources}
+        prompts = {name: source_prompt(ctx, ctx.sources[name]) for name in some_sources}
         reports = []
         for name in some_targets:
-            others = {source: (sources[source], prompts[source])
+            others = {source: (ctx.sources[source], prompts[source])
                       for source in prompts if source != name}
-            reports.append(on_target(ctx, args, targets[name], others))
+            reports.append(on_target(ctx, args, ctx.targets[name], others))
     if processes.is_writer():
         report.write_grid(ctx.run_directory.out, reports)
 

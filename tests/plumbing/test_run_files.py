@@ -367,3 +367,30 @@ def test_of_a_run_that_diverges_the_others_are_written(tiny, fork, tmp_path, mon
     assert other.read_bytes() == (undisturbed / other.relative_to(out)).read_bytes()
     tiny.train(out, *flags)  # mended: seed 0 is read, and seed 1 trained alone
     assert len(written(out, "*.safetensors")) == len(written(undisturbed, "*.safetensors"))
+
+
+# ------------------------------------------------------------- what a command says
+
+
+def test_it_says_why_a_run_is_not_trained(tiny, tmp_path, monkeypatch, capsys):
+    """A student without a teacher equals plain prompt tuning; the rest is there from before."""
+    flags = [tmp_path / "out", *CPU, "--kd-lambda", "0"]
+    tiny.train(*flags)
+    assert "toy-cb students, mse: 1 of 1 runs equal another of this command\n" in capsys.readouterr().out
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    [source] = tmp_path.glob("out/trained/toy-nli-0-*")
+    shutil.move(source, shipped / "toy-nli-0")
+    monkeypatch.setattr(world, "PROMPTS", shipped)
+    gc.collect()
+    tiny.train(*flags)
+    printed = capsys.readouterr().out
+    assert "source toy-nli: 1 of 1 runs came with the code\n" in printed
+    assert "toy-cb prompts: 2 of 2 runs were trained before\n" in printed
+
+
+def test_data_that_are_missing_are_said_before_the_weights_are_read(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.model, "load", None)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match="squad/train-v1.1.json is missing"):
+        tiny.train(tmp_path / "out", "--target", "squad", "--data", tmp_path / "data")
