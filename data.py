@@ -167,8 +167,8 @@ def find_task(name):
     if name not in TASKS:
         near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}? " if near else ""
-        raise ValueError(f"unknown task {name!r}; {hint}`python data.py` lists all; your own is the "
-                         "path of a .jsonl, .csv or .tsv file that is there, or of a folder")
+        raise ValueError(f"unknown task {name!r}; {hint}`python data.py` lists all; your own "
+                         "is the path of a .jsonl, .csv or .tsv file that is there, or of a folder")
     return TASKS[name]
 
 
