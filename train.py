@@ -116,6 +116,8 @@ class Recipe:
                                      "3.1.1)", at_least=0, at_most=0.9)
 
 
+# --quick: other defaults, for a first look at a real task; one seed, if --seeds is not given.
+QUICK = {"length": 10, "batch": 4, "steps": 10, "source_steps": 10, "evals": 2, "max_dev": 20}
 # What decides a prompt beside its model, examples, start and teachers; and a tuned T5.
 DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
                    "evals", "held_out")
@@ -573,7 +575,8 @@ def parse_arguments(argv=None):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
     args.model = options.model_flag(args.model or world.MODEL)
-    args.recipe, args.origin = options.choose(Recipe, args, args.model)
+    args.recipe, args.origin = options.choose(Recipe, args, args.model,
+                                             QUICK if args.quick else None)
     options.check_train(args, Recipe, APPROACHES)
     if "labels" in options.names(args.recipe.kd):
         check_labels(args)
@@ -640,10 +643,11 @@ def on_target(ctx, args, target, sources):
 
     sources: name -> (EncodedTask, prompt). Returns what plumbing/report.py makes the report of.
     """
+    print(f"target {target.name}: {len(target.inputs)} training examples, "
+          f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report",
+          flush=True)
     [alone] = data.dev_metrics(ctx.engine, NoPrompt(ctx.t5), target, target.report)
     promptless = alone[target.task.metrics[0]]
-    print(f"target {target.name}: {len(target.inputs)} training examples, "
-          f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report")
     print(f"majority class {target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(

@@ -31,6 +31,7 @@ DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueE
           pickle.UnpicklingError, zipfile.BadZipFile)  # what damaged files raise
 PARTS = ("bank", "optimizer", "scaler")  # of a training: what has a state_dict
 STATE_EVERY = 60  # seconds between two states on disk, beside those of evaluations
+LINE_EVERY = 60  # and between two lines of a training, beside its last, where there is no terminal
 
 
 def key_of(config):
@@ -157,6 +158,9 @@ class RunDirectory:
         """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
         names = [run.name for run in training.runs]
         steps = training.runs[0].steps
+        if not self.quiet:
+            self.say(f"{title}: {len(names)} runs of {steps} steps, each scored "
+                     f"{min(evals, steps)} times on {len(training.task.choose)} dev examples")
         journal = Journal(self, title, self.state_path(configs), names, steps, evals)
         journal.begin(state, todo, training.bank.snapshot)
         return journal
@@ -257,7 +261,7 @@ class Journal:
         self.steps_done = 0  # by this process,
         self.training = 0.0  # the seconds they took,
         self.scoring = 0.0  # and the seconds spent on scores
-        self.saved = time.time()
+        self.saved = self.said = time.time()
 
     def begin(self, state, todo, snapshot):
         """Start where `state` (of read_state) stopped, or at step 0 with the snapshots as best."""
@@ -334,8 +338,9 @@ class Journal:
                 f"{self.time_left(step)}")
         if sys.stdout.isatty():
             print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
-        else:
+        elif step == self.total or time.time() - self.said > LINE_EVERY:
             print(line, flush=True)
+            self.said = time.time()
 
     def time_left(self, step):
         """Of this training; nothing before two evaluations."""

@@ -89,6 +89,14 @@ def test_a_bad_recipe_json_is_named(content, complaint, tmp_path):
         choose(tmp_path)
 
 
+def test_quick_is_between_flags_and_the_models_recipe(tiny, tmp_path):
+    args = train.parse_arguments([*tiny.flags(tmp_path), "--quick", "--batch", "3"])
+    assert (args.recipe.batch, args.recipe.steps, args.recipe.kd) == (3, 10, "mse")
+    assert args.origin.startswith("recipe: flags: batch 3; --quick: length 10, steps 10, ")
+    args = train.parse_arguments(["--model", str(tiny.folder), "--quick"])
+    assert list(args.seeds) == [0]
+
+
 def test_without_flags_the_toy_world():
     args = train.parse_arguments([])
     of_toy = json.loads((world.MODEL / "recipe.json").read_text())

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import data
 import train
 import transferability
-from plumbing import files, report, run_files
+from plumbing import engine, files, report, run_files
 from plumbing.engine import Engine
 from plumbing.run_files import RunDirectory, key_of, read_state
 from toy import world
@@ -376,7 +376,8 @@ def test_it_says_why_a_run_is_not_trained(tiny, tmp_path, monkeypatch, capsys):
     """A student without a teacher equals plain prompt tuning; the rest is there from before."""
     flags = [tmp_path / "out", *CPU, "--kd-lambda", "0"]
     tiny.train(*flags)
-    assert "toy-cb students, mse: 1 of 1 runs equal another of this command\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "toy-cb students, mse: 1 of 1 runs equal another of this command\n" in printed
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     [source] = tmp_path.glob("out/trained/toy-nli-0-*")
@@ -394,3 +395,16 @@ def test_data_that_are_missing_are_said_before_the_weights_are_read(tiny, tmp_pa
     (tmp_path / "data").mkdir()
     with pytest.raises(ValueError, match="squad/train-v1.1.json is missing"):
         tiny.train(tmp_path / "out", "--target", "squad", "--data", tmp_path / "data")
+
+
+def test_without_a_terminal_a_training_is_said_once_before_it_and_once_after(
+        tiny, tmp_path, monkeypatch, capsys):
+    flags = [flag for flag in tiny.flags(tmp_path, *CPU, "--evals", "4") if flag != "--quiet"]
+    monkeypatch.setattr(engine, "PROGRESS_EVERY", -1)
+    train.main([*flags, "--approach", "prompt"])
+    printed, progress = capsys.readouterr()
+    of_training = [line for line in printed.splitlines() if line.startswith("toy-cb prompts: ")]
+    assert of_training[0] == (
+        "toy-cb prompts: 1 runs of 4 steps, each scored 4 times on 20 dev examples")
+    assert len(of_training) == 2 and "step 4/4 100%" in of_training[1]
+    assert "20 of 20 rows" in progress
