@@ -166,9 +166,10 @@ TASKS = {
 def find_task(name):
     """The Task of this name, or a ValueError that suggests the nearest ones."""
     if name not in TASKS:
-        near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4) or sorted(TASKS)
-        raise ValueError(f"unknown task {name!r}; did you mean {', '.join(near)}? `python data.py` "
-                         "lists all; your own is the path of a .jsonl, .csv or .tsv file")
+        near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        raise ValueError(f"unknown task {name!r}; {hint}`python data.py` lists all; your own "
+                         "is the path of a .jsonl, .csv or .tsv file that is there, or of a folder")
     return TASKS[name]
 
 

@@ -65,7 +65,7 @@ APPROACHES = ("prompt", "pot", "panda", "controls", "fusion", "finetune")
 
 def is_start(how):
     """Whether --init names a text or a trained prompt."""
-    return how.startswith("text:") or (how != "" and Path(how).expanduser().exists())
+    return how.startswith("text:") or (how != "" and options.path_flag(how).exists())
 
 
 def are_distances(kd):
@@ -120,6 +120,8 @@ class Recipe:
                                      "3.1.1)", at_least=0, at_most=0.9)
 
 
+# --quick: other defaults, for a first look at a real task; one seed, if --seeds is not given.
+QUICK = {"length": 10, "batch": 4, "steps": 10, "source_steps": 10, "evals": 2, "max_dev": 20}
 # What decides a trained prompt beside its model, examples, start, teachers, seed and steps; below,
 # the same of a T5 that `finetune` has tuned.
 DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
@@ -138,6 +140,8 @@ class Context:
     dtype: str
     recipe: Recipe
     run_directory: RunDirectory
+    sources: dict  # name -> EncodedTask
+    targets: dict
 
     @property
     def t5(self):
@@ -583,7 +587,8 @@ def parse_arguments(argv=None):
         raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
                          "t5-small, say, or a folder")
     args.model = options.model_flag(args.model or world.MODEL)
-    args.recipe, args.origin = options.choose(Recipe, args, args.model)
+    quick = QUICK if args.quick else None
+    args.recipe, args.origin = options.choose(Recipe, args, args.model, quick)
     # Not only a check: what was not given (source, target, approach, seeds) is filled in from the
     # model's recipe.json, and source, target and approach become lists of names, seeds a range.
     options.check_train(args, Recipe, APPROACHES)
@@ -604,22 +609,29 @@ def check_labels(args):
 def open_context(args):
     """Load the T5 and what else all trainings share. Prints what runs where."""
     device, why = choose_device(args.device)
+    run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
+    # Data and vocabulary before the weights, which may be long in coming.
+    folder = checkpoint(args.model, cache=args.cache, weights=False)
+    tokenizer = data.Tokenizer(folder / "spiece.model")
+    sources, targets = encode_tasks(args, args.recipe, tokenizer)
     folder = checkpoint(args.model, cache=args.cache)
     config = model.Config.read(folder)
     dtype = choose_dtype(device, args.dtype, config)
     if dtype == "fp16" and "finetune" in args.approach:
         raise ValueError("finetune needs --dtype bf16 or fp32: it has not been tried in fp16")
-    tokenizer = data.Tokenizer(folder / "spiece.model")
-    run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
     t5 = model.load(folder, DTYPES[dtype], processes.device(device))
     name = "toy/t5" if folder == world.MODEL else args.model
     engine = Engine(t5, args.tokens, args.recipe.dropout)
+    examples = [task.fingerprint for task in (*sources.values(), *targets.values())]
+    decides = [t5.fingerprint, dtype, args.recipe, examples, args.seeds, args.approach]
+    processes.all_agree(decides, "the T5, the examples or the recipe")
     weights = sum(p.numel() for p in t5.parameters())
     threads = torch.get_num_threads()
     print(f"device {device} ({why}), {dtype}, {threads} threads")
     print(f"T5 {name}, {weights:,} weights, {t5.fingerprint}")
     print(args.origin, flush=True)
-    return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory)
+    return Context(engine, tokenizer, folder, name, dtype, args.recipe, run_directory, sources,
+                   targets)
 
 
 def encode_tasks(args, recipe, tokenizer):
@@ -666,10 +678,11 @@ def on_target(ctx, args, target, sources):
 
     sources: name -> (EncodedTask, prompt). Returns what plumbing/report.py makes the report of.
     """
+    print(f"target {target.name}: {len(target.inputs)} training examples, "
+          f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report",
+          flush=True)
     [alone] = data.dev_metrics(ctx.engine, NoPrompt(ctx.t5), target, target.report)
     promptless = alone[target.task.metrics[0]]
-    print(f"target {target.name}: {len(target.inputs)} training examples, "
-          f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report")
     print(f"majority class {target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
@@ -686,17 +699,16 @@ def main(argv=None):
     args = parse_arguments(argv)
     processes.start(args.split)
     ctx = open_context(args)
-    sources, targets = encode_tasks(args, ctx.recipe, ctx.tokenizer)
     # One turn, with everything. With --split pairs three: this process's share of the sources, no
     # target; then all sources (trained by now, only read) and its share of the targets; at last, in
     # the first process, everything, which is only read.
     for some_sources, some_targets in processes.turns(args.source, args.target):
-        prompts = {name: source_prompt(ctx, sources[name]) for name in some_sources}
+        prompts = {name: source_prompt(ctx, ctx.sources[name]) for name in some_sources}
         reports = []
         for name in some_targets:
-            others = {source: (sources[source], prompts[source])
+            others = {source: (ctx.sources[source], prompts[source])
                       for source in prompts if source != name}
-            reports.append(on_target(ctx, args, targets[name], others))
+            reports.append(on_target(ctx, args, ctx.targets[name], others))
     if processes.is_writer():
         report.write_grid(ctx.run_directory.out, reports)
 

@@ -290,7 +290,7 @@ def read_prompts(paths):
 def read_scores(path):
     """{target: {source: score}} from a JSON file. Raises ValueError."""
     try:
-        scores = json.loads(Path(path).read_text(encoding="utf-8"))
+        scores = json.loads(options.path_flag(path).read_text(encoding="utf-8"))
         numbers = [score + 0 for row in scores.values() for score in row.values()]
         if not all(map(math.isfinite, numbers)):
             raise ValueError("it holds a score that is not finite")

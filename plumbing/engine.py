@@ -15,6 +15,8 @@ A loss that is summed row by row does not depend on how its rows are split, but 
 
 import math
 import re
+import sys
+import time
 
 import torch
 
@@ -24,6 +26,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WIDE = 256  # a T5 of this width or more is worth cutting a step by length on a CPU
 CPU_TOKENS = 8192  # positions of a micro-batch
 GPU_TOKENS = 65_536  # at most: larger ones are no faster by the position
+PROGRESS_EVERY = 10  # seconds between two lines of a long scoring
 
 
 def split_by_length(rows, tokens, chunks=1, before=0):
@@ -137,11 +140,17 @@ class Engine:
     # ------------------------------------------------------------------ answering
 
     def for_each(self, act, rows, before=0):
-        """act(some rows) for micro-batches of this process's rows."""
+        """act(some rows) for micro-batches of this process's rows. Where it takes long, says so."""
         rows = processes.share(rows, lambda row: row.example)
         chunks = max(1, math.ceil(len(rows) / self.rows_per_pass))
+        last_print = time.monotonic()
+        done = 0
         for some in split_by_length(rows, self.tokens, chunks, before):
             act(some)
+            done += len(some)
+            if time.monotonic() - last_print > PROGRESS_EVERY and processes.rank() == 0:
+                last_print = time.monotonic()
+                print(f"{done:,} of {len(rows):,} rows", file=sys.stderr, flush=True)
 
     @torch.no_grad()
     def map(self, answer, rows, before=0):
@@ -172,7 +181,10 @@ def choose_device(device=None):
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:100]
-        raise ValueError(f"--device {device} cannot be used here: {reason}") from None
+        if reason.startswith("Could not run 'aten"):  # what torch's dispatcher says
+            reason = "this torch is not built for it"
+        raise ValueError(f"--device {device} cannot be used here: {reason}; give --device "
+                         "cpu") from None
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # graphs are recorded on the current one
     return device, "asked for"

@@ -31,6 +31,7 @@ from plumbing.files import read_json
 OF_COMMAND = {"source": str, "target": str, "approach": str, "seeds": int}
 RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "--first-seed",
            "--learning-rate": "--lr"}
+NO_HOME = "Could not determine home directory."  # pathlib's, as where a container has no users
 
 
 # ---------------------------------------------------------------- how a command ends
@@ -39,8 +40,10 @@ RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "-
 def run(main, program):
     """Run a command. A mistake is one line on standard error; see the top of this file."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it as it ends other tools
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a character that the terminal does not know: ?
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by 2>&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="replace")  # what the terminal does not know: ?
     try:
         main()
     except KeyboardInterrupt:
@@ -60,6 +63,8 @@ def explain(error):
         return 2, message
     if isinstance(error, OSError):
         return 2, f"{error.filename or 'a file'}: {error.strerror or message}"
+    if message == NO_HOME:
+        return 2, "~ and the cache need a home folder, and HOME is not set: set it, or give paths"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", message):
         return 1, f"{message or 'out of memory'}; give fewer --tokens"
     is_one_of_several = os.environ.get("WORLD_SIZE", "1") != "1"
@@ -84,6 +89,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, argv=None):
+        argv = sys.argv[1:] if argv is None else argv
+        for word in argv:
+            if word.startswith("--") and word.endswith("=--"):  # argparse makes it an empty list
+                raise ValueError(f"{word[:-3]} is '--', wanted a value")
+        return super().parse_args(argv)
 
     def error(self, message):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
@@ -163,24 +175,31 @@ def read_recipe(folder, recipe, ignore_others=False):
     return values
 
 
-def choose(recipe, args, folder):
-    """(the recipe, a sentence on where its values come from). Precedence: flag, file, default."""
+def choose(recipe, args, folder, quick=None):
+    """(the recipe, a sentence on where its values come from).
+
+    Precedence: flag, quick (what --quick says: name -> value), the folder's recipe.json, default.
+    """
     fields = dataclasses.fields(recipe)
     flags = {field.name: getattr(args, field.name) for field in fields
              if getattr(args, field.name) is not None}
-    of_model = {name: value for name, value in read_recipe(folder, recipe).items()
-                if name not in OF_COMMAND}
-    chosen = recipe(**of_model | flags)
+    of_quick = without(quick or {}, flags)
+    of_model = without(read_recipe(folder, recipe), OF_COMMAND | flags | of_quick)
+    chosen = recipe(**of_model, **of_quick, **flags)
     for field in fields:
         check(field.name, getattr(chosen, field.name), **field.metadata)
     origins = []
-    if flags:
-        origins.append("flags: " + listed(flags))
-    if of_model.keys() - flags.keys():
-        rest = {name: value for name, value in of_model.items() if name not in flags}
-        origins.append(f"{folder}/recipe.json: {listed(rest)}")
+    named = {"flags": flags, "--quick": of_quick, f"{folder}/recipe.json": of_model}
+    for origin, values in named.items():
+        if values:
+            origins.append(f"{origin}: {listed(values)}")
     origins.append("all else by default")
     return chosen, "recipe: " + "; ".join(origins)
+
+
+def without(values, names):
+    """The values whose names are not among these."""
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def listed(values):
@@ -211,6 +230,9 @@ def path_flag(path):
 def model_flag(name):
     """A T5 that a user gave: a folder, or a published name, which is checked. Raises ValueError."""
     name = str(path_flag(name))
+    if Path(name).is_file():
+        raise ValueError(f"--model {name} is a file, wanted the folder of a T5: its config.json, "
+                         "weights and spiece.model")
     if not Path(name).is_dir():
         published(name)
     return name
@@ -235,6 +257,8 @@ def train_parser(description, recipe, approaches):
         "panda and fusion (of several sources) bring pot, controls are prompt_2x, prompt_3x and "
         "self (default: prompt,pot,panda; the toy T5 adds controls)")
     add("--seeds", type=int, help="how many seeds (default: 3; the toy T5's 5)")
+    add("--quick", action="store_true", help="a first look at a real task, in a minute or so on a "
+        "CPU: few steps, examples and evaluations, one seed (default: no)")
     add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
     add("--out", default="runs", help="folder for all that is written (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
@@ -258,7 +282,8 @@ def check_train(args, recipe, approaches):
     args.recipe: the chosen recipe. What is not given comes from the model's recipe.json.
     """
     of_model = read_recipe(args.model, recipe)
-    seeds = of_model.get("seeds", 3) if args.seeds is None else args.seeds
+    seeds = 1 if args.quick else of_model.get("seeds", 3)
+    seeds = seeds if args.seeds is None else args.seeds
     check("seeds", seeds, at_least=1, at_most=10_000)
     check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
     args.seeds = range(args.first_seed, args.first_seed + seeds)

@@ -8,6 +8,7 @@ A key is a checksum of all that decides a result (a run's config). So a result i
 whoever asks for the same thing, and a changed recipe never reads an old result.
 """
 
+import collections
 import dataclasses
 import fcntl
 import filecmp
@@ -30,6 +31,7 @@ DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueE
           pickle.UnpicklingError, zipfile.BadZipFile)  # what damaged files raise
 PARTS = ("bank", "optimizer", "scaler")  # of a training: what has a state_dict
 STATE_EVERY = 60  # seconds between two states on disk, beside those of evaluations
+LINE_EVERY = 60  # and between two lines of a training, beside its last, where there is no terminal
 
 
 def key_of(config):
@@ -70,6 +72,7 @@ class RunDirectory:
         self.quiet = quiet
         self.shipped = shipped
         self.began = time.time()
+        self.asked = set()  # the folders of all runs that this command has asked for
         with files.naming(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
             self.lock_file = open(self.out / ".lock", "a")
@@ -118,19 +121,30 @@ class RunDirectory:
         By rows all processes take what the first one finds, and refuse to start from different
         files or states.
         """
-        processes.all_agree(key_of(configs), f"{title}: what decides it")
         state = read_state(self.state_path(configs)) if self.resume else None
-        processes.all_agree(state and state["step"], f"{title}: its saved state")
+        if processes.shares_by("rows"):
+            processes.all_agree(key_of(configs), f"{title}: what decides it")
+            processes.all_agree(state and state["step"], f"{title}: its saved state")
         results = [self.find(config, file, read) for config in configs]
         if state:  # it trains these runs, some of which may be written already
             for n in state["todo"]:
                 results[n] = None
         results = processes.from_first(results)
-        known = sum(result is not None for result in results)
-        if known:
-            self.say(f"{title}: {known} of {len(configs)} runs were trained before, or equal one "
-                     "that was")
+        known = collections.Counter(map(self.whence, configs, results))
+        self.asked.update(map(self.folder_of, configs))
+        for whence in known.keys() - {""}:
+            self.say(f"{title}: {known[whence]} of {len(configs)} runs {whence}")
         return results, state
+
+    def whence(self, config, result):
+        """Where a Result comes from that find_all has found, "" for None."""
+        if result is None:
+            return ""
+        if self.shipped and result.folder.parent == self.shipped:
+            return "came with the code"
+        if self.folder_of(config) in self.asked:
+            return "equal another of this command"
+        return "were trained before"
 
     def state_path(self, configs):
         return self.out / "unfinished" / f"{key_of(configs)}.pt"
@@ -144,6 +158,9 @@ class RunDirectory:
         """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
         names = [run.name for run in training.runs]
         steps = training.runs[0].steps
+        if not self.quiet:
+            self.say(f"{title}: {len(names)} runs of {steps} steps, each scored "
+                     f"{min(evals, steps)} times on {len(training.task.choose)} dev examples")
         journal = Journal(self, title, self.state_path(configs), names, steps, evals)
         journal.begin(state, todo, training.bank.snapshot)
         return journal
@@ -243,7 +260,7 @@ class Journal:
         self.steps_done = 0  # by this process,
         self.training = 0.0  # the seconds they took,
         self.scoring = 0.0  # and the seconds spent on scores
-        self.saved = time.time()
+        self.saved = self.said = time.time()
 
     def begin(self, state, todo, snapshot):
         """Start where `state` (of read_state) stopped, or at step 0 with the snapshots as best."""
@@ -320,8 +337,9 @@ class Journal:
                 f"{self.time_left(step)}")
         if sys.stdout.isatty():
             print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
-        else:
+        elif step == self.total or time.time() - self.said > LINE_EVERY:
             print(line, flush=True)
+            self.said = time.time()
 
     def time_left(self, step):
         """Of this training; nothing before two evaluations."""

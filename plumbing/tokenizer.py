@@ -130,19 +130,23 @@ def added_tokens(folder):
     """The tokens that transformers would add to a vocabulary, from three files if they exist.
 
     added_tokens.json        {"<extra_id_0>": 32099, …}
-    tokenizer_config.json    {"added_tokens_decoder": {"32099": {"content": "<extra_id_0>"}, …}}
+    tokenizer_config.json    {"added_tokens_decoder": {"32099": {"content": "<extra_id_0>"}, …},
+                              "additional_special_tokens": ["<extra_id_0>", …]}; of transformers 5
+                             the second is "extra_special_tokens"
     tokenizer.json           {"added_tokens": [{"id": 32099, "content": "<extra_id_0>"}, …]}
     """
     tokens = list(read_optional(folder / "added_tokens.json"))
-    for name, key in (("tokenizer_config.json", "added_tokens_decoder"),
+    for file, key in (("tokenizer_config.json", "added_tokens_decoder"),
+                      ("tokenizer_config.json", "additional_special_tokens"),
+                      ("tokenizer_config.json", "extra_special_tokens"),
                       ("tokenizer.json", "added_tokens")):
-        entries = read_optional(folder / name).get(key) or []
+        entries = read_optional(folder / file).get(key) or []
         try:
-            entries = entries.values() if isinstance(entries, dict) else entries
-            tokens += [str(entry["content"]) for entry in entries]
+            for entry in entries.values() if isinstance(entries, dict) else entries:
+                tokens.append(entry if isinstance(entry, str) else entry["content"])
         except (TypeError, KeyError):
-            raise ValueError(f"{folder / name}: {key} is {str(entries):.80}, wanted objects with "
-                             "a \"content\"; T5 needs spiece.model only, so delete it") from None
+            raise ValueError(f"{folder / file}: {key} is {str(entries):.80}, wanted tokens; T5 "
+                             "needs spiece.model only, so delete the file") from None
     return tokens
 
 

@@ -320,7 +320,7 @@ def test_results_are_found_again_one_by_one(context, capsys):
     first = train.train_prompts(ctx, task, runs[:2], "two seeds")
     capsys.readouterr()
     again = train.train_prompts(ctx, task, runs, "three seeds")
-    assert "2 of 3 runs were trained before" in capsys.readouterr().out
+    assert "2 of 3 runs equal another of this command" in capsys.readouterr().out
     for one, other in zip(first, again):
         assert torch.equal(one.best, other.best)
         assert one.to_json() == other.to_json()

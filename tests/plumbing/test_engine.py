@@ -144,8 +144,11 @@ def test_the_device_and_the_type_of_the_products(monkeypatch):
     small = types.SimpleNamespace(d_model=128)
     large = types.SimpleNamespace(d_model=512)
     assert choose_device("cpu") == ("cpu", "asked for")
-    with pytest.raises(ValueError, match="^--device cuda:99 cannot be used here: "):
+    with pytest.raises(ValueError, match="^--device cuda:99 cannot be used here: .*; give "):
         choose_device("cuda:99")
+    if not torch.backends.mps.is_built():
+        with pytest.raises(ValueError, match="^--device mps .*: this torch is not built for it; "):
+            choose_device("mps")
     assert choose_dtype("cpu", None, small) == "fp32" == choose_dtype("cuda", None, small)
     assert choose_dtype("cpu", "bf16", small) == "bf16"
     with pytest.raises(ValueError, match="^--dtype fp16 needs a GPU"):

@@ -8,12 +8,17 @@ Oracle: the sentences that somebody who made a mistake should read.
 import dataclasses
 import doctest
 import json
+import os
+import pwd
 import re
 import signal
+import sys
 
 import pytest
 
+import model
 import train
+import transferability
 from plumbing import options
 from plumbing.options import option
 from toy import world
@@ -84,6 +89,14 @@ def test_a_bad_recipe_json_is_named(content, complaint, tmp_path):
         choose(tmp_path)
 
 
+def test_quick_is_between_flags_and_the_models_recipe(tiny, tmp_path):
+    args = train.parse_arguments([*tiny.flags(tmp_path), "--quick", "--batch", "3"])
+    assert (args.recipe.batch, args.recipe.steps, args.recipe.kd) == (3, 10, "mse")
+    assert args.origin.startswith("recipe: flags: batch 3; --quick: length 10, steps 10, ")
+    args = train.parse_arguments(["--model", str(tiny.folder), "--quick"])
+    assert list(args.seeds) == [0]
+
+
 def test_without_flags_the_toy_world():
     args = train.parse_arguments([])
     of_toy = json.loads((world.MODEL / "recipe.json").read_text())
@@ -104,6 +117,15 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
         assert getattr(args, flag) == tiny.folder
 
 
+def test_a_tilde_in_the_other_commands(tiny, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny.folder.parent))
+    monkeypatch.setattr("sys.argv", ["model.py", f"~/{tiny.folder.name}", "cats"])
+    model.main()
+    prompts = [str(world.PROMPTS / name) for name in ("toy-nli-0", "toy-sst2-0")]
+    with pytest.raises(ValueError, match="recipe.json: wanted .*no attribute .values"):
+        transferability.main([*prompts, "--scores", f"~/{tiny.folder.name}/recipe.json"])
+
+
 # ------------------------------------------------------- what is refused
 
 
@@ -115,6 +137,7 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
     ("--strength 2", "unknown flag --strength: it is called --kd-lambda"),
     ("--metric on", "unknown flag --metric: it is called --similarity"),
     ("--seed 1", "unknown flag --seed: it is called --first-seed"),
+    ("--lr=--", "--lr is '--', wanted a value"),
     ("--steps many", "argument --steps: invalid int value: 'many'; --help lists all flags"),
     # numbers and words
     ("--lr nan", "--lr is nan, wanted a finite number"),
@@ -132,8 +155,10 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
     ("--kd ,", "unknown kd ',': kl, labels, mse, hidden"),
     ("--init nowhere.npy", "unknown init 'nowhere.npy': uniform, vocabulary, labels, text:SOME"),
     ("--init=", "unknown init '': uniform"),
+    ("--init /\udcff", "'/\\udcff' is no UTF-8: rename it, or give another path"),
     # tasks and approaches
     ("--target toy-cv", "unknown task 'toy-cv'; did you mean toy-cb"),
+    ("--target ./no/mine.json", "unknown task './no/mine.json'; `python data.py` lists all; your"),
     ("--source toy-nli,toy-nli", "toy-nli,toy-nli names something twice"),
     ("--source toy-cb", "toy-cb cannot be its own source: give another --source, or"),
     ("--target cb --source mnli", "only the toy world's tasks have a T5 of their own: give"),
@@ -145,10 +170,11 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
     # machines, files and folders
     ("--device gpu", "unknown device 'gpu'"), ("--dtype fp16", "--dtype fp16 needs a GPU"),
     ("--model t5-smal", "'t5-smal' is neither a folder nor a model's name; did you mean t5-small"),
+    ("--model {tmp}/file", "--model {tmp}/file is a file, wanted the folder of a T5: its config"),
     ("--model {tmp} --target toy-cb --source toy-nli", "{tmp}"),
     ("--data /not/there", "--data /not/there: there is no such folder"),
     ("--out {tmp}/file", "{tmp}/file cannot be written: File exists"),
-    ("--out=", "--out is empty, wanted a path"),
+    ("--out=", "--out is empty, wanted a path"), ("--out=--", "--out is '--', wanted a value"),
     ("--split pairs --no-resume", "--split pairs reads what others have trained: not with")])
 def test_bad_input_is_one_line_with_status_2(words, complaint, tiny, end, tmp_path):
     (tmp_path / "file").write_text("")
@@ -195,6 +221,22 @@ def test_only_training_goes_on(end):
 def test_a_mistake_of_ours_shows_where_it_is(error, end):
     with pytest.raises(type(error), match="ours"):
         end(error)
+
+
+def test_without_a_home_folder(end, monkeypatch):
+    """As in a container whose user has no entry in /etc/passwd."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    status, line = end(lambda: train.main(["--out", "~/runs"]))
+    assert status == 2 and line.startswith("train.py: ~ and the cache need a home folder, and HOME")
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_swallows_what_is_printed(name, end, monkeypatch):
+    monkeypatch.setattr(sys, name, None)  # so is it after 2>&-
+    with pytest.raises(SystemExit) as stop:
+        options.run(lambda: options.check("steps", 0, at_least=1), "train.py")
+    assert stop.value.code == 2 and getattr(sys, name).name == os.devnull
 
 
 def test_of_several_processes_each_says_which_it_is(end, monkeypatch):

@@ -97,12 +97,14 @@ def other_weights(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("flags, complaint", [
-    (lambda tiny, out: ["--lr", "0.1"], "source toy-nli: what decides it"),
-    (other_weights, "source toy-nli: what decides it"),
+    (lambda tiny, out: ["--lr", "0.1"], "the T5, the examples or the recipe"),
+    (other_weights, "the T5, the examples or the recipe"),
     (lambda tiny, out: ["--out", out / "other"], "--out")], ids=["lr", "weights", "out"])
-def test_a_process_that_differs_is_refused(flags, complaint, tiny, torchrun, tmp_path):
+@pytest.mark.parametrize("split", ["rows", "pairs"])
+def test_a_process_that_differs_is_refused(split, flags, complaint, tiny, torchrun, tmp_path):
     more = flags(tiny, tmp_path)
-    both = torchrun(lambda rank: tiny.train(tmp_path / "out", *(more if rank == 1 else ())))
+    both = torchrun(lambda rank: tiny.train(tmp_path / "out", "--split", split,
+                                            *(more if rank == 1 else ())))
     for who, process in zip(("", "process 1 of 2: "), both):
         assert process.status == 2
         assert process.stderr.startswith(

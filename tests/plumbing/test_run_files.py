@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import data
 import train
 import transferability
-from plumbing import files, report, run_files
+from plumbing import engine, files, report, run_files
 from plumbing.engine import Engine
 from plumbing.run_files import RunDirectory, key_of, read_state
 from toy import world
@@ -380,3 +380,44 @@ def test_of_a_run_that_diverges_the_others_are_written(tiny, fork, tmp_path, mon
     assert other.read_bytes() == (undisturbed / other.relative_to(out)).read_bytes()
     tiny.train(out, *flags)  # mended: seed 0 is read, and seed 1 trained alone
     assert len(written(out, "*.safetensors")) == len(written(undisturbed, "*.safetensors"))
+
+
+# ------------------------------------------------------------- what a command says
+
+
+def test_it_says_why_a_run_is_not_trained(tiny, tmp_path, monkeypatch, capsys):
+    """A student without a teacher equals plain prompt tuning; the rest is there from before."""
+    flags = [tmp_path / "out", *CPU, "--kd-lambda", "0"]
+    tiny.train(*flags)
+    printed = capsys.readouterr().out
+    assert "toy-cb students, mse: 1 of 1 runs equal another of this command\n" in printed
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    [source] = tmp_path.glob("out/trained/toy-nli-0-*")
+    shutil.move(source, shipped / "toy-nli-0")
+    monkeypatch.setattr(world, "PROMPTS", shipped)
+    gc.collect()
+    tiny.train(*flags)
+    printed = capsys.readouterr().out
+    assert "source toy-nli: 1 of 1 runs came with the code\n" in printed
+    assert "toy-cb prompts: 2 of 2 runs were trained before\n" in printed
+
+
+def test_data_that_are_missing_are_said_before_the_weights_are_read(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.model, "load", None)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match="squad/train-v1.1.json is missing"):
+        tiny.train(tmp_path / "out", "--target", "squad", "--data", tmp_path / "data")
+
+
+def test_without_a_terminal_a_training_is_said_once_before_it_and_once_after(
+        tiny, tmp_path, monkeypatch, capsys):
+    flags = [flag for flag in tiny.flags(tmp_path, *CPU, "--evals", "4") if flag != "--quiet"]
+    monkeypatch.setattr(engine, "PROGRESS_EVERY", -1)
+    train.main([*flags, "--approach", "prompt"])
+    printed, progress = capsys.readouterr()
+    of_training = [line for line in printed.splitlines() if line.startswith("toy-cb prompts: ")]
+    assert of_training[0] == (
+        "toy-cb prompts: 1 runs of 4 steps, each scored 4 times on 20 dev examples")
+    assert len(of_training) == 2 and "step 4/4 100%" in of_training[1]
+    assert "20 of 20 rows" in progress
