@@ -408,7 +408,8 @@ def split_dev(name, count, held_out):
 def answers(engine, bank, task, rows):
     """The answer to each Row as a string: its likeliest label, or for free text what T5 writes.
 
-    engine: a plumbing.engine.Engine, which splits the rows into batches.
+    None where a label's score is no number. engine: a plumbing.engine.Engine, which splits the rows
+    into batches, and answers in their order.
     """
     labels = task.label_tensor(engine.device)
 
@@ -417,8 +418,10 @@ def answers(engine, bank, task, rows):
         if labels is None:
             texts = generate(engine.t5, bank, batch, task.longest)
             return [task.tokenizer.decode(ids) for ids in texts]
-        best = label_scores(engine.t5, bank, batch, labels).argmax(1)  # (B, L) -> (B,)
-        return [task.task.labels[i] for i in best.tolist()]
+        scores = label_scores(engine.t5, bank, batch, labels)  # (B, L)
+        texts = [task.task.labels[i] for i in scores.argmax(1).tolist()]
+        are_numbers = (~scores.isnan().any(1)).tolist()
+        return [text if is_number else None for text, is_number in zip(texts, are_numbers)]
 
     return engine.map(answer, rows, bank.length)
 
@@ -426,13 +429,20 @@ def answers(engine, bank, task, rows):
 def dev_metrics(engine, bank, task, examples):
     """All metrics of each prompt of a bank on these dev examples: N dicts, name -> percent.
 
-    In each the metric that is reported and selected by comes first.
+    In each the metric that is reported and selected by comes first. All are nan for a prompt one
+    of whose answers is None.
     """
     rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(bank)) for i in examples]
     texts = answers(engine, bank, task, rows)
     wanted = [task.dev[i] for i in examples]
-    count = len(examples)
-    return [score(task.name, texts[n * count:(n + 1) * count], wanted) for n in range(len(bank))]
+    metrics = []
+    for n in range(len(bank)):
+        of_prompt = texts[n * len(examples):(n + 1) * len(examples)]
+        if None in of_prompt:
+            metrics.append({metric: math.nan for metric in task.task.metrics})
+        else:
+            metrics.append(score(task.name, of_prompt, wanted))
+    return metrics
 
 
 # ------------------------------------------------------------- the order of examples

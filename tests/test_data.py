@@ -9,6 +9,7 @@ metrics are tested in tests/plumbing/.
 
 import dataclasses
 import json
+import math
 import types
 from collections import Counter
 
@@ -303,6 +304,11 @@ def test_each_row_is_answered_by_its_own_prompt(name, tokens, small_t5, tokenize
     wanted = [task.dev[i] for i in examples]
     assert data.dev_metrics(engine, bank, task, examples) == [
         data.score(name, expected[:5], wanted), data.score(name, expected[5:], wanted)]
+    with torch.no_grad():
+        bank.prompts[1] = torch.nan
+    good, bad = data.dev_metrics(engine, bank, task, examples)
+    assert good == data.score(name, expected[:5], wanted)
+    assert not task.labels or all(math.isnan(value) for value in bad.values())
 
 
 # ---------------------------------------------------------------------- the command
