@@ -7,7 +7,6 @@ are invented, so what should arrive is known byte by byte.
 """
 
 import collections
-import doctest
 import hashlib
 import http.server
 import io
@@ -125,11 +124,6 @@ def kept(folder):
 
 def ranges(web):
     return [value for _, value in web.requests]
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(download)
-    assert result.attempted > 0 and result.failed == 0
 
 
 # ------------------------------------------------------------------ whole or not at all

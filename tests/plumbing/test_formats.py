@@ -9,7 +9,6 @@ Oracle: invented rows in the official formats (tests/rows.py), with the strings 
 become written out, or with the message; for the official files the published counts.
 """
 
-import doctest
 import gzip
 import json
 import os
@@ -35,11 +34,6 @@ def read(tmp_path, name, content, train=False):
     for file, text in (content.items() if isinstance(content, dict) else [("", content)]):
         write(path / file if file else path, text)
     return read_examples(name, TASKS[name], path, train)
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(formats)
-    assert result.attempted > 10 and result.failed == 0
 
 
 # ------------------------------------------------------------------- rows as they should be

@@ -1,4 +1,4 @@
-"""The house itself: who imports whom, how long a function is, how dense the chapters are.
+"""The house itself: who imports whom, how long a function is, how dense the chapters are; examples.
 
     python -m pytest tests/plumbing/test_house.py
 
@@ -11,6 +11,8 @@ nanoGPT's model.py has 6.0 expressions in a line of code and 7.7 in a statement.
 """
 
 import ast
+import doctest
+import importlib
 import io
 import statistics
 import tokenize
@@ -79,6 +81,19 @@ def test_no_import_hides_in_a_function_or_class(path):
              if isinstance(block, (ast.FunctionDef, ast.ClassDef))]
     hidden = [ast.unparse(node) for node in inner if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert set(hidden) <= {"import peft", "import transformers"}
+
+
+# ------------------------------------------------------------------ examples
+
+
+@pytest.mark.parametrize("path", [
+    path for path in FILES if ">>> " in FILES[path] and path.stem not in SIX
+    and path.parts[0] not in ("tests", "benchmarks")], ids=str)
+def test_examples_in_the_docstrings(path, monkeypatch):
+    """Those of the chapters are run by tests/test_docs.py."""
+    monkeypatch.chdir(ROOT)
+    module = importlib.import_module(".".join(path.with_suffix("").parts))
+    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted
 
 
 # ------------------------------------------------------------------- lengths

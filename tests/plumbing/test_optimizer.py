@@ -5,19 +5,11 @@
 Oracle: three steps by hand; the algorithm once more in numpy, prompt by prompt; torch's AdamW.
 """
 
-import doctest
-
 import numpy
-import pytest
 import torch
 
 from plumbing import optimizer
 from plumbing.optimizer import Adafactor, of_prompts, scheduled
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(optimizer)
-    assert result.attempted > 0 and result.failed == 0
 
 
 def test_adafactors_first_three_steps_by_hand():

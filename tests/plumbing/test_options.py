@@ -6,7 +6,6 @@ Oracle: the sentences that somebody who made a mistake should read.
 """
 
 import dataclasses
-import doctest
 import json
 import os
 import pwd
@@ -56,11 +55,6 @@ def end(monkeypatch, capsys):
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
     return end
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(options)
-    assert result.attempted > 0 and result.failed == 0
 
 
 # ------------------------------------------------ where a value comes from

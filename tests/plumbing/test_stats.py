@@ -6,16 +6,9 @@ Oracle: numbers worked out by hand; p values of scipy 1.17 (t.sf, ttest_1samp) a
 exact tables of Spearman's correlation, as constants.
 """
 
-import doctest
-
 import pytest
 
 from plumbing import stats
-
-
-def test_docstring_examples():
-    result = doctest.testmod(stats)
-    assert result.attempted > 5 and result.failed == 0
 
 
 def test_correlations_by_hand():
