@@ -194,7 +194,9 @@ def train(training, recipe, journal, state=None):
     minute. That is all of resuming: which examples a step visits follows from seed and step.
     Returns the percentage of training examples that each run's teachers answer right.
     """
-    task, engine, bank = training.task, training.engine, training.bank
+    task = training.task
+    engine = training.engine
+    bank = training.bank
     distance = distill.DISTANCES[training.distance]
     labels = task.label_tensor(engine.device)
     teachers = distill.Teachers(
@@ -275,13 +277,17 @@ def gradient_cosines(training, loss_of, rows, step):
 
 def precompute(training, teachers, batch):
     """Let every teacher read the examples that its student will meet, once, before the steps."""
-    task, engine = training.task, training.engine
+    task = training.task
+    engine = training.engine
     rows = []
     for run, numbers in zip(training.runs, teachers.of_student):
         examples = task.labelled_examples(run.seed)
         if run.steps * batch < len(examples):  # then the student meets these only
-            examples = [i for step in range(run.steps) for i in task.step(run.seed, step, batch)]
-        rows += [Row(k, i, task.inputs[i], task.targets[i]) for k in numbers for i in examples]
+            examples = []
+            for step in range(run.steps):
+                examples += task.step(run.seed, step, batch)
+        for k in numbers:
+            rows += [Row(k, i, task.inputs[i], task.targets[i]) for i in examples]
 
     def cache(rows):
         teachers.precompute(collate(rows).to(engine.device))
@@ -491,10 +497,10 @@ def transfer(ctx, target, sources, wanted, seeds):
 
     # These two are not asked for in `wanted`: `prompt` always runs, and `pot` for every source. If
     # none of pot, panda and fusion is wanted, the command has no sources (options.check_train).
-    plain = [Run("prompt", "", seed, recipe.steps, fresh[seed]) for seed in seeds]
-    pots = [Run("pot", name, seed, recipe.steps, start)
-            for name, (_, start) in sources.items() for seed in seeds]
-    run_all("prompts", plain + pots)
+    runs = [Run("prompt", "", seed, recipe.steps, fresh[seed]) for seed in seeds]
+    for name, (_, start) in sources.items():
+        runs += [Run("pot", name, seed, recipe.steps, start) for seed in seeds]
+    run_all("prompts", runs)
     if "controls" in wanted:
         for times in (2, 3):
             runs = [Run(f"prompt_{times}x", "", seed, times * recipe.steps, fresh[seed])
@@ -666,7 +672,8 @@ def answers_to_show(ctx, target, results, most=300):
     prompts = [results[key][0].best for key in (("prompt", ""), best)]
     bank = PromptBank(prompts).to(ctx.engine.device)
     examples = target.report[:most]
-    rows = [Row(n, i, target.dev_inputs[i]) for n in range(2) for i in examples]
+    rows = [Row(0, i, target.dev_inputs[i]) for i in examples]
+    rows += [Row(1, i, target.dev_inputs[i]) for i in examples]
     texts = data.answers(ctx.engine, bank, target, rows)
     inputs = [target.dev[i].input for i in examples]
     targets = [target.dev[i].target for i in examples]
