@@ -255,7 +255,11 @@ def target_of(task, value):
         return one_line(task.target, value)
     codes = dict(zip(task.codes or task.labels, task.labels))
     if str(value) not in codes:
-        raise ValueError(f"label {shortened(value)}, wanted one of {', '.join(codes)}")
+        wanted = ", ".join(codes)
+        hint = ""
+        if isinstance(value, int):
+            hint = "; exports number labels in different orders, so write the words"
+        raise ValueError(f"label {shortened(value)}, wanted one of {wanted}{hint}")
     return codes[str(value)]
 
 

@@ -380,6 +380,7 @@ def ending(out, folder, results):
     path = Path(out) / best["folders"][of_best_seed]
     lines.append(f"The best prompt, as the PEFT library reads it: {path}")
     lines.append(f'    python predict.py answer {path} --text "…"')
+    lines.append(f'    PeftModel.from_pretrained(t5, "{path}")')
     lines.append(f"{results['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}")
     return lines
 

@@ -251,6 +251,8 @@ def conll05(words, props):
 BAD = {
     "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
               "val.jsonl, line 2: label 'maybe', wanted one of .*neutral"),
+    "label number": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": 1})),
+                     "val.jsonl, line 2: label 1, wanted .*neutral; exports number labels"),
     "bad json": ("cb", bad_row('{"premise": "cut'), "val.jsonl, line 2: not JSON"),
     "deep json": ("cb", bad_row("[" * 100_000), "val.jsonl, line 2: not JSON"),
     "digits": ("cb", bad_row('{"idx": %s}' % ("9" * 5000)), "val.jsonl, line 2: .*digits"),
