@@ -239,7 +239,11 @@ def example_of(task, row):
 
 def input_of(task, columns):
     """The template filled, each run of white space as one space."""
-    texts = {name: one_line(name, columns.get(name)) for name in columns_in(task.input)}
+    texts = {}
+    for name in columns_in(task.input):
+        if name not in columns:
+            raise ValueError(f"no column {name!r}; the columns are {', '.join(columns)}")
+        texts[name] = one_line(name, columns[name])
     return fill(task.input, texts)
 
 
@@ -350,7 +354,7 @@ READERS = {".jsonl": read_jsonl, ".tsv": read_table, ".csv": read_table}
 def reader_for(path):
     """The reader for a file's suffix."""
     if Path(path).suffix not in READERS:
-        raise ValueError(f"{path} is none of {', '.join(READERS)}: its task needs a read=")
+        raise ValueError(f"{path}: rows are read from {', '.join(READERS)}, not from this suffix")
     return READERS[Path(path).suffix]
 
 

@@ -610,9 +610,10 @@ def main():
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
     parser.add_argument("--approach", help="compare these approaches, comma-separated")
     args = parser.parse_args()
-    page = args.folders[0]
-    if args.approach or len(args.folders) > 1:
-        page = compare(args.folders, (args.approach or "prompt").split(","))
+    folders = [Path(folder).expanduser() for folder in args.folders]
+    page = folders[0]
+    if args.approach or len(folders) > 1:
+        page = compare(folders, (args.approach or "prompt").split(","))
     else:
         rewrite(page)
     print(f"written to {page}", file=sys.stderr)

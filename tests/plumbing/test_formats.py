@@ -251,6 +251,8 @@ def conll05(words, props):
 BAD = {
     "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
               "val.jsonl, line 2: label 'maybe', wanted one of .*neutral"),
+    "no column": ("cb", bad_row('{"Premise": "p", "hypothesis": "h", "label": "neutral"}'),
+                  "line 2: no column 'premise'; the columns are Premise, hypothesis, label"),
     "label number": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": 1})),
                      "val.jsonl, line 2: label 1, wanted .*neutral; exports number labels"),
     "bad json": ("cb", bad_row('{"premise": "cut'), "val.jsonl, line 2: not JSON"),
@@ -419,5 +421,5 @@ def test_what_cannot_be_guessed_is_one_line_with_the_next_step(tmp_path, files, 
 
 
 def test_other_suffixes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a.txt is none of .jsonl, .tsv, .csv"):
+    with pytest.raises(ValueError, match="a.txt: rows are read from .jsonl, .tsv, .csv"):
         task_from_file(write(tmp_path / "a.txt", "x"))
