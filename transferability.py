@@ -23,9 +23,10 @@ from which the answer is read, and centre: most of that state is there without a
 same for all tasks. Left in, it would make unrelated pairs look alike. Results list both.
 
 zero_shot, ours, is no similarity: it asks what transfer starts from, the loss of its first step,
-and reads no target prompt. How well measures rank the paper's sources: docs/paper.md. A new measure is
-a function of (source, target, probe) and one entry in MEASURES, which everything reads; one that
-does not read the probe is named in NEED_NO_MODEL, too.
+and reads no target prompt. How well measures rank the paper's sources: docs/paper.md.
+
+A new measure is a function of (source, target, probe) and one entry in MEASURES, which everything
+reads; one that does not read the probe is named in NEED_NO_MODEL, too.
 
 Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, F feed-forward.
 """
