@@ -408,7 +408,7 @@ def split_dev(name, count, held_out):
 def answers(engine, bank, task, rows):
     """The answer to each Row as a string: its likeliest label, or for free text what T5 writes.
 
-    None where a label's score is no number. engine: a plumbing.engine.Engine, which splits the rows
+    None where T5 gives no numbers. engine: a plumbing.engine.Engine, which splits the rows
     into batches, and answers in their order.
     """
     labels = task.label_tensor(engine.device)
@@ -417,7 +417,7 @@ def answers(engine, bank, task, rows):
         batch = collate(some).to(engine.device)
         if labels is None:
             texts = generate(engine.t5, bank, batch, task.longest)
-            return [task.tokenizer.decode(ids) for ids in texts]
+            return [None if ids is None else task.tokenizer.decode(ids) for ids in texts]
         scores = label_scores(engine.t5, bank, batch, labels)  # (B, L)
         texts = [task.task.labels[i] for i in scores.argmax(1).tolist()]
         are_numbers = (~scores.isnan().any(1)).tolist()

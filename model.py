@@ -560,6 +560,8 @@ def main():
     ids = torch.tensor([tokenizer.encode(args.text)])
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)
+    if not memory.isfinite().all():
+        raise ValueError(f"{folder}: what this T5 reads is no number: its weights are damaged")
     [answer] = t5.generate(memory, mask, args.max_tokens)
     print(tokenizer.decode(answer.tolist()))
 

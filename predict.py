@@ -62,6 +62,7 @@ class Origin:
     name: str  # of the task
     task: data.Task
     recipe: dict
+    longest: int = MAX_TOKENS  # tokens of its longest training target
 
 
 def origin_of(path, file, name=None):
@@ -77,14 +78,18 @@ def origin_of(path, file, name=None):
     made_by = files.read_json(json_path)
     try:
         name = made_by["task"]
+        recipe = made_by.get("recipe", {})
+        if not isinstance(recipe, dict):
+            raise TypeError("its recipe is no object")
+        longest = made_by.get("longest_target", MAX_TOKENS)
         definition = made_by.get("definition")
         if definition is None:
-            return Origin(name, data.find_task(name), made_by["recipe"])
+            return Origin(name, data.find_task(name), recipe, longest)
         known = data.TASKS.get(name, ANY_TASK)
         task = dataclasses.replace(
             known, input=definition["input"], labels=tuple(definition["labels"]),
             metrics=tuple(definition["metrics"]), cut=definition.get("cut", known.cut))
-        return Origin(name, task, made_by["recipe"])
+        return Origin(name, task, recipe, longest)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{json_path} is damaged ({error}): train this prompt again") from None
 
@@ -98,7 +103,7 @@ def origins_of(paths, name=None):
 
 def t5_folder(args, path=""):
     """The folder of --model, or of the T5 that a prompt's adapter_config.json names."""
-    name = args.model
+    name = options.model_flag(args.model) if args.model else None
     where = "--model"
     config = Path(path).expanduser() / "adapter_config.json"
     if name is None and config.exists():
@@ -368,7 +373,7 @@ def answer_all(answerer, questions, max_input, args):
             ids = encode(question, answerer.tokenizer, max_input[question.task], cuts)
             rows += [Row(n, i, ids) for n in answerer.prompts_of[question.task]]
         answers = [[] for _ in batch]
-        for row, answer in zip(rows, answerer.answers(rows, args.max_tokens or MAX_TOKENS)):
+        for row, answer in zip(rows, answerer.answers(rows, args.max_tokens)):
             answers[row.example].append(answer)
         for question, of_prompts in zip(batch, answers):
             yield question.key | together(answerer.tasks[question.task], of_prompts)
@@ -407,6 +412,7 @@ def answer(args):
     tokenizer = data.Tokenizer(folder / "spiece.model")
     engine = open_t5(folder, args)
     answerer = Answerer(engine, tokenizer, read_bank(args.prompts, engine.t5, tokenizer), origins)
+    args.max_tokens = args.max_tokens or max(origin.longest for origin in origins)
     bad = []
     answers = answer_all(answerer, questions_in(records, tasks, bad), max_input, args)
     lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
@@ -662,8 +668,8 @@ def add_common(parser):
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="as for train.py")
     add("--tokens", type=int, help="positions of a micro-batch, for memory")
-    add("--max-tokens", type=int, help="of free text (default: the task's longest target where "
-        f"its data is read, else {MAX_TOKENS})")
+    add("--max-tokens", type=int, help="of free text (default: the task's longest target, "
+        f"{MAX_TOKENS} where it is not known)")
 
 
 def parse_arguments(argv=None):

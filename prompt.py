@@ -198,9 +198,14 @@ def label_scores(t5, bank, batch, labels):
 
 @torch.no_grad()
 def generate(t5, bank, batch, max_tokens):
-    """The free text that follows each row, greedily: lists of token ids."""
+    """The free text that follows each row, greedily: lists of token ids.
+
+    None for a row whose memory holds a number that is not finite.
+    """
     memory, mask = encode(t5, bank, batch)
-    return t5.generate(memory, mask, max_tokens).tolist()
+    texts = t5.generate(memory, mask, max_tokens).tolist()
+    are_finite = memory.isfinite().flatten(1).all(1).tolist()  # (B, P+S, D) -> (B,)
+    return [text if is_finite else None for text, is_finite in zip(texts, are_finite)]
 
 
 def target_log_likelihood(t5, bank, batch):

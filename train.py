@@ -444,6 +444,7 @@ def about(ctx, task, run, config, result):
                   "metrics": task.task.metrics, "cut": task.task.cut}
     return {"task": task.name, "definition": definition, "approach": run.approach,
             "source": run.source, "seed": run.seed, "score": result.score,
+            "longest_target": task.longest,
             "fingerprint": ctx.fingerprint, "recipe": dataclasses.asdict(ctx.recipe),
             "result": result.to_json(), "config": config}
 
