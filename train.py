@@ -109,7 +109,8 @@ class Recipe:
     temperature: float = option(1.0, "temperature of the distances kl and labels",
                                 above=1e-3, at_most=1e3)
     similarity: str = option("panda", "measure that weighs PANDA's distance; none: the "
-                             "similarity is 1 for every source", choices=(*transferability.MEASURES, "none"))
+                             "similarity is 1 for every source",
+                             choices=(*transferability.MEASURES, "none"))
     dropout: float = option(0.0, "dropout in the frozen T5 while a prompt is trained (0 in Lester "
                             "et al.'s code, 0.1 in PANDA's)", at_least=0, at_most=0.9)
     evals: int = option(20, "how often a run is scored on dev; the best checkpoint is kept",
