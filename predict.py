@@ -434,8 +434,10 @@ class DevShare:
     """Which dev examples are scored, and how much of them is read."""
 
     held_out: float = option(0.0, "share of dev that is scored; 0: all", at_least=0, below=1)
-    max_input: int = option(MAX_INPUT, "tokens of an input; its long part is cut", at_least=2)
-    max_dev: int = option(0, "dev examples used, evenly spaced; 0: all", at_least=0)
+    max_input: int = option(MAX_INPUT, "most tokens of an input; a longer one loses the end of its "
+                            "long part", at_least=2)
+    max_dev: int = option(0, "number of dev examples used, evenly spaced over the file; 0: all",
+                          at_least=0)
 
 
 def dev_share(origins, args):
@@ -663,43 +665,46 @@ def neighbours(args):
 
 def add_common(parser):
     add = parser.add_argument
-    add("--model", help="the T5: a name or a folder (default: the one that the prompt names)")
-    add("--cache", help="folder for downloads")
+    add("--model", help="the T5: a name or a folder (default: the T5 that the prompt names)")
+    add("--cache", help="folder for downloads (default: as for train.py)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    add("--dtype", choices=tuple(DTYPES), help="as for train.py")
-    add("--tokens", type=int, help="positions of a micro-batch, for memory")
-    add("--max-tokens", type=int, help="of free text (default: the task's longest target, "
-        f"{MAX_TOKENS} where it is not known)")
+    add("--dtype", choices=tuple(DTYPES), help="number type of the weights and the matrix products "
+        "(default: as for train.py)")
+    add("--tokens", type=int, help="positions of a micro-batch; give fewer if memory is short "
+        "(default: as for train.py)")
+    add("--max-tokens", type=int, help="most tokens of an answer in free text (default: the "
+        f"length of the task's longest target, {MAX_TOKENS} where it is not known)")
 
 
 def parse_arguments(argv=None):
     """The flags, checked. Raises ValueError."""
     parser = options.Parser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    of_answer = commands.add_parser("answer", help="answer inputs, of several tasks at once too")
+    of_answer = commands.add_parser("answer", help="answer inputs, also of several tasks at once")
     add = of_answer.add_argument
-    add("prompts", nargs="+", help="folders of trained prompts; several of one task vote")
-    add("--task", help="the task of prompts that do not say it (or a file of your own)")
+    add("prompts", nargs="+", help="folders of trained prompts; several prompts of one task vote")
+    add("--task", help="the task, or a file of your own, for prompts that do not store their task")
     add("--write", help="file for the answers (default: standard output)")
     add("--batch", type=int, default=32, help="rows in a batch (default: 32)")
     add = of_answer.add_mutually_exclusive_group().add_argument
-    add("--text", action="append", help="an input (several times for more)")
-    add("--file", help='JSON lines {"task": …, "input": …}, or with the columns of the task\'s '
-        'input in place of "input" (default: standard input)')
-    add("--data", help="rows of one task: in the format of its own files, labelled or not, or "
-        "JSON lines, .tsv or .csv with its columns")
-    of_score = commands.add_parser("score", help="score prompts and their votes, or a T5 alone")
+    add("--text", action="append", help="an input; repeat the flag for more inputs")
+    add("--file", help='JSON lines {"task": …, "input": …}; the columns of the task\'s input may '
+        'stand in place of "input" (default: standard input)')
+    add("--data", help="file with rows of one task, labelled or not: in the format of the task's "
+        "own files, or JSON lines, .tsv or .csv with the columns of its input")
+    of_score = commands.add_parser("score", help="score prompts and their vote, or a T5 alone")
     add = of_score.add_argument
     add("prompts", nargs="*", help="trained prompts of one task: folders, .npy or .pt files")
-    add("--task", required=True, help="tasks, comma-separated: the prompts' own, or others whose "
-        "labels say the same, or more or less finely; or the path of your own data")
-    add("--data", help="folder with the official files (default: downloaded into the cache), or "
-        "one dev file of the task")
+    add("--task", required=True, help="tasks to score on, comma-separated: the prompts' own task, "
+        "or tasks whose labels mean the same, or are finer or coarser; or a file of your own")
+    add("--data", help="folder with the official files, or one dev file of the task (default: "
+        "files are downloaded into the cache)")
     options.add_options(of_score, DevShare)
-    of_neighbours = commands.add_parser("neighbours", help="the pieces nearest to each vector")
+    of_neighbours = commands.add_parser("neighbours", help="print the vocabulary's pieces nearest "
+                                        "to each vector of a prompt")
     add = of_neighbours.add_argument
-    add("prompt", help="a folder of ours or of PEFT, a .npy or a .pt file")
-    add("--top", type=int, default=5, help="pieces for each vector (default: 5)")
+    add("prompt", help="a trained prompt: a folder from train.py or PEFT, a .npy or a .pt file")
+    add("--top", type=int, default=5, help="how many pieces for each vector (default: 5)")
     for command in (of_answer, of_score, of_neighbours):
         add_common(command)
     args = parser.parse_args(argv)

@@ -84,40 +84,49 @@ class Recipe:
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
                          at_least=1, at_most=1e4)
-    init: str = option("vocabulary", "a fresh prompt's start (Lester et al. 2021, section 3.2)",
+    init: str = option("vocabulary", "start of a fresh prompt (Lester et al. 2021, section 3.2)",
                        choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
     # Not torch's Adafactor: v is not factored, each prompt's update has a root mean square of at
     # most lr, and weight_decay is not multiplied by lr (plumbing/optimizer.py).
-    optimizer: str = option("adafactor", f"of prompts ({LESTER}: adafactor; PANDA's code: adamw)",
-                            choices=("adafactor", "adamw"))
-    lr: float = option(0.3, f"rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
-    schedule: str = option("constant", f"of the rate ({LESTER}: constant; cosine goes down to 0)",
-                           choices=("constant", "cosine"))
-    weight_decay: float = option(1e-5, f"of prompts ({LESTER}: 1e-5)", at_least=0, at_most=1)
-    steps: int = option(30000, f"on the target ({LESTER}: 30,000)", at_least=1, at_most=1e8)
-    source_steps: int = option(30000, "of a source prompt", at_least=1, at_most=1e8)
-    batch: int = option(32, f"a prompt's examples a step ({LESTER}: 32)", at_least=1, at_most=1e5)
-    kd: str = option("kl,hidden", "PANDA's distances, comma-separated",
-                     choices=tuple(distill.DISTANCES), free=are_distances)
-    kd_lambda: float = option(1.0, "PANDA's weight before the similarity, in units of the "
-                              "distance's scale (distill.DISTANCES)", at_least=0, at_most=1e6)
-    temperature: float = option(1.0, "of kl and labels", above=1e-3, at_most=1e3)
-    similarity: str = option("panda", "what weighs PANDA; none: 1 for every source",
-                             choices=(*transferability.MEASURES, "none"))
-    dropout: float = option(0.0, "in the frozen T5 while training (0 in Lester et al.'s code, 0.1 "
-                            "in PANDA's)", at_least=0, at_most=0.9)
-    evals: int = option(20, "how often a run is scored on dev; the best of these is kept",
+    optimizer: str = option("adafactor", f"optimiser of prompts ({LESTER}: adafactor; PANDA's "
+                            "code: adamw)", choices=("adafactor", "adamw"))
+    lr: float = option(0.3, f"learning rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
+    schedule: str = option("constant", f"schedule of the learning rate ({LESTER}: constant; cosine "
+                           "goes down to 0)", choices=("constant", "cosine"))
+    weight_decay: float = option(1e-5, f"weight decay of prompts ({LESTER}: 1e-5)",
+                                 at_least=0, at_most=1)
+    steps: int = option(30000, f"training steps on the target ({LESTER}: 30,000)",
+                        at_least=1, at_most=1e8)
+    source_steps: int = option(30000, "training steps of a source prompt", at_least=1, at_most=1e8)
+    batch: int = option(32, f"examples in a step of each prompt ({LESTER}: 32)",
                         at_least=1, at_most=1e5)
-    held_out: float = option(0.0, "share of dev kept for the report; 0: all, as in the papers",
-                             at_least=0, below=1)
-    max_input: int = option(512, "tokens of an input; its long part (a premise) is cut", at_least=2)
-    max_dev: int = option(0, "dev examples used, evenly spaced over the file; 0: all", at_least=0)
-    labelled: int = option(0, "training examples of a target that keep their labels, drawn by the "
-                           "seed, not balanced; 0: all", at_least=0, at_most=1e6)
-    finetune_lr: float = option(1e-3, f"of `finetune` ({LESTER}.1: 0.001)", above=0, at_most=10)
-    finetune_dropout: float = option(0.1, "of `finetune` (T5's own: Raffel et al. 2020, section "
-                                     "3.1.1)", at_least=0, at_most=0.9)
+    kd: str = option("kl,hidden", "PANDA's distances, one or more, comma-separated",
+                     choices=tuple(distill.DISTANCES), free=are_distances)
+    kd_lambda: float = option(1.0, "weight of PANDA's distance, before the similarity multiplies "
+                              "it, in units of the distance's scale (distill.DISTANCES)",
+                              at_least=0, at_most=1e6)
+    temperature: float = option(1.0, "temperature of the distances kl and labels",
+                                above=1e-3, at_most=1e3)
+    similarity: str = option("panda", "measure that weighs PANDA's distance; none: the "
+                             "similarity is 1 for every source",
+                             choices=(*transferability.MEASURES, "none"))
+    dropout: float = option(0.0, "dropout in the frozen T5 while a prompt is trained (0 in Lester "
+                            "et al.'s code, 0.1 in PANDA's)", at_least=0, at_most=0.9)
+    evals: int = option(20, "how often a run is scored on dev; the best checkpoint is kept",
+                        at_least=1, at_most=1e5)
+    held_out: float = option(0.0, "share of dev used only for the reported score; 0: all of dev is "
+                             "used for both, as in the papers", at_least=0, below=1)
+    max_input: int = option(512, "most tokens of an input; a longer one loses the end of its long "
+                            "part (a premise)", at_least=2)
+    max_dev: int = option(0, "number of dev examples used, evenly spaced over the file; 0: all",
+                          at_least=0)
+    labelled: int = option(0, "number of training examples of a target that keep their labels, "
+                           "drawn by the seed, not balanced; 0: all", at_least=0, at_most=1e6)
+    finetune_lr: float = option(1e-3, f"learning rate of `finetune` ({LESTER}.1: 0.001)",
+                                above=0, at_most=10)
+    finetune_dropout: float = option(0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, "
+                                     "section 3.1.1)", at_least=0, at_most=0.9)
 
 
 # --quick: other defaults, for a first look at a real task; one seed, if --seeds is not given.

@@ -151,10 +151,10 @@ def slope(x, y, pairs):
 def teacher_and_student(scale):
     """### 1 and 2. A student's score hardly follows its teacher's, and hardly depends on the source
 
-    Spearman's correlation of PANDA with PoT, over the sources for each target, mean of the targets
-    (unrelated scores: within ±0.15 in 19 cases of 20, 1.96 / √(19 · 9), for independent targets);
-    points that the student moves for one point of its teacher, least squares about each target's
-    mean; standard deviation over the sources, mean of the targets.
+    Spearman: correlation of PANDA with PoT over the sources, mean of the targets (unrelated
+    scores: within ±0.15 in 19 cases of 20, 1.96 / √(19 · 9), for independent targets). Points per
+    point: the student's change for one point of its teacher (least squares about each target's
+    mean). sd: standard deviation over the sources, mean of the targets.
 
     | BERT | Spearman | points per point | sd of PoT | sd of PANDA |
     | --- | --: | --: | --: | --: |
@@ -171,8 +171,8 @@ def teacher_and_student(scale):
 def dissimilar_sources(scale):
     """### 3. PANDA gains even where its own weight says that the source hardly counts
 
-    Mean gain of PANDA over plain prompt tuning, in points, by the similarity of the pair. Last:
-    how much more similar sources gain than dissimilar ones on the same target, mean of the targets.
+    Mean gain of PANDA over plain prompt tuning, in points, by the similarity of the pair. Last
+    column: gain at 0.1 or more, minus gain below 0.1 on the same target, mean of the targets.
 
     | BERT | pairs below 0.1 | gain | targets that gain | gain at 0.1 or more | more, same target |
     | --- | --: | --: | --: | --: | --: |
@@ -209,8 +209,8 @@ def describe(matrix):
 def metrics(scale):
     """### 4. The published metric (panda) ranks the sources no better than e_avg
 
-    Left: Spearman's correlation of a similarity with PoT's score after the first epoch, as above.
-    Right: panda's matrix, 21 x 21 tasks; mean and standard deviation (sd) are off its diagonal.
+    First three columns: Spearman's correlation of a similarity with PoT's score after the first
+    epoch, as above. The others: panda's matrix, 21 x 21 tasks; mean and sd leave out its diagonal.
 
     | BERT | panda | e_avg | on | asymmetry, at most | diagonal | mean | sd | SST-2 to CB |
     | --- | --: | --: | --: | --: | --: | --: | --: | --: |
@@ -225,8 +225,8 @@ def metrics(scale):
 def means(scale):
     """### 5. A source taken at random makes PoT worse than plain prompt tuning, and PANDA better
 
-    Mean score of plain prompt tuning; mean gains over it of all 189 pairs (9 of them a task with
-    itself); how many of the 21 sources have a mean gain below 0; PoT without its worst source.
+    Mean score of plain prompt tuning; mean gains over it of all 189 pairs (in 9, a task is its own
+    source); how many of the 21 sources have a mean gain below 0; PoT without its worst source.
 
     | BERT | plain | PoT | PANDA | PoT: below 0 | PANDA: below 0 | PoT's worst | PoT without it |
     | --- | --: | --: | --: | --: | --: | --: | --: |

@@ -277,7 +277,7 @@ def with_ps(rows, ps):
 
 
 def comparisons(targets, pairs):
-    """Lines of a table: a row for each pair of arguments of Target.scores, first less second.
+    """Lines of a table: a row for each pair of arguments of Target.scores, first minus second.
 
     The test of a row is of the mean over the targets: one number for each seed.
     """
@@ -290,7 +290,7 @@ def comparisons(targets, pairs):
         names = [" ".join(each).strip() for each in pair]
         rows.append(names + [plus_minus(each, "+") for each in gains])
         ps.append(p_value(gains[-1]))
-    header = ["first", "less second", *names_of(targets), "mean", "p", "after Holm"]
+    header = ["first", "minus second", *names_of(targets), "mean", "p", "after Holm"]
     return markdown((header, with_ps(rows, ps)))
 
 

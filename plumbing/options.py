@@ -1,4 +1,4 @@
-"""Flags: said once as the fields of a dataclass, checked, and how a command ends.
+"""Flags, each defined once as a field of a dataclass; their checks; and how a command ends.
 
     @dataclass(frozen=True)
     class Recipe:
@@ -7,11 +7,11 @@
     add_options(parser, Recipe)                     --lr, with help and default
     recipe, origin = choose(Recipe, args, folder)   precedence: flag, recipe.json, default
 
-A model folder may hold a recipe.json, name -> value: what suits this model. It may also name the
-source, target, approach and seeds of a command that names none.
+A model folder may hold a recipe.json (name -> value) with the recipe for this model. It may also
+name the source, target, approach and seeds for commands that do not give them.
 
-How a command ends: status 0; 2 with one line that says what is wrong with what it was given, or
-with a file; 1 where memory is full or another process has stopped; 130 for Ctrl-C.
+How a command ends: with status 0; 2 and one line, if a flag, an input or a file is wrong; 1 if
+memory is full or another process has stopped; 130 after Ctrl-C.
 """
 
 import argparse
@@ -149,7 +149,7 @@ def add_options(parser, recipe):
         text = field.metadata["help"]
         if field.metadata["choices"]:
             text += f": {', '.join(field.metadata['choices'])}{field.metadata['words']}"
-        text += f" (default: {field.default or 'none'})"
+        text += f" (default: {field.default})"
         flag = f"--{field.name.replace('_', '-')}"
         parser.add_argument(flag, type=type(field.default), help=text.replace("%", "%%"))
 
@@ -243,35 +243,35 @@ def model_flag(name):
 
 def train_parser(description, recipe, approaches):
     """What is run, on what, where; and the recipe."""
-    parser = Parser(description=description, epilog="Precedence: flag, the recipe.json in the "
-                    "model's folder (toy/t5 has one), default.")
+    parser = Parser(description=description, epilog="Precedence: flag, recipe.json in the model's "
+                    "folder (toy/t5 has one), default.")
     add = parser.add_argument
     add("--source", help="source tasks, comma-separated (default: the model's recipe.json)")
     add("--target", help="target tasks, comma-separated (default: the model's recipe.json)")
-    add("--model", help="t5-small … t5-11b, owner/name on the hub, or a folder (default: the toy "
-        "T5, if all tasks are the toy world's)")
-    add("--data", help="folder with the official files of the tasks, as `python data.py` lists "
-        "them (default: downloaded once into the cache)")
+    add("--model", help="the T5: t5-small … t5-11b, owner/name on the hub, or a folder (default: "
+        "the toy T5, if all tasks are the toy world's)")
+    add("--data", help="folder with the official files of the tasks; `python data.py` lists them "
+        "(default: files are downloaded once into the cache)")
     add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or your cache folder)")
-    add("--approach", help=f"comma-separated, of {', '.join(approaches)}; prompt always runs, "
-        "panda and fusion (of several sources) bring pot, controls are prompt_2x, prompt_3x and "
-        "self (default: prompt,pot,panda; the toy T5 adds controls)")
-    add("--seeds", type=int, help="how many seeds (default: 3; the toy T5's 5)")
-    add("--quick", action="store_true", help="a first look at a real task, in a minute or so on a "
+    add("--approach", help=f"one or more of {', '.join(approaches)}, comma-separated. prompt "
+        "always runs; panda and fusion also run pot; fusion needs several sources; controls are "
+        "prompt_2x, prompt_3x and self (default: prompt,pot,panda; for the toy T5 also controls)")
+    add("--seeds", type=int, help="number of seeds (default: 3; for the toy T5 5)")
+    add("--quick", action="store_true", help="a quick check of a real task, in about a minute on a "
         "CPU: few steps, examples and evaluations, one seed (default: no)")
-    add("--first-seed", type=int, default=0, help="the first of them (default: 0)")
-    add("--out", default="runs", help="folder for all that is written (default: runs)")
+    add("--first-seed", type=int, default=0, help="the first seed (default: 0)")
+    add("--out", default="runs", help="folder for all output (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    add("--dtype", choices=("fp32", "bf16", "fp16"), help="of the frozen weights and the products "
-        "(default: bf16 where the processor computes in it, else fp32; fp32 for a T5 as small as "
-        "the toy's)")
-    add("--tokens", type=int, help="positions of a micro-batch, prompt and padding counted, for "
-        "memory (default: 8192; on a GPU as many as a third of its memory holds)")
-    add("--split", choices=("rows", "pairs"), default="rows", help="what torchrun's processes "
-        "share: each step's rows, or whole sources and targets (default: rows)")
-    add("--quiet", action="store_true", help="print nothing of a training on its way")
-    add("--resume", action=argparse.BooleanOptionalAction, default=True, help="go on where the "
-        "same command stopped, and read what it has trained (default: yes)")
+    add("--dtype", choices=("fp32", "bf16", "fp16"), help="number type of the frozen weights and "
+        "the matrix products (default: bf16 if the processor computes in it, else fp32; fp32 for "
+        "a T5 as small as the toy T5)")
+    add("--tokens", type=int, help="positions of a micro-batch, prompt and padding included; give "
+        "fewer if memory is short (default: 8192; on a GPU as many as a third of its memory holds)")
+    add("--split", choices=("rows", "pairs"), default="rows", help="how torchrun's processes share "
+        "the work: by some rows of every step, or by whole sources and targets (default: rows)")
+    add("--quiet", action="store_true", help="do not print the progress of a training")
+    add("--resume", action=argparse.BooleanOptionalAction, default=True, help="continue where the "
+        "same command stopped, and reuse what it has trained (default: yes)")
     add_options(parser, recipe)
     return parser
 
