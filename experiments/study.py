@@ -54,6 +54,7 @@ PLAIN = ("prompt", "")
 MATCHED = "hidden"  # the distance of the claims that have time for one
 LABELS = (32, 0)  # 0: all of the first target's, toy-cb's 250
 STEPS = (100, 400)
+FEW = 32  # labels
 TUNING_SEEDS = range(300, 303)  # for kd_lambda and temperature
 LAMBDAS = (0.3, 1.0, 3.0, 10.0)
 TEMPERATURES = {"kl": (1.0, 2.0, 4.0)}  # of the distances that have one
@@ -316,7 +317,19 @@ def related(study):
     costs its source prompt and as many steps as prompt. no_teacher_labels: the loss `labels` with
     the right label in the place of a teacher's scores.
     """
-    targets = study.with_related_source()
+    return against_controls(study, study.with_related_source())
+
+
+def few_labels(study):
+    """## h. The same with 32 labels
+
+    As (a), but only 32 training examples, drawn by the seed, keep their labels.
+    """
+    return against_controls(study, study.with_related_source(labelled=FEW))
+
+
+def against_controls(study, targets):
+    """Lines: all scores, and transfer and PANDA less their controls."""
     for target in targets:
         target.add_controls()
     pot = ("pot", "related")
@@ -514,7 +527,7 @@ def gradients(study):
 
 
 CLAIMS = {"a": related, "b": all_sources, "c": labels_and_steps, "d": ranking, "e": weights,
-          "f": tuning, "g": gradients}
+          "f": tuning, "g": gradients, "h": few_labels}
 
 
 # -------------------------------------------------------------------------- command
