@@ -58,7 +58,7 @@ def test_the_winner_leads_by_seed_and_may_be_at_the_end_of_its_rates():
 
 
 def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatch, capsys):
-    for name, values in {"LABELS": (8, 0), "STEPS": (2,), "LAMBDAS": (1.0,)}.items():
+    for name, values in {"LABELS": (8, 0), "STEPS": (2,), "LAMBDAS": (1.0,), "FEW": 8}.items():
         monkeypatch.setattr(study, name, values)
     argv = [*flags, "3", "--target", "toy-cb,toy-reviews", "--source", "toy-nli,toy-sst2"]
     study.main(["--page", "--claims", "a,d", *argv])
@@ -80,7 +80,7 @@ def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatc
     mean = [(a + b) / 2 for a, b in zip(nli, sst2)]
     rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
     for first, of_seeds in {"pot related": nli, "pot mean": mean}.items():
-        [row] = [row for row in rows if row[1:3] == [first, "prompt"]]
+        row = next(row for row in rows if row[1:3] == [first, "prompt"])  # of the first claim
         assert row[3] == plus_minus(differences(of_seeds, plain), "+") and of_seeds != plain
     with pytest.raises(ValueError, match="--source lacks toy-nli, which is related to toy-cb"):
         study.main([*flags, "1", "--source", "toy-cola"])
