@@ -286,7 +286,6 @@ class EncodedTask:
     choose: list  # numbers of the dev examples by which a checkpoint is chosen
     report: list  # and of those on which the chosen one is scored
     labelled: int  # training examples that keep their label, see `labelled_examples`; 0: all
-    target_counts: Counter  # how often each target stands in the training set
     majority: float  # what the commonest would score on the reported part, in percent
     fingerprint: str  # a checksum of all examples, and of what is asked of them
 
@@ -324,13 +323,13 @@ def encode(name, tokenizer, recipe, folder=None, cache=None):
     targets = tokenizer.encode_all([example.target for example in train])
     choose, report = split_dev(name, len(dev), recipe.held_out)
     counts = Counter(example.target for example in train)
+    commonest = majority(name, counts, [dev[i] for i in report])
+    longest = max(len(target) for target in targets)
     decides = [task.metrics, task.labels, recipe.labelled, inputs, targets, dev_inputs, dev]
+    fingerprint = hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
     return EncodedTask(
-        name, task, tokenizer, inputs, targets, dev, dev_inputs, labels,
-        longest=max(len(target) for target in targets), choose=choose, report=report,
-        labelled=recipe.labelled, target_counts=counts,
-        majority=majority(name, counts, [dev[i] for i in report]),
-        fingerprint=hashlib.sha256(repr(decides).encode()).hexdigest()[:16])
+        name, task, tokenizer, inputs, targets, dev, dev_inputs, labels, longest, choose, report,
+        recipe.labelled, majority=commonest, fingerprint=fingerprint)
 
 
 def encode_labels(name, tokenizer, labels):
