@@ -9,8 +9,8 @@ that are reported; the checkpoint is chosen on the other 40 %. So the winner's s
 and no other table shows these seeds.
 
 Tables go to standard output, progress to standard error. Flags of train.py may follow: with
---target toy-cb --seeds 1 it is a short trial. A setting that diverges ends the search, with a line
-that names it.
+--target toy-cb --seeds 1 it is a short trial, with --approach finetune only model tuning is
+searched. A setting that diverges ends the search, with a line that names it.
 """
 
 import argparse
@@ -155,12 +155,13 @@ def main(argv=None):
                             formatter_class=argparse.RawDescriptionHelpFormatter)
     _, flags = parser.parse_known_args(argv)
     args = train.parse_arguments(FLAGS + flags)
-    searches = [("Prompt tuning", score_prompts, search_prompts, "lr"),
-                ("Model tuning", score_tuning, search_tuning, "finetune_lr")]
+    searches = {"prompt": ("Prompt tuning", score_prompts, search_prompts, "lr"),
+                "finetune": ("Model tuning", score_tuning, search_tuning, "finetune_lr")}
     with contextlib.redirect_stdout(sys.stderr):
         ctx = train.open_context(args)
         tasks = [data.encode(name, ctx.tokenizer, ctx.recipe) for name in args.target]
-    for title, score, try_all, rate in searches:
+    for approach in args.approach:
+        title, score, try_all, rate = searches[approach]
         search = Search(ctx, tasks, args.seeds, score)
         with contextlib.redirect_stdout(sys.stderr):
             try_all(search)
