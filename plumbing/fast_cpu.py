@@ -1,11 +1,12 @@
-"""Faster matrix products on AMD's CPUs, swapped into a frozen fp32 T5 from outside.
+"""Faster matrix products on AMD's CPUs with AVX-512, swapped into a frozen fp32 T5 from outside.
 
     fast_cpu.install(t5)
 
-torch multiplies fp32 matrices by MKL, which on processors that are not Intel's does not use their
-widest instructions. oneDNN, which torch ships and uses for bf16, does: 1.55 times as fast on an
-EPYC with AVX-512, 0.8 times on a Xeon (docs/fast.md). Both add up in fp32; their rounding differs,
-so the processor alone decides which one is used, and not a measurement at the start.
+torch multiplies fp32 matrices by MKL, which on processors that are not Intel's does not use
+AVX-512. oneDNN, which torch ships and uses for bf16, does: 1.55 times as fast on an EPYC with
+AVX-512, 0.9 to 1.1 times on one without, 0.8 times on a Xeon (docs/fast.md). Both add up in fp32;
+their rounding differs, so the processor alone decides which one is used, and not a measurement at
+the start.
 """
 
 import functools
@@ -19,26 +20,18 @@ from torch.autograd.function import once_differentiable
 
 # An operator of torch's own compiler, so not a documented one; absent in a torch without oneDNN.
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
-WIDE = 256
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def is_amd():
-    """Whether this processor is AMD's, by Linux's description of it or Windows'."""
+def is_faster():
+    """Whether this processor is AMD's, by Linux's description of it or Windows', with AVX-512."""
     description = CPU_INFO.read_text() if CPU_INFO.exists() else platform.processor()
-    return "AuthenticAMD" in description
+    has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return has_avx512 and "AuthenticAMD" in description
 
 
 def times(x, weight):
-    """x (…, D) times the transpose of weight (F, D): (…, F).
-
-    Without AVX-512, oneDNN is at half of MKL's speed for wide transposed weights, which is how a
-    gradient meets them: these go by MKL.
-    """
-    is_slow = not AVX512 and not weight.is_contiguous() and min(weight.shape) >= WIDE
-    if is_slow:
-        return F.linear(x, weight)
+    """x (…, D) times the transpose of weight (F, D): (…, F)."""
     return ONEDNN(x, weight, None, "none", [], "")
 
 
@@ -65,8 +58,8 @@ def linear(weight, x):
 
 
 def install(t5):
-    """Give every frozen fp32 nn.Linear of a model on one of AMD's CPUs the product above."""
-    if ONEDNN is None or not is_amd():
+    """Give every frozen fp32 nn.Linear of a model on such a CPU the product above."""
+    if ONEDNN is None or not is_faster():
         return
     for module in t5.modules():
         if not isinstance(module, nn.Linear):

@@ -22,28 +22,31 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
-    """As on one of AMD's processors."""
+    """As on one of AMD's processors with AVX-512."""
     torch.manual_seed(0)
-    monkeypatch.setattr(fast_cpu, "is_amd", lambda: True)
+    monkeypatch.setattr(fast_cpu, "is_faster", lambda: True)
 
 
-def test_other_processors_keep_torchs_products(monkeypatch):
-    monkeypatch.setattr(fast_cpu, "is_amd", lambda: False)
+@pytest.mark.parametrize("maker, instructions, is_swapped", [
+    ("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False),
+    ("GenuineIntel", "AVX512", False)])
+def test_only_amds_processors_with_avx512(monkeypatch, tmp_path, maker, instructions, is_swapped):
+    monkeypatch.undo()
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}")
+    monkeypatch.setattr(fast_cpu, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     layer = nn.Linear(6, 4, bias=False).requires_grad_(False)
     fast_cpu.install(nn.Sequential(layer))
-    assert "forward" not in vars(layer)
+    assert ("forward" in vars(layer)) == is_swapped
 
 
 def close(ours, theirs):
     assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
 
 
-@pytest.mark.parametrize("avx512", [True, False])
 @pytest.mark.parametrize("rows", [(1,), (5,), (2, 3)])
 @pytest.mark.parametrize("inputs, outputs", [(24, 7), (256, 300)])
-def test_a_product_and_its_gradient_are_torchs(inputs, outputs, rows, avx512, monkeypatch):
-    """Of weights that are wide, too, whose gradient may go by MKL."""
-    monkeypatch.setattr(fast_cpu, "AVX512", avx512)
+def test_a_product_and_its_gradient_are_torchs(inputs, outputs, rows):
     weight = torch.randn(outputs, inputs)
     x = torch.randn(*rows, inputs, requires_grad=True)
     towards = torch.randn(*rows, outputs)
