@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 MINUTES = datetime.timedelta(minutes=10)  # for an answer in a step
-DAYS = datetime.timedelta(days=30)  # by pairs, for another's share; if one dies, torchrun ends all
+DAYS = datetime.timedelta(days=30)  # by pairs, for another's share; if one dies, all end at once
 _split = "rows"
 
 

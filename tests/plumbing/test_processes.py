@@ -113,22 +113,25 @@ def test_a_process_that_differs_is_refused(split, flags, complaint, tiny, torchr
     assert not list(tmp_path.rglob("prompt.json"))
 
 
-def test_where_one_is_killed_the_other_ends_in_one_line(tiny, torchrun, tmp_path, monkeypatch):
-    """And the same command of one process goes on from what they have left."""
+@pytest.mark.parametrize("split", ["rows", "pairs"])
+def test_where_one_is_killed_the_other_ends_in_one_line(split, tiny, torchrun, tmp_path,
+                                                        monkeypatch):
+    """At once, though by pairs it would wait for hours of work. One process then goes on."""
     step = train.step_rows
 
     def die(training, number, batch):
-        if number == 2 and dist.is_initialized() and dist.get_rank() == 1:
+        if number == 1 and dist.is_initialized() and dist.get_rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(training, number, batch)
 
     monkeypatch.setattr(train, "step_rows", die)
-    first, second = torchrun(lambda rank: tiny.train(tmp_path / "out", "--device", "cpu"))
+    flags = ["--device", "cpu", "--source", "toy-nli,toy-sst2", "--approach", "prompt,pot"]
+    first, second = torchrun(lambda rank: tiny.train(tmp_path / "out", *flags, "--split", split))
     assert (first.status, second.status) == (1, -signal.SIGKILL)
     assert first.stderr.startswith("train.py: stopped, as another process ended or did not answer")
     assert first.stderr.count("\n") == 1
-    tiny.train(tmp_path / "out", "--device", "cpu")
-    tiny.train(tmp_path / "alone", "--device", "cpu")
+    tiny.train(tmp_path / "out", *flags)
+    tiny.train(tmp_path / "alone", *flags)
     same_prompts(tiny, tmp_path / "out", tmp_path / "alone")
 
 
