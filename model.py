@@ -377,7 +377,8 @@ class T5(nn.Module):
         scores = []
         cache = DecoderCache(self, memory, mask)
         for label in labels:
-            targets = label.expand(len(memory), -1)  # (T,) -> (B, T)
+            tokens = label[label != PAD]  # (T,), without the padding to the longest label
+            targets = tokens.expand(len(memory), -1)  # (T,) -> (B, T)
             cache.restart()
             logits = cache.next_logits(shift_right(targets))  # (B, T, V)
             scores.append(target_log_probs(logits, targets).sum(1))  # (B,)
