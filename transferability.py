@@ -1,10 +1,10 @@
 """How well will a prompt transfer? Measures for a pair of prompts.
 
-    python transferability.py PROMPT PROMPT …                      each pair's similarity
-    python transferability.py PROMPT PROMPT … --scores scores.json    and whether it ranks sources
+    python transferability.py PROMPT PROMPT …    each pair's similarity
 
 Each takes a source prompt and a target prompt, (P, D) each, and gives a number in [-1, 1]. A good
-measure ranks the sources of a target as transfer itself does.
+measure ranks the sources of a target as transfer itself does: `spearman` of its values and of the
+scores that transfer reaches. The grid of a run of train.py lists it for every measure.
 
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
@@ -33,8 +33,6 @@ Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model,
 
 import dataclasses
 import functools
-import json
-import math
 from pathlib import Path
 
 import torch
@@ -42,7 +40,7 @@ import torch.nn.functional as F
 
 from model import PAD, shift_right, target_log_probs
 from plumbing import options
-from plumbing.stats import mean_permutation_p, permutation_p, spearman
+from plumbing.stats import spearman  # noqa: F401, how a measure is judged
 from prompt import PromptBank, from_file
 
 
@@ -249,31 +247,6 @@ def table(similarity, title):
     return lines
 
 
-def ranking(similarity, scores):
-    """Lines of Markdown: how well similarity[target][source] ranks scores[target][source].
-
-    For each target Spearman's correlation over the other sources that both have, at least three.
-    """
-    pairs = {}
-    for target, row in similarity.items():
-        sources = [s for s in row if s != target and s in scores.get(target, {})]
-        if len(sources) >= 3:
-            pairs[target] = [row[s] for s in sources], [scores[target][s] for s in sources]
-    if not pairs:
-        raise ValueError("the scores hold no target with three of the other prompts as sources; "
-                         f"prompts: {', '.join(similarity)}; targets: {', '.join(scores)}")
-    lines = ["| target | sources | Spearman | p, permutation |", "|---|---|---|---|"]
-    correlations = []
-    for target, (predicted, actual) in pairs.items():
-        rho = spearman(predicted, actual)
-        correlations.append(rho)
-        p = permutation_p(predicted, actual)
-        lines.append(f"| {target} | {len(actual)} | {rho:+.2f} | {p:.4f} |")
-    mean = sum(correlations) / len(correlations)
-    p = mean_permutation_p(list(pairs.values()))
-    return lines + ["", f"mean over {len(pairs)} targets {mean:+.3f}, p {p:.4f}"]
-
-
 def read_prompts(paths):
     """name -> prompt (P, D). The name is that of the folder, or of the file without its suffix."""
     prompts = {}
@@ -288,21 +261,6 @@ def read_prompts(paths):
     return prompts
 
 
-def read_scores(path):
-    """{target: {source: score}} from a JSON file. Raises ValueError."""
-    try:
-        scores = json.loads(options.path_flag(path).read_text(encoding="utf-8"))
-        numbers = [score + 0 for row in scores.values() for score in row.values()]
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError("it holds a score that is not finite")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"--scores {path}: wanted {{target: {{source: score}}}}; "
-                         f"{error}") from None
-    if not numbers:
-        raise ValueError(f"--scores {path} holds no score")
-    return scores
-
-
 def main(argv=None):
     parser = options.Parser(description=__doc__.split("\n")[0], epilog=(
         "The other measures ask the model about examples of the tasks: train.py writes them into "
@@ -310,11 +268,8 @@ def main(argv=None):
     parser.add_argument("prompts", nargs="+", metavar="PROMPT",
                         help="a folder of ours or of PEFT, a .npy or a .pt file")
     parser.add_argument("--similarity", default="e_avg", help="e_avg or e_tok (default: e_avg)")
-    parser.add_argument("--scores", help="JSON {target: {source: score}}: says how well the "
-                        "similarity ranks each target's sources")
     args = parser.parse_args(argv)
     options.check("similarity", args.similarity, choices=NEED_NO_MODEL)
-    scores = read_scores(args.scores) if args.scores else None
     prompts = read_prompts(args.prompts)
     measure = MEASURES[args.similarity]
     similarity = {}
@@ -322,8 +277,6 @@ def main(argv=None):
         similarity[target] = {source: measure(prompts[source], prompts[target])
                               for source in prompts}
     print(*table(similarity, args.similarity), sep="\n")
-    if scores:
-        print("", *ranking(similarity, scores), sep="\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Oracle: plane geometry, logarithms of simple fractions, and T5 asked row by row.
 """
 
-import json
 import math
 
 import numpy
@@ -251,31 +250,12 @@ def test_the_command_compares_each_with_each(tmp_path, capsys):
         "| c | +0.50 | +0.87 | +1.00 | +0.87 |", "| d | +0.00 | +0.50 | +0.87 | +1.00 |"]
 
 
-def test_the_command_judges_a_measure_by_the_order_that_it_gives(tmp_path, capsys):
-    # To a, from b, c and d: 30, 60 and 90 degrees, and scores in that order; to d the other way
-    # round. Of the six orders of three, two are as extreme: p = 1/3. The score of a on itself and
-    # that of "random", which is no prompt here, do not count.
-    scores = {"a": {"a": 0, "b": 80, "c": 70, "d": 60, "random": 99},
-              "d": {"a": 90, "b": 70.5, "c": 70}, "elsewhere": {"a": 1}, "b": {"a": 1, "c": 2}}
-    (tmp_path / "scores.json").write_text(json.dumps(scores))
-    tr.main([*files_of(tmp_path, FOUR), "--scores", str(tmp_path / "scores.json"),
-             "--similarity", "e_tok"])
-    *_, of_a, of_d, _, mean = capsys.readouterr().out.splitlines()
-    assert of_a == "| a | 3 | +1.00 | 0.3333 |"
-    assert of_d == "| d | 3 | -1.00 | 0.3333 |"
-    assert mean == "mean over 2 targets +0.000, p 1.0000"
-
-
-@pytest.mark.parametrize("scores, message", [
-    ("[1, 2]", "wanted {target: {source: score}}"), ("{", "scores.json: wanted .*Expecting"),
-    ('{"a": {"b": NaN, "c": 2, "d": 3}}', "holds a score that is not finite"),
-    ('{"a": {"b": "good"}}', "wanted {target: {source: score}}"), ("{}", "holds no score"),
-    ('{"A": {"b": 1, "c": 2}}', "prompts: a, b, c, d; targets: A")])
-def test_scores_that_cannot_be_used(tmp_path, scores, message):
-    path = tmp_path / "scores.json"
-    path.write_text(scores)
-    with pytest.raises(ValueError, match=message):
-        tr.main([*files_of(tmp_path, FOUR), "--scores", str(path)])
+def test_a_measure_is_judged_by_the_order_that_it_gives():
+    """Of the sources b, c and d for a: by e_avg the nearest comes first, as in the scores."""
+    vectors = {name: torch.tensor([vector]) for name, vector in FOUR.items()}
+    values = [tr.e_avg(vectors[source], vectors["a"]) for source in "bcd"]
+    assert tr.spearman(values, [80, 70, 60]) == pytest.approx(1)
+    assert tr.spearman(values, [60, 70, 80]) == pytest.approx(-1)
 
 
 def test_prompts_that_cannot_be_in_one_table(tmp_path):

@@ -111,13 +111,13 @@ def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
         assert getattr(args, flag) == tiny.folder
 
 
-def test_a_tilde_in_the_other_commands(tiny, monkeypatch):
+def test_a_tilde_in_the_other_commands(tiny, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tiny.folder.parent))
     monkeypatch.setattr("sys.argv", ["model.py", f"~/{tiny.folder.name}", "cats"])
     model.main()
-    prompts = [str(world.PROMPTS / name) for name in ("toy-nli-0", "toy-sst2-0")]
-    with pytest.raises(ValueError, match="recipe.json: wanted .*no attribute .values"):
-        transferability.main([*prompts, "--scores", f"~/{tiny.folder.name}/recipe.json"])
+    monkeypatch.setenv("HOME", str(world.PROMPTS))
+    transferability.main(["~/toy-nli-0", "~/toy-sst2-0"])
+    assert "| toy-nli-0 | +1.00 |" in capsys.readouterr().out
 
 
 # ------------------------------------------------------- what is refused
