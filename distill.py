@@ -24,12 +24,12 @@ DISTANCES offers several ways to compare student and teacher (KD):
     hidden  squared error of the encoder's hidden states at all positions, prompt included, divided
             by the squared size of the teacher's: our own
 
-`kl` adds nothing on the toy world (docs/panda.md), and we think that this is why. At first KL and
-CE have nearly the same gradient: both mostly say "write a label". Later their gradients differ
-more, but the teacher has been tuned on the same inputs, and its answer is mostly the label. So it
-tells the student little that is new. And the optimisers here divide a gradient by its size, so CE
-plus a copy of CE gives the same step as CE alone (docs/one-step.md). `hidden` compares how T5 reads
-the input, which is where a source's knowledge shows.
+`kl` adds nothing on the toy world, for two reasons (docs/panda.md). First, the teacher says little
+that is new. At the start KL and CE have nearly the same gradient: both mostly say "write a label".
+Later both gradients are small and differ more, but the teacher was tuned on the same inputs, and
+its answer is mostly the label. Second, the optimisers divide a gradient by its size, so twice CE
+gives the same step as CE alone (docs/one-step.md). `hidden` compares how T5 reads the input, and
+its gradient has another direction.
 
 One step with numbers: a student with two rows, one target token in each (V = 2):
 

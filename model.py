@@ -19,7 +19,7 @@ three points:
 - Attention scores are not scaled by K^-0.5.
 - Positions have no vectors. A learned number for each distance is added to the attention scores;
   all blocks of a stack share one table of these numbers.
-- No layer has a bias, and no norm subtracts the mean.
+- No linear layer has a bias term, and no norm has one or subtracts the mean.
 
 Left out: beam search and sampling, and a model split over several devices.
 
@@ -381,8 +381,8 @@ class T5(nn.Module):
 
         labels (L, T): token ids that end in eos, padded. A score is the sum over the label's
         tokens, not divided by their number: it is the log-probability of exactly this text. So
-        short labels have an advantage. Behind a trained prompt it is small, because T5 is nearly
-        certain of all tokens after the first.
+        short labels have an advantage. Behind a trained prompt this advantage is small, because T5
+        is nearly certain of all tokens after the first.
         """
         scores = []
         cache = DecoderCache(self, memory, mask)
