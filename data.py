@@ -1,28 +1,30 @@
 """Tasks as text to text, and their examples as token ids.
 
 T5 reads a string and writes a string, whatever the task (Raffel et al. 2020, section 2.4). So a
-task here is one entry of TASKS: where its rows come from, how a row becomes an input and a target
-string, which targets are legal, and what counts as good. The strings are those of T5's own
-preprocessors without the task's name, whose place a prompt takes (Lester et al. 2021, section 3):
+task here is one entry of TASKS. It says which files hold the rows, how a row becomes an input and a
+target string, which targets are legal, and which metrics score the answers. The strings are those
+of T5's own preprocessors, but without the task's name, because a prompt takes its place (Lester et
+al. 2021, section 3):
 
     CB       {"premise": "They said it rained.", "hypothesis": "it rained", "label": "neutral"}
 
     input    hypothesis: it rained premise: They said it rained.
     target   neutral
 
-An `Example` is the input, the target, the answers that the metric accepts if that is not the target
-(`golds`), and where in the input its long part stands, which may be cut (`long`).
+An `Example` has the input and the target. It also has the answers that the metric accepts, if these
+are not just the target (`golds`), and the place of the long part of the input, which may be cut
+(`long`).
 
-Begin at TASKS. Below it: reading and scoring (strings), then a task as token ids (`encode`), and
-the order in which training meets the examples.
+Begin at TASKS. Below it are reading and scoring (strings), a task as token ids (`encode`), and the
+order in which training visits the examples.
 
     python data.py           the tasks, their sizes and metrics
-    python data.py cb        examples of one as the model sees them
+    python data.py cb        examples of one task as the model sees them
 
-The 21 tasks are those of PANDA (Zhong et al. 2022): their official files are read from a folder of
-yours, or else downloaded once; CoNLL's and OntoNotes' must be fetched by hand (`python data.py`
-says which). Tasks named toy-* are generated (toy/world.py). Your own is one more
-entry. The file formats and the formulas of the metrics are in plumbing/.
+21 tasks are those of PANDA (Zhong et al. 2022). Their official files are read from a folder of
+yours, or else downloaded once. You must fetch CoNLL's and OntoNotes' files yourself; the first
+command says "by hand" for these. Tasks named toy-* are generated (toy/world.py). A task of your
+own is one more entry. The file formats and the formulas of the metrics are in plumbing/.
 
 Dimensions: B batch, L labels, T target tokens.
 """
@@ -53,11 +55,11 @@ class Task:
     input    template over the columns of a row
     target   the column of the target
     labels   the legal targets; () for free text
-    metrics  of METRICS; the first is the one reported and selected by
-    codes    what the file has in place of each label, if not the label itself
-    sizes    published (train, dev) examples
-    cut      the column that is cut when an input is too long; default: the template's last
-    read     path -> the rows of a file (plumbing/formats.py); default: by the suffix
+    metrics  names in METRICS; the first one is reported, and chooses the best checkpoint
+    codes    what the file has in place of each label, if it is not the label itself
+    sizes    published numbers of (train, dev) examples
+    cut      the column that is cut when an input is too long; default: the template's last one
+    read     path -> the rows of a file (plumbing/formats.py); default: a reader for its suffix
     rows     (a row of the file, whether for training) -> the rows it becomes; default: itself
     """
 
@@ -95,9 +97,9 @@ BOOL = ("False", "True")
 NER = ("sentence: {sentence}", "entities", (), ("entity_f1",))
 SRL = ("predicate: {predicate} sentence: {sentence}", "arguments", (), ("argument_f1",))
 
-# The columns stand in the order and under the names that T5's own preprocessors give them: a
-# published T5 was pretrained on many of these tasks, and meets the strings that it knows.
-# Labels are words for the same reason. NER and SRL have no preprocessor of T5's: theirs are ours.
+# The columns have the order and the names that T5's own preprocessors give them. A published T5 was
+# pretrained on many of these tasks, so it knows these strings. Labels are words for the same
+# reason. T5 has no preprocessors for NER and SRL; the strings of these tasks are our own.
 TASKS = {
     # --- the nine targets of PANDA, which are sources as well
     "cb": Task(superglue("CB"), "hypothesis: {hypothesis} premise: {premise}", "label",
@@ -106,8 +108,8 @@ TASKS = {
     "copa": Task(superglue("COPA"), "choice1: {choice1} choice2: {choice2} premise: {premise} "
                  "question: {question}", "label", ("choice1", "choice2"), ("accuracy",),
                  codes=("0", "1"), sizes=(400, 100), cut="premise"),
-    # A `rows` function makes the columns: wsc's {text} has the pronoun between stars, and training
-    # keeps the true pairs only.
+    # A `rows` function makes the columns. The {text} of wsc has the pronoun between stars, and
+    # training keeps only the pairs labelled true.
     "wsc": Task(superglue("WSC"), "{text}", "referent", (), ("referent_accuracy",),
                 sizes=(259, 104), rows=formats.wsc),
     "rte": Task(superglue("RTE"), "hypothesis: {hypothesis} premise: {premise}", "label", RTE,
@@ -120,7 +122,7 @@ TASKS = {
                  "sentence1: {sentence1} sentence2: {sentence2}", "Quality",
                  ("not_equivalent", "equivalent"), ("accuracy", "f1"), codes=("0", "1"),
                  sizes=(3668, 408), read=formats.read_mrpc),
-    # Scores are rounded to steps of 0.2, and written as text.
+    # The target is the score, rounded to a multiple of 0.2 and written as text.
     "stsb": Task(glue("STS-B"), "sentence1: {sentence1} sentence2: {sentence2}", "rounded", (),
                  ("pearson", "spearman"), sizes=(5749, 1500), rows=formats.stsb),
     "conll04": Task(("conll04/conll04_train.json", "conll04/conll04_dev.json"), *NER,
@@ -141,7 +143,7 @@ TASKS = {
     "multirc": Task(superglue("MultiRC"), "question: {question and answer} paragraph: {paragraph}",
                     "label", BOOL, ("f1", "question_em"), codes=("0", "1"), sizes=(27243, 4848),
                     rows=formats.multirc),
-    # In training one row for each answer, and one for a question on dev.
+    # One row for each answer in training, one row for each question on dev.
     "record": Task(superglue("ReCoRD"), "query: {query} entities: {entities} passage: {passage}",
                    "answer", (), ("answer_f1", "answer_em"), sizes=(138854, 10000),
                    rows=formats.record),
@@ -164,19 +166,19 @@ TASKS = {
 
 
 def find_task(name):
-    """The Task of this name, or a ValueError that suggests the nearest ones."""
+    """The Task of this name. Raises ValueError with the most similar names."""
     if name not in TASKS:
         near = difflib.get_close_matches(name.lower(), TASKS, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}? " if near else ""
-        raise ValueError(f"unknown task {name!r}; {hint}`python data.py` lists all; your own "
-                         "is the path of a .jsonl, .csv or .tsv file that is there, or of a folder")
+        raise ValueError(f"unknown task {name!r}; {hint}`python data.py` lists all; for your own "
+                         "data give the path of a .jsonl, .csv or .tsv file, or of a folder")
     return TASKS[name]
 
 
 def own_task(name):
-    """The name of a task; a path of your own data becomes an entry of TASKS, named as the file.
+    """The name of a task. If `name` is a path to your own data, add a task named as the file.
 
-    A .jsonl, .csv or .tsv file, or a folder with train.* and dev.*; see docs/extend.md.
+    The path is a .jsonl, .csv or .tsv file, or a folder with train.* and dev.* (docs/extend.md).
     """
     path = options.path_flag(name)
     is_data = path.suffix in (".jsonl", ".csv", ".tsv") or (path.is_dir() and name not in TASKS)
@@ -184,7 +186,7 @@ def own_task(name):
         return name
     fields = formats.task_from_file(path.resolve())
     if path.stem in TASKS:
-        raise ValueError(f"{name}: there is a task {path.stem} already, rename the file")
+        raise ValueError(f"{name}: there already is a task {path.stem}: rename the file")
     with formats.naming_row(name):
         TASKS[path.stem] = Task(**fields)
     return path.stem
@@ -196,11 +198,11 @@ def own_task(name):
 def load(name, folder=None, cache=None, at_least=0):
     """The (train, dev) examples of a task.
 
-    Read from `folder`, if one is given, else from the cache, where they are downloaded once (not
-    those that `python data.py` lists as "by hand").
-    Generated tasks need neither, and make at least `at_least` training examples.
-    What was skipped or mended is counted on standard error.
-    Raises ValueError for an unknown name, a missing file, or a row that cannot be used.
+    They are read from `folder`, if one is given, else from the cache, into which they are
+    downloaded once (except those that `python data.py` lists as "by hand"). A generated task needs
+    no files; it makes at least `at_least` training examples. The numbers of skipped and repaired
+    rows are printed on standard error. Raises ValueError for an unknown name, a missing file, or a
+    row that cannot be used.
     """
     task = find_task(name)
     if not task.files:
@@ -213,7 +215,7 @@ def load(name, folder=None, cache=None, at_least=0):
 
 
 def split_one_file(examples, share=0.2):
-    """(train, dev): a fifth of the examples, drawn once for all seeds, is dev."""
+    """(train, dev): a fifth of the examples becomes dev, the same fifth for all seeds."""
     order = shuffled(len(examples), 0, "dev of one file")
     count = math.ceil(len(examples) * share)
     is_dev = set(order[:count])
@@ -233,11 +235,10 @@ def generated(name, at_least=0):
 def score(name, predictions, targets):
     """The task's metrics, name -> percent, the reported one first.
 
-    targets: Examples, or strings where the metric compares with nothing else. A prediction
-    that is no legal label counts as wrong, never as missing, or a model that babbles would be
-    scored on the examples that suit it. (`answers` only gives legal ones; this is for predictions
-    from elsewhere.) If the task has two labels, it is replaced by the wrong one: F1 and Matthews'
-    correlation need to know which mistake was made.
+    targets: Examples, or strings if the metric needs nothing else. A prediction that is no legal
+    label counts as wrong. (`answers` gives only legal labels; this is for predictions from
+    elsewhere.) If the task has two labels, such a prediction is replaced by the wrong label: F1 and
+    Matthews' correlation need to know which mistake was made.
 
     >>> score("toy-nli", ["neutral", "entailment"], ["neutral", "neutral"])
     {'accuracy': 50.0}
@@ -262,7 +263,7 @@ def first_metric(name, predictions, targets):
 
 
 def majority(name, train_targets, dev):
-    """What the commonest training target (of a Counter) would score on dev, in percent."""
+    """Percent on dev if every answer is the commonest of train_targets (a Counter)."""
     [(commonest, _)] = train_targets.most_common(1)
     return first_metric(name, [commonest] * len(dev), dev)
 
@@ -272,32 +273,32 @@ def majority(name, train_targets, dev):
 
 @dataclasses.dataclass
 class EncodedTask:
-    """A task's examples as token ids, and the halves of dev to choose and to report by."""
+    """A task's examples as token ids, and the two parts of dev: one chooses, one is reported."""
 
     name: str
     task: Task
     tokenizer: Tokenizer
     inputs: list  # the token ids of each training input, ending in eos
-    targets: list  # and of its target
+    targets: list  # the token ids of each training target
     dev: list  # Examples
     dev_inputs: list  # the token ids of their inputs
     labels: list  # the token ids of each label; [] for free text
-    longest: int  # tokens of the longest training target
-    choose: list  # numbers of the dev examples by which a checkpoint is chosen
-    report: list  # and of those on which the chosen one is scored
-    labelled: int  # training examples that keep their label, see `labelled_examples`; 0: all
-    majority: float  # what the commonest would score on the reported part, in percent
-    fingerprint: str  # a checksum of all examples, and of what is asked of them
+    longest: int  # number of tokens of the longest training target
+    choose: list  # indices of the dev examples by which a checkpoint is chosen
+    report: list  # indices of the dev examples on which the chosen one is scored
+    labelled: int  # how many training examples are used, see `labelled_examples`; 0: all
+    majority: float  # score of the commonest training target on the reported part, in percent
+    fingerprint: str  # a checksum of all examples, labels, metrics and `labelled`
 
     def labelled_examples(self, seed):
-        """The numbers of the training examples that keep their labels, drawn by the seed."""
+        """The indices of the training examples that keep their labels, drawn by the seed."""
         count = len(self.inputs)
         if not self.labelled:
             return range(count)
         return shuffled(count, seed, "labelled")[:self.labelled]
 
     def step(self, seed, step, batch):
-        """The numbers of the training examples that a seed's step visits."""
+        """The indices of the training examples that this step of this seed visits."""
         return visited(self.labelled_examples(seed), seed, step, batch)
 
     def label_tensor(self, device):
@@ -308,7 +309,7 @@ class EncodedTask:
 def encode(name, tokenizer, recipe, folder=None, cache=None):
     """Read a task and turn it into token ids: an EncodedTask.
 
-    recipe: has max_input, max_dev, held_out and labelled (train.Recipe says what they mean).
+    recipe: has max_input, max_dev, held_out and labelled (explained in train.Recipe).
     Raises ValueError for a label that the vocabulary cannot write.
     """
     task = find_task(name)
@@ -333,7 +334,7 @@ def encode(name, tokenizer, recipe, folder=None, cache=None):
 
 
 def encode_labels(name, tokenizer, labels):
-    """The token ids of each label. Raises ValueError if two would be written alike."""
+    """The token ids of each label. Raises ValueError if one is unknown or equals another."""
     encoded = tokenizer.encode_all(list(labels))
     for label, ids in zip(labels, encoded):
         if UNK in ids or encoded.count(ids) > 1:
@@ -343,7 +344,8 @@ def encode_labels(name, tokenizer, labels):
 
 
 def encode_inputs(name, tokenizer, examples, longest):
-    """The token ids of each input, at most `longest`. Prints how many were cut, or are unknown."""
+    """The token ids of each input, at most `longest`. Prints how many inputs were cut, and the
+    share of unknown tokens if it is above 1 %."""
     encoded = tokenizer.encode_all([example.input for example in examples])
     cut = 0
     for i, example in enumerate(examples):
@@ -360,9 +362,9 @@ def encode_inputs(name, tokenizer, examples, longest):
 
 
 def cut_input(tokenizer, example, longest):
-    """An input as at most `longest` token ids: the end of its long column goes first.
+    """An input as at most `longest` token ids. The end of its long column is cut first.
 
-    The long column is the premise or the passage; the rest is cut only if it alone is too long.
+    The long column is the premise or the passage. The rest is cut only if it alone is too long.
     """
     start, end = example.long
     before = tokenizer.encode(example.input[:start])[:-1]  # without eos
@@ -385,30 +387,30 @@ def evenly_spaced(examples, count):
 
 
 def split_dev(name, count, held_out):
-    """Numbers of the dev examples to choose a checkpoint by, and of those to report.
+    """The indices of the dev examples that choose a checkpoint, and of those that are reported.
 
-    held_out is the share to report. With 0 both are all of dev. That flatters, but it is the
-    papers' habit, as published dev sets are small. The order is not the file's, which may be
-    sorted.
+    held_out is the share that is reported. With 0 all of dev is used for both: that makes the score
+    too high, but the papers do it, because published dev sets are small. The split is random,
+    because a file may be sorted.
     """
     if not held_out:
         return list(range(count)), list(range(count))
     reported = round(count * held_out)
     if not 0 < reported < count:
         raise ValueError(f"{name}: --held-out {held_out} of {count} dev examples leaves none to "
-                         "choose by, or none to report")
+                         "choose a checkpoint by, or none to report")
     order = shuffled(count, 0, "held out")
     return sorted(order[reported:]), sorted(order[:reported])
 
 
-# ------------------------------------------------------------- what a bank answers
+# ------------------------------------------------------------- the answers of a bank
 
 
 def answers(engine, bank, task, rows):
-    """The answer to each Row as a string: its likeliest label, or for free text what T5 writes.
+    """The answer to each Row as a string: the most probable label, or generated text.
 
-    None where T5 gives no numbers. engine: a plumbing.engine.Engine, which splits the rows
-    into batches, and answers in their order.
+    None if T5 computes no valid numbers for a row. engine: a plumbing.engine.Engine, which splits
+    the rows into batches, and returns the answers in the order of the rows.
     """
     labels = task.label_tensor(engine.device)
 
@@ -428,8 +430,7 @@ def answers(engine, bank, task, rows):
 def dev_metrics(engine, bank, task, examples):
     """All metrics of each prompt of a bank on these dev examples: N dicts, name -> percent.
 
-    In each the metric that is reported and selected by comes first. All are nan for a prompt one
-    of whose answers is None.
+    The reported metric comes first. If one answer of a prompt is None, all its metrics are nan.
     """
     rows = [Row(n, i, task.dev_inputs[i]) for n in range(len(bank)) for i in examples]
     texts = answers(engine, bank, task, rows)
@@ -447,12 +448,12 @@ def dev_metrics(engine, bank, task, examples):
 # ------------------------------------------------------------- the order of examples
 
 
-@functools.lru_cache(maxsize=64)  # every step asks, and a shuffle of MNLI takes a while
+@functools.lru_cache(maxsize=64)  # every step needs it, and shuffling MNLI takes a while
 def shuffled(count, seed, epoch):
-    """The order in which an epoch visits `count` examples, the same for the same arguments.
+    """The order in which an epoch visits `count` examples. It depends on the arguments only.
 
-    So nothing has to be stored to go on in the middle of a run, and every approach meets the
-    examples of a seed in the same order.
+    So a run can continue in the middle without a stored order, and for one seed every approach
+    visits the examples in the same order.
     """
     order = list(range(count))
     random.Random(f"order {seed} {epoch}").shuffle(order)
@@ -460,10 +461,10 @@ def shuffled(count, seed, epoch):
 
 
 def visited(examples, seed, step, batch):
-    """Those of the examples (a sequence of numbers) that a step visits, `batch` of them.
+    """The `batch` examples (of a sequence of indices) that a step visits.
 
-    Whole epochs, not draws with replacement: in a small task each example would else be seen by
-    luck.
+    They go through whole epochs, without replacement. With replacement, a small task would have
+    examples that are visited often, and others that are never visited.
 
     >>> sorted(visited(range(4), 0, 0, 2) + visited(range(4), 0, 1, 2))
     [0, 1, 2, 3]
@@ -480,7 +481,7 @@ def visited(examples, seed, step, batch):
 
 
 def show_tasks():
-    """The table of the tasks."""
+    """Print the table of the tasks."""
     print(f"{'task':12} {'train':>7} {'dev':>6}  metrics; labels; files")
     for name, task in TASKS.items():
         sizes = task.sizes
@@ -496,7 +497,7 @@ def show_tasks():
 
 
 def show_examples(name, args):
-    """The first dev examples of a task as the model sees them."""
+    """Print the first dev examples of a task as the model sees them."""
     task = find_task(name)
     model = args.model or ("t5-small" if task.files else str(world.MODEL))
     train, dev = load(name, args.data, args.cache)
@@ -522,9 +523,9 @@ def main(argv=None):
     add("task", nargs="?", help="show examples of this task, or of your own file")
     add("--data", help="folder with the official files (default: downloaded into the cache)")
     add("--cache", help="folder for downloads (default: $PANDA_T5_CACHE, or the user's cache)")
-    add("--model", help="folder with a spiece.model, or name, whose vocabulary counts the tokens "
-        "(default: the toy T5 for generated tasks, else t5-small)")
-    add("--max-input", type=int, default=512, help="tokens of an input (default: 512)")
+    add("--model", help="the model whose vocabulary is used: a name, or a folder with a "
+        "spiece.model (default: the toy T5 for generated tasks, else t5-small)")
+    add("--max-input", type=int, default=512, help="most tokens of an input (default: 512)")
     add("--count", type=int, default=3, help="how many dev examples to show (default: 3)")
     args = parser.parse_args(argv)
     options.check("max_input", args.max_input, at_least=2)

@@ -1,50 +1,52 @@
 """PANDA's loss: a student prompt learns from the labels and from teacher prompts.
 
 Zhong et al. 2022, "PANDA: Prompt Transfer Meets Knowledge Distillation for Efficient Model
-Adaptation". Three prompts, trained one after the other in front of the same frozen T5:
+Adaptation". Three prompts are trained one after the other, in front of the same frozen T5:
 
     source    tuned on the source task
-    teacher   starts as the source, is tuned on the target, and then frozen: what train.py
-              calls `pot` (prompt transfer), at its best checkpoint on dev
-    student   starts afresh, and is tuned on the target with
+    teacher   starts as the source prompt, is tuned on the target task, and is then frozen. It is
+              the best checkpoint on dev of `pot` (prompt transfer) in train.py
+    student   starts as a fresh prompt, and is tuned on the target task with the loss
 
         L = CE(y, student) + lambda * sim(source, target) * KD(teacher, student)
 
-sim compares the source's prompt with a fourth one, tuned on the target from a fresh start
-(transferability.py).
+sim is the similarity of the source prompt and a fourth prompt, tuned on the target from a fresh
+start (transferability.py).
 
-The abstract says that the similarity weighs the distillation. The text of the method's section was
-not available to us, so the rest is our reconstruction: KL at the target tokens, and lambda. What
-KD compares is a choice, the table DISTANCES:
+The paper's abstract says that the similarity weighs the distillation. We could not read the
+method's section, so the rest is our reconstruction: KL at the target tokens, and lambda. The table
+DISTANCES offers several ways to compare student and teacher (KD):
 
     kl      t^2 * KL(softmax(z_teacher / t) || softmax(z_student / t)) at the target tokens, with
             the temperature t: our reconstruction from the abstract
     mse     squared error of the logits there, with a small fixed weight: the released code
     labels  the same KL between the softmaxes of the label scores (T5.score_labels)
     hidden  squared error of the encoder's hidden states at all positions, prompt included, divided
-            by the size of the teacher's: ours
+            by the squared size of the teacher's: our own
 
-Why another one: at first KL pulls the way that CE pulls, as both mostly say "write a label". Later
-both gradients are small and agree less, but the teacher's answer is mostly the label still, on
-inputs that it was tuned on: little is news. And an optimiser that divides a gradient by its size
-takes the same step for CE alone as for twice CE (docs/one-step.md). What a source has taught is in
-how T5 reads the input.
+`kl` adds nothing on the toy world, for two reasons (docs/panda.md). First, the teacher says little
+that is new. At the start KL and CE have nearly the same gradient: both mostly say "write a label".
+Later both gradients are small and differ more, but the teacher was tuned on the same inputs, and
+its answer is mostly the label. Second, the optimisers divide a gradient by its size, so twice CE
+gives the same step as CE alone (docs/one-step.md). `hidden` compares how T5 reads the input, and
+its gradient has another direction.
 
-One step with numbers, of a student whose two rows have one target token each (V = 2):
+One step with numbers: a student with two rows, one target token in each (V = 2):
 
     z_student   [0, 0]    [0, 0]      CE = ln 2 = 0.6931 for both, whatever the label
     z_teacher   [ln 4, 0] [0, 0]      KL((.8, .2) || (.5, .5)) = 0.1927, and 0
     ce = 0.6931, kd = (0.1927 + 0) / 2 = 0.0964, and with lambda * sim = 0.5
     L  = 0.6931 + 0.5 * 0.0964 = 0.7413        (tests/test_distill.py computes it)
 
-Each prompt's loss is a mean over the target tokens, the positions or (labels) the rows that are its
-own. So padding, the way a step is cut into batches, and the other prompts of a batch change
-nothing. A similarity below 0 counts as 0: an opposite source teaches nothing, and its student is
-plain prompt tuning. (mse does not read the similarity: there it teaches like any other, except in
-late fusion, where the similarities share the weight out among the teachers.)
+Each term of a prompt's loss is a mean over the prompt's own target tokens, positions or (`labels`)
+rows. So padding, the split of a step into batches, and the other prompts of a batch change nothing.
+A similarity below 0 counts as 0: such a source teaches nothing, and its student is plain prompt
+tuning. `mse` ignores the similarity, except in late fusion, where the similarities divide the
+weight among the teachers.
 
-Several sources: `fuse` averages them into the start of one teacher (early fusion), or a student
-has a teacher for each (late fusion). A new distance is one function and one entry in DISTANCES.
+With several sources, `fuse` averages their prompts into the start of one teacher (early fusion), or
+a student has one teacher for each source (late fusion). A new distance is one function and one
+entry in DISTANCES.
 
 Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, V vocabulary,
 R pairs of a row and a teacher, U units of a row (its target tokens, its positions; labels: 1).
@@ -64,8 +66,9 @@ from prompt import PromptBank, encode
 def kl(student, teacher, temperature):
     """temperature^2 * KL(teacher || student) at every token: logits (R, T, V) twice -> (R, T).
 
-    The square keeps the gradient's size independent of the temperature (Hinton, Vinyals and
-    Dean 2015, section 2). At temperature 1 that gradient is softmax(student) - softmax(teacher).
+    The factor temperature^2 keeps the size of the gradient independent of the temperature (Hinton,
+    Vinyals and Dean 2015, section 2). At temperature 1 the gradient is
+    softmax(student) - softmax(teacher).
 
     >>> student, teacher = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.8, 0.2]]]).log()
     >>> round(kl(student, teacher, 1.0).item(), 4)
@@ -79,7 +82,7 @@ def kl(student, teacher, temperature):
 def mse(student, teacher, temperature):
     """Mean squared error of the logits at every token: (R, T, V) twice -> (R, T).
 
-    Its gradient is 2 (student - teacher) / V, at any temperature.
+    Its gradient is 2 (student - teacher) / V. The temperature is not used.
 
     >>> mse(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[1.0, 5.0]]]), 1.0).item()
     4.5
@@ -90,10 +93,10 @@ def mse(student, teacher, temperature):
 def hidden(student, teacher, temperature):
     """|student - teacher|^2 / |teacher|^2 at every position: (R, U, D) twice -> (R, U).
 
-    Relative, so that a T5 with other weights needs no other lambda: 0 for a student that reads as
-    its teacher does, 2 for an unrelated state of the same size. Its gradient is
-    2 (student - teacher) / |teacher|^2: unlike that of kl, it does not vanish where the student's
-    answer is right.
+    It is 0 for a student whose states equal the teacher's, and 2 for an unrelated state of the same
+    size. It is relative to the teacher's size, so that lambda need not change with the T5's
+    weights. Its gradient is 2 (student - teacher) / |teacher|^2. Unlike the gradient of kl, it does
+    not vanish when the student's answer is right.
 
     >>> hidden(torch.tensor([[[2.0, 4.0]]]), torch.tensor([[[0.0, 4.0]]]), 1.0).item()
     0.25
@@ -111,23 +114,23 @@ class Distance:
     between: object  # (student (R, U, ·), teacher (R, U, ·), temperature) -> (R, U)
     compares: str  # "logits" at the target tokens, "labels" (their log p), "memory" (the encoder's)
     scale: float = 1.0  # lambda is kd_lambda * scale
-    fixed: bool = False  # whether `weight` leaves sim out (late fusion's shares still read it)
+    fixed: bool = False  # whether `weight` ignores sim (in late fusion sim still shares it out)
 
 
 DISTANCES = {
     "kl": Distance(kl, "logits"),
-    "labels": Distance(kl, "labels"),  # kl makes scores (R, 1, L) sum to one
+    "labels": Distance(kl, "labels"),  # the softmax in kl is then over the L label scores
     "mse": Distance(mse, "logits", scale=0.01, fixed=True),
     "hidden": Distance(hidden, "memory", scale=10.0),
 }
 
 
 def weight(similarity, kd_lambda=1.0, distance="kl", batch=1):
-    """lambda * sim, the similarity clamped to [0, 1]; for a fixed distance lambda / batch.
+    """lambda * sim, with sim clamped to [0, 1]; for a fixed distance lambda / batch.
 
-    lambda = kd_lambda * scale. Only mse is fixed: its 0.01, and the division by the batch size
-    although kd is a mean already, are the released code's. The 10 of hidden was chosen on other
-    seeds than docs/panda.md reports.
+    lambda = kd_lambda * scale. Only mse is fixed. Its scale of 0.01 is that of the released code,
+    and so is the division by the batch size, although kd already is a mean. The scale of hidden,
+    10, was chosen on other seeds than those in docs/panda.md.
 
     >>> [weight(sim, 2.0) for sim in (-0.2, 0.0, 0.5, 1.0)]
     [0.0, 0.0, 1.0, 2.0]
@@ -144,7 +147,7 @@ def weight(similarity, kd_lambda=1.0, distance="kl", batch=1):
 
 
 def normalised(similarities):
-    """Weights of several teachers that sum to 1, 0 for those below 0; all 0 if none is above.
+    """Weights of several teachers, with sum 1, or all 0. A similarity below 0 counts as 0.
 
     >>> normalised({"a": 3.0, "b": -1.0, "c": 1.0})
     {'a': 0.75, 'b': 0.0, 'c': 0.25}
@@ -155,7 +158,7 @@ def normalised(similarities):
 
 
 def fuse(prompts, similarities, otherwise=None):
-    """The average of prompts (P, D) by their similarities; `otherwise` if none is above 0.
+    """The mean of prompts (P, D), weighted by similarity; `otherwise` if none is above 0.
 
     >>> fuse({"a": torch.tensor([[4.0]]), "b": torch.tensor([[8.0]])}, {"a": 3.0, "b": 1.0}).item()
     5.0
@@ -171,7 +174,7 @@ def fuse(prompts, similarities, otherwise=None):
 
 @dataclasses.dataclass
 class TeacherTargets:
-    """What the teachers make of some rows of a batch; a row with two teachers is there twice."""
+    """The teachers' outputs for rows of a batch. A row with two teachers is there twice."""
 
     rows: torch.Tensor  # (R,), which rows of the batch
     outputs: torch.Tensor  # (R, U, V) logits, (R, 1, L) label scores, or (R, U, D) hidden states
@@ -181,7 +184,7 @@ class TeacherTargets:
 
 @dataclasses.dataclass
 class LossTerms:
-    """The loss of each row, (B,), and its terms; a prompt's loss is the sum over its rows."""
+    """The terms of each row's loss, (B,). A prompt's loss is the sum over its rows."""
 
     ce: torch.Tensor
     kd: torch.Tensor  # before its weight, summed over the row's teachers; 0 without one
@@ -199,15 +202,15 @@ class LossTerms:
 
 @dataclasses.dataclass
 class Outputs:
-    """What T5 makes of a Batch behind the students."""
+    """T5's outputs for a Batch with the students' prompts in front."""
 
     memory: torch.Tensor  # (B, P+S, D)
     logits: torch.Tensor  # (B, T, V)
-    label_scores: torch.Tensor = None  # (B, L), where they are compared
+    label_scores: torch.Tensor = None  # (B, L), only for the distance `labels`
 
     def compared_by(self, distance, batch):
-        """Two tensors: what the distance compares (B, U, ·), and what a unit of each row counts in
-        its prompt's mean (B,)."""
+        """Two tensors: the outputs that the distance compares (B, U, ·), and the weight of a unit
+        of each row in the mean of its prompt (B,)."""
         if distance.compares == "logits":
             return self.logits, batch.token_share
         if distance.compares == "labels":
@@ -216,9 +219,9 @@ class Outputs:
 
 
 def loss(outputs, batch, teacher=None, distance=DISTANCES["kl"], temperature=1.0):
-    """PANDA's loss, CE + lambda * sim * KD; without a teacher that of prompt tuning, CE.
+    """PANDA's loss, CE + lambda * sim * KD. Without a teacher it is that of prompt tuning, CE.
 
-    outputs: what T5 makes of the Batch behind the students; teacher: TeacherTargets for it.
+    outputs: the students' Outputs for the Batch; teacher: the TeacherTargets for it.
     """
     log_probs = target_log_probs(outputs.logits, batch.targets)  # (B, T)
     ce = -log_probs.sum(1) * batch.token_share  # (B,)
@@ -238,19 +241,22 @@ def loss(outputs, batch, teacher=None, distance=DISTANCES["kl"], temperature=1.0
 
 
 class Teachers:
-    """The frozen teacher prompts of some students, and what they make of examples.
+    """The frozen teacher prompts of some students, and their outputs for examples.
 
-    Teachers, T5 and examples do not change, so each answer is computed once (`precompute`) and
-    looked up in every epoch. What is cached of an example, its states (U, ·), is the encoder's
-    hidden states (P+S, D), or the label scores (1, L), or for a distance of logits the decoder's
-    hidden states (T, D): the logits (T, V) are one product away and would be forty times as large
-    at T5-base's sizes.
-    Beyond `limit` bytes nothing more is cached, and the rest is computed again in every step.
-    Teachers run without dropout.
+    Teachers, T5 and examples do not change. So a teacher's outputs for an example are computed once
+    (`precompute`) and looked up in every epoch. The cache holds the states (U, ·) of an example:
 
-    t5        the one T5, shared with the students
-    teachers  for each student a list of (prompt (P, D), weight), none or several
-    labels    the task's label ids (L, T), for a distance that compares their scores
+        "memory"   the encoder's hidden states (P+S, D)
+        "labels"   the label scores (1, L)
+        "logits"   the decoder's hidden states (T, D). The logits (T, V) are one product away, and
+                   would be forty times as large at T5-base's sizes
+
+    When `limit` bytes are cached, the rest is computed again in every step. Teachers run without
+    dropout.
+
+    t5        the T5, shared with the students
+    teachers  for each student a list of (prompt (P, D), weight); it may be empty
+    labels    the task's label ids (L, T), for a distance that compares label scores
     """
 
     def __init__(self, t5, teachers, distance=DISTANCES["kl"], labels=None, limit=2 << 30):
@@ -276,7 +282,7 @@ class Teachers:
 
     @torch.no_grad()
     def states_of(self, batch, index):
-        """What is cached of a batch behind teachers index (B,): a list of (U, ·), unpadded."""
+        """The states of a batch behind the teachers index (B,): a list of (U, ·), unpadded."""
         was_training = self.t5.training
         self.t5.eval()
         behind_teachers = dataclasses.replace(batch, index=index)
@@ -294,7 +300,7 @@ class Teachers:
         return [state[:length] for state, length in zip(states, lengths)]
 
     def precompute(self, batch):
-        """Cache what teachers make of a batch whose rows' `prompt` is the teacher's number."""
+        """Cache the states of a batch. Here the `prompt` of a row is the number of a teacher."""
         for row, states in zip(batch.rows, self.states_of(batch, batch.index)):
             size = states.numel() * states.element_size()
             if self.cached_bytes + size > self.limit:
@@ -304,7 +310,7 @@ class Teachers:
 
     @torch.no_grad()
     def targets(self, batch):
-        """The TeacherTargets for a Batch of students, None if no row has a teacher."""
+        """The TeacherTargets for a Batch of students; None if no row has a teacher."""
         taught = []  # (row of the batch, teacher)
         for b, row in enumerate(batch.rows):
             taught += [(b, k) for k in self.of_student[row.prompt]]
@@ -324,7 +330,7 @@ class Teachers:
         return TeacherTargets(rows, outputs, valid, weights)
 
     def width(self, batch):
-        """U of a batch: how many units its longest row has."""
+        """U of a batch: the number of units of its longest row."""
         if self.distance.compares == "logits":
             return batch.targets.shape[1]
         if self.distance.compares == "labels":

@@ -4,18 +4,22 @@
                         ▲ prompts are put in front here       ├─decode─► logits (B, T, V)
     decoder ids (B, T) ───────────────────────────────────────┘
 
-This file has the layers, the two stacks, and what is asked of a frozen model: the score of a
-label and a greedy continuation. Both kinds of published checkpoints run:
+This file has the layers, the encoder and the decoder, and two ways to get an answer from a frozen
+model: label scores and greedy generation. It runs both kinds of published checkpoints:
 
     v1.0   t5-small, t5-base, …: ReLU feed-forward, tied embedding (the output layer is the
-           embedding again, and its input is scaled by D^-0.5)
+           embedding matrix, and its input is scaled by D^-0.5)
     v1.1   google/t5-v1_1-*, google/t5-*-lm-adapt, google/flan-t5-*: gated GELU feed-forward,
-           an output layer of its own
+           a separate output layer
 
 Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text
-Transformer", section 2.1, and the published checkpoints. Three habits of T5 that other transformers
-do not have: attention is not scaled by K^-0.5; positions enter only as a learned number added to
-the attention scores, one table for a whole stack; and nothing has a bias or a mean subtracted.
+Transformer", section 2.1, and the published checkpoints. T5 differs from other transformers in
+three points:
+
+- Attention scores are not scaled by K^-0.5.
+- Positions have no vectors. A learned number for each distance is added to the attention scores;
+  all blocks of a stack share one table of these numbers.
+- No linear layer has a bias term, and no norm has one or subtracts the mean.
 
 Left out: beam search and sampling, and a model split over several devices.
 
@@ -41,8 +45,8 @@ from torch import nn
 from plumbing import checkpoint
 from plumbing.tokenizer import EOS, PAD, Tokenizer
 
-# Added to the score of a key that may not be seen. Finite, so that a row with no
-# visible key gives numbers and not NaN; within what fp16 can hold (-65504).
+# Added to the attention score of a masked key. It is finite, so that a row whose keys are all
+# masked does not give NaN. fp16 can hold it (its lowest number is -65504).
 MASKED = -3e4
 
 
@@ -65,7 +69,7 @@ class Config:
 
     @classmethod
     def read(cls, folder):
-        """From a checkpoint's config.json. Raises ValueError if it is not that of a T5 we know."""
+        """From a checkpoint's config.json. Raises ValueError if this file cannot run that model."""
         return cls(**checkpoint.read_config(folder, dataclasses.fields(cls)))
 
 
@@ -84,7 +88,7 @@ class RMSNorm(nn.Module):
         self.eps = config.layer_norm_epsilon
 
     def forward(self, x):
-        # The mean always in fp32: squares of bf16 numbers lose too much in it.
+        # The mean is always in fp32: a mean of squares in bf16 is not accurate enough.
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return (x * scale).to(self.weight.dtype) * self.weight
 
@@ -92,9 +96,10 @@ class RMSNorm(nn.Module):
 def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     """The bucket of each distance (key position - query position): integers, any shape.
 
-    Half of the buckets hold one distance each, the other half grow with its logarithm. The last
-    begins somewhat below max_distance (encoder: 91 of 128) and holds all that is farther, too. The
-    encoder sees both ways and splits the buckets between past and future.
+    Half of the buckets hold one distance each. The other half get wider with the logarithm of the
+    distance. The last bucket begins below max_distance (in the encoder at 91 of 128), and also
+    holds all larger distances. The encoder sees both directions, so past and future get half of the
+    buckets each.
 
     >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2, 8, 200]), bidirectional=True).tolist()
     [2, 1, 0, 17, 18, 24, 31]
@@ -118,8 +123,8 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
 class RelativeBias(nn.Module):
     """One learned number per bucket and head, shared by all blocks of a stack.
 
-    All that T5 knows of positions is these distances. A prompt of P vectors takes the
-    encoder's positions 0 to P - 1 and the text follows (P = 3, S = 4 here):
+    These distances are all that T5 knows about positions. A prompt of P vectors takes the
+    encoder's positions 0 to P - 1, and the text follows (P = 3, S = 4 here):
 
         position      0   1   2 │ 3   4    5   6
                       p   p   p │ old cats …   </s>
@@ -127,11 +132,11 @@ class RelativeBias(nn.Module):
                              to the text        -1  0 +1 +2
         distance from "cats" to "old", with or without the prompt:    -1
 
-    So a prompt shifts the text without changing any distance inside it: that is why a
-    frozen T5 still reads the text behind a prompt that it never saw. What changes with P is
-    how far a word is from the first vectors of the prompt. Below 8 every distance has a
-    bucket of its own. Beyond that they share buckets, wider and wider ones; from 91 on
-    (8 * 16^(7/8), where the last one begins) they are all one.
+    So a prompt shifts the text, but changes no distance inside it. That is why a frozen T5 can
+    still read the text behind a prompt that it has never seen. A longer prompt only moves its
+    first vectors farther from the words. Each distance below 8 has its own bucket. Larger
+    distances share buckets, which get wider and wider. All distances from 91 on share the last
+    bucket (91 is 8 * 16^(7/8), rounded up).
     """
 
     def __init__(self, config, bidirectional):
@@ -149,15 +154,16 @@ class RelativeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(q k^T + bias) v over H heads of size K, from x to memory.
+    """softmax(q k^T + bias) v over H heads of size K: queries from x, keys and values from memory.
 
-    Where other transformers divide q k^T by sqrt(K), T5 does not: it drew the weights of q smaller
-    by as much. With x of unit variance (by its norm), q's weights of variance 1/(DK), k's of 1/D,
+    Other transformers divide q k^T by sqrt(K). T5 does not; its weights of q start smaller by that
+    factor. The norm gives x unit variance. With a variance of 1/(DK) for q's weights and 1/D for
+    k's,
 
         var(q_i) = D * 1/(DK) = 1/K     var(k_i) = D * 1/D = 1     var(q . k) = K * 1/K * 1 = 1
 
-    and training started from scores of unit size as they are. The published checkpoints were
-    trained without a division, so a division now would flatten every attention of theirs.
+    so the scores have unit variance when training starts. The published checkpoints were trained
+    without the division. Dividing now would make all their attention weights too even.
     """
 
     def __init__(self, config):
@@ -179,7 +185,7 @@ class Attention(nn.Module):
         return self.to_heads(self.k(memory)), self.to_heads(self.v(memory))
 
     def attend(self, x, keys, values, bias):
-        """x (B, T, D) asks keys and values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
+        """Queries from x (B, T, D); keys, values (B, H, S, K); bias broadcasts to (B, H, T, S)."""
         queries = self.to_heads(self.q(x))
         p = self.dropout.p if self.training else 0.0
         out = F.scaled_dot_product_attention(
@@ -214,16 +220,17 @@ class FeedForward(nn.Module):
             hidden = F.relu(self.wi(x))
         hidden = self.dropout(hidden)
         if hidden.dtype == torch.float16:
-            # fp16 ends at 65504, which this product exceeds from t5-base on: stay in fp32.
+            # In t5-base and larger models this product exceeds 65504, fp16's largest number.
             with torch.autocast(hidden.device.type, enabled=False):
                 return F.linear(hidden.float(), self.wo.weight.float())
         return self.wo(hidden)
 
 
 class Block(nn.Module):
-    """Self-attention, in the decoder cross-attention, feed-forward.
+    """Self-attention, cross-attention (in the decoder only), feed-forward.
 
-    Each reads a normalised copy of the stream x, and its result is added to the stream.
+    Each of them reads a normalised copy of x and adds its result to x. So x runs through all
+    blocks as one sum, the residual stream.
     """
 
     def __init__(self, config, decoder):
@@ -248,7 +255,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """The encoder or the decoder: its blocks, its one table of positions, its last norm."""
+    """The encoder or the decoder: its blocks, its table of position biases, its last norm."""
 
     def __init__(self, config, decoder):
         super().__init__()
@@ -259,7 +266,7 @@ class Stack(nn.Module):
         self.dropout = nn.Dropout(0.0)
 
     def forward(self, x, bias, memory=None, memory_bias=None):
-        x = self.dropout(x.float())  # the stream adds up in fp32, whatever the weights are in
+        x = self.dropout(x.float())  # the residual stream is in fp32, whatever the weights are in
         for block in self.blocks:
             x = block(x, bias, memory, memory_bias)
         return self.dropout(self.norm(x))
@@ -271,11 +278,13 @@ class Stack(nn.Module):
 class T5(nn.Module):
     """A T5 of the sizes in `config`. Its weights come from `load`, or from `initialise`.
 
-    amp   torch.bfloat16 or torch.float16: products in that type (automatic mixed precision); None:
-          products in the weights' own type. The stream, and the mean square inside a norm, are in
-          fp32 either way; what a norm gives is in the type of its weights
+    amp           torch.bfloat16 or torch.float16: matrix products are in that type (automatic mixed
+                  precision). None: they are in the weights' type. In both cases the residual
+                  stream and the mean inside a norm are in fp32, and the output of a norm is in the
+                  type of its weights
     fingerprint   a checksum of the configuration and all weights
-    Dropout is 0 until `set_dropout`, and then acts in train() mode only.
+
+    Dropout is 0 until `set_dropout`. It acts in train() mode only.
     """
 
     def __init__(self, config):
@@ -294,7 +303,7 @@ class T5(nn.Module):
             self.lm_head.weight = self.shared.weight
 
     def set_dropout(self, p):
-        """Give every dropout of this T5 the share p of numbers to drop."""
+        """Set the probability p of every dropout layer."""
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = p
@@ -313,10 +322,11 @@ class T5(nn.Module):
         return self.shared(ids)
 
     def encode(self, embedded, mask):
-        """Run the encoder on vectors, so that prompts can stand among them.
+        """Run the encoder. It takes vectors, not ids, so that prompts can be among them.
 
-        embedded (B, S, D); mask (B, S), true where there is a token or a prompt
-        vector. Returns the memory (B, S, D). Positions count from the first column.
+        embedded (B, S, D); mask (B, S), true where there is a token or a prompt vector.
+        Returns the memory, the encoder's last hidden states (B, S, D). The first column is
+        position 0.
         """
         if mask.shape != embedded.shape[:2]:
             raise ValueError(f"mask {tuple(mask.shape)} does not fit {tuple(embedded.shape)}")
@@ -337,16 +347,16 @@ class T5(nn.Module):
         with self.autocast():
             bias = self.decoder.position_bias(positions, positions)  # (1, H, T, T)
             bias = bias.masked_fill(future, MASKED)
-            # Cross-attention has no positions at all, only the padding to avoid.
+            # Cross-attention has no position bias; only padding is masked.
             memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
             return self.decoder(self.embed(decoder_ids), bias, memory, memory_bias)
 
     def logits(self, hidden):
         """The output layer: decoder states (B, T, D) -> logits (B, T, V).
 
-        A tied output layer is the embedding E, whose numbers start with variance 1, as its rows
-        must also serve as inputs of that size. A state has unit size after the last norm, so
-        var(state . E_v) = D * 1 * 1: times D^-0.5 the logits start at unit size.
+        A tied output layer is the embedding E. Its numbers start with variance 1, because its rows
+        are also the inputs. A state has unit variance after the last norm, so
+        var(state . E_v) = D * 1 * 1. Scaled by D^-0.5, the logits start with unit variance.
         """
         if self.config.tie_word_embeddings:
             hidden = hidden * self.config.d_model ** -0.5
@@ -354,25 +364,25 @@ class T5(nn.Module):
             return self.lm_head(hidden)
 
     def decode(self, decoder_ids, memory, mask):
-        """Logits for every next token, teacher-forced: (B, T, V).
+        """Logits of every next token (teacher forcing): (B, T, V).
 
-        decoder_ids (B, T) already start with pad; memory (B, S, D) and mask (B, S) are those
-        of `encode`.
+        decoder_ids (B, T) start with pad, as `shift_right` makes them. memory (B, S, D) is the
+        output of `encode`, mask (B, S) its mask.
         """
         return self.logits(self.decode_hidden(decoder_ids, memory, mask))
 
     def forward(self, embedded, mask, decoder_ids):
-        """Both stacks: the memory (B, S, D) and the logits (B, T, V)."""
+        """Run the encoder and the decoder: the memory (B, S, D) and the logits (B, T, V)."""
         memory = self.encode(embedded, mask)
         return memory, self.decode(decoder_ids, memory, mask)
 
     def score_labels(self, memory, mask, labels):
-        """log p(label | input) of every label for every input, eos counted: (B, L).
+        """log p(label | input) of every label for every input, eos included: (B, L).
 
-        labels (L, T): token ids that end in eos, padded. The sum over a label's tokens is not
-        divided by its length: it is the probability of just this text. Behind a trained prompt T5
-        is nearly certain of a label's tokens after the first, so that its length hardly counts;
-        before, short labels are at an advantage.
+        labels (L, T): token ids that end in eos, padded. A score is the sum over the label's
+        tokens, not divided by their number: it is the log-probability of exactly this text. So
+        short labels have an advantage. Behind a trained prompt this advantage is small, because T5
+        is nearly certain of all tokens after the first.
         """
         scores = []
         cache = DecoderCache(self, memory, mask)
@@ -386,7 +396,7 @@ class T5(nn.Module):
 
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens):
-        """The greedy continuation: ids (B, <= max_tokens), each row with its eos, then pad."""
+        """Greedy generation: ids (B, <= max_tokens), each row up to its eos, then pad."""
         cache = DecoderCache(self, memory, mask)
         token = torch.full((len(memory), 1), PAD, device=memory.device)
         ended = torch.zeros_like(token, dtype=torch.bool)
@@ -400,11 +410,11 @@ class T5(nn.Module):
 
 
 class DecoderCache:
-    """Decoding in several calls, without computing again what earlier calls have computed.
+    """Decoding in several calls, each of which reuses what earlier calls have computed.
 
-    For each block it keeps the keys and values of the memory, and of the tokens so far. In eval()
-    mode the numbers are those of T5.decode (tests/test_model.py compares them). It is not made for
-    dropout.
+    For each block it stores the keys and values of the memory and of the tokens so far. In eval()
+    mode the logits are those of T5.decode (tests/test_model.py compares them). Dropout is not
+    supported.
     """
 
     def __init__(self, t5, memory, mask):
@@ -415,12 +425,12 @@ class DecoderCache:
         self.restart()
 
     def restart(self):
-        """Forget the tokens, and keep what belongs to the memory."""
+        """Forget the tokens; keep the keys and values of the memory."""
         self.length = 0  # tokens so far
         self.past = [None] * len(self.t5.decoder.blocks)
 
     def next_logits(self, tokens):
-        """tokens (B, T), the next of each row -> logits (B, T, V) of the one after each."""
+        """The next tokens (B, T) of each row -> the logits (B, T, V) of the token after each."""
         decoder = self.t5.decoder
         positions = torch.arange(self.length + tokens.shape[1], device=tokens.device)
         new = positions[self.length:]  # (T,)
@@ -440,7 +450,7 @@ class DecoderCache:
         return self.t5.logits(hidden)
 
     def extended(self, i, keys, values):
-        """Block i's keys and values of all tokens so far, the T new ones (B, H, T, K) included."""
+        """Add the new keys and values (B, H, T, K) of block i to the stored ones; return all."""
         if self.past[i] is not None:
             keys = torch.cat([self.past[i][0], keys], dim=2)
             values = torch.cat([self.past[i][1], values], dim=2)
@@ -452,7 +462,7 @@ class DecoderCache:
 
 
 def pad(rows, multiple=1):
-    """Lists of token ids -> ids (B, S), filled up with pad on the right to a multiple.
+    """Lists of token ids -> ids (B, S), padded on the right to a multiple of `multiple`.
 
     >>> pad([[5, 6, 1], [7, 1]]).tolist()
     [[5, 6, 1], [7, 1, 0]]
@@ -484,7 +494,7 @@ def target_log_probs(logits, targets):
 
 
 def published_weights(t5):
-    """All weights of a T5 under the names of the published files; a tied one's head is left out."""
+    """All weights, named as in the published files; without the output layer if it is tied."""
     weights = {}
     for name, weight in t5.state_dict().items():
         if name == "lm_head.weight" and t5.config.tie_word_embeddings:
@@ -496,11 +506,11 @@ def published_weights(t5):
 def load(folder, dtype=torch.float32, device="cpu"):
     """A frozen T5 from a folder with config.json and the weights.
 
-    In `dtype` on `device`; under fp16 `wo` stays in fp32 (see FeedForward). Raises ValueError
-    that names every tensor that does not fit.
+    The weights are in `dtype` on `device`; for fp16, `wo` stays in fp32 (see FeedForward). Raises
+    ValueError with the name of every tensor that does not fit.
     """
     config = Config.read(folder)
-    with torch.device("meta"):  # shapes only: no memory is taken for random weights
+    with torch.device("meta"):  # shapes only, no memory for weights that are overwritten anyway
         t5 = T5(config)
     shapes = {name: tuple(weight.shape) for name, weight in published_weights(t5).items()}
     tensors = checkpoint.read_weights(folder, shapes, config.tie_word_embeddings)
@@ -514,18 +524,18 @@ def load(folder, dtype=torch.float32, device="cpu"):
         tensor = tensors[checkpoint.published_name(name)]
         weights[name] = tensor.to(device, torch.float32 if keeps_fp32 else dtype)
     t5.load_state_dict(weights, assign=True)
-    t5.tie_weights()  # assign has made two parameters of the two names
+    t5.tie_weights()  # load_state_dict has made two parameters of the tied one
     t5.amp = None if dtype == torch.float32 else dtype
     return t5.requires_grad_(False).eval()
 
 
 def save(t5, folder):
-    """Write config.json and model.safetensors, as published. Returns the fingerprint."""
+    """Write config.json and model.safetensors in the published format. Returns the fingerprint."""
     return checkpoint.write(folder, dataclasses.asdict(t5.config), published_weights(t5))
 
 
 def initialise(config, seed=0):
-    """A T5 with random weights, on the scales of the T5 paper's own code, all trainable."""
+    """A T5 with random weights, all trainable. Their scales are those of the T5 paper's code."""
     t5 = T5(config)
     D = config.d_model
     inner = config.num_heads * config.d_kv
@@ -547,10 +557,10 @@ def wrong_flags(message):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="What a T5 writes after a text.")
+    parser = argparse.ArgumentParser(description="Print what a T5 answers to a text.")
     parser.error = wrong_flags
     parser.add_argument("folder", help="a T5: config.json, weights and spiece.model")
-    parser.add_argument("text", help="what it reads")
+    parser.add_argument("text", help="the input text")
     parser.add_argument("--max-tokens", type=int, default=40, help="longest answer (default: 40)")
     args = parser.parse_args()
     if args.max_tokens < 1:
@@ -562,7 +572,7 @@ def main():
     mask = ids != PAD
     memory = t5.encode(t5.embed(ids), mask)
     if not memory.isfinite().all():
-        raise ValueError(f"{folder}: what this T5 reads is no number: its weights are damaged")
+        raise ValueError(f"{folder}: the encoder's states are not finite: its weights are damaged")
     [answer] = t5.generate(memory, mask, args.max_tokens)
     print(tokenizer.decode(answer.tolist()))
 

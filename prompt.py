@@ -1,22 +1,23 @@
-"""The prompt bank: all that is trained here, but for model tuning, the baseline (`NoPrompt`).
+"""The prompt bank: N prompts in one tensor, which are all that is trained.
 
-A soft prompt is P vectors of size D that stand in front of an embedded input (Lester, Al-Rfou and
-Constant 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 2). The T5 behind
-it is frozen. This file holds N of them at once, and each row of a batch names the one it uses:
+A soft prompt is P vectors of size D in front of an embedded input (Lester, Al-Rfou and Constant
+2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 2). The T5 that reads it
+is frozen. A bank holds N prompts. Each row of a batch names the prompt that it uses:
 
-    bank row  0: [p p p p]      batch row 0 (index 1): [q q q q] old cats … </s>
-              1: [q q q q]            row 1 (index 0): [p p p p] the soups … </s>
+    bank  prompt 0: [p p p p]      batch  row 0 (index 1): [q q q q] old cats … </s>
+          prompt 1: [q q q q]             row 1 (index 0): [p p p p] the soups … </s>
 
-That one gather is prompt tuning (N = 1), several seeds in one batch, an ensemble, and a batch of
-several tasks. Each prompt meets only its own rows, and its loss is a mean over their target tokens.
-What is differentiated is the sum of the N losses, not their mean. So N prompts trained together get
-the gradients of N prompts trained alone (tests/test_prompt.py). This does not hold with dropout,
-which is drawn for a whole batch, nor in fp16, where all prompts share one loss scale: if the
-gradient of one overflows, all of them skip the step.
+One gather (`PromptBank.prepend`) serves prompt tuning (N = 1), several seeds in one batch, an
+ensemble, and a batch of several tasks. Each prompt has its own rows, and its loss is a mean over
+their target tokens. The loss of a step is the sum of the N losses, not their mean. So N prompts
+trained together get the gradients of N prompts trained alone (tests/test_prompt.py). There are two
+exceptions: dropout is drawn for a whole batch, and in fp16 all prompts share one loss scale, so if
+the gradient of one overflows, all of them skip the step.
 
-Also here: what a bank answers to inputs, where a prompt starts from (section 3.2 of the paper), and
-how several prompts of one task vote (section 6). The words that a prompt lies near (section 7) are
-in predict.py. On disk a prompt is a folder in PEFT's layout, with a prompt.json of ours beside.
+Also here: the answers of a bank, the start of a prompt (section 3.2 of the paper), the vote of
+several prompts (section 6), and `NoPrompt`, with which model tuning, the paper's baseline, runs in
+the same loop. predict.py prints the words nearest to a prompt (section 7). On disk a prompt is a
+folder in PEFT's format, with our prompt.json beside PEFT's files.
 
 Left out: prompts in every layer ("deep" prompts), and prompts that a network computes.
 
@@ -31,17 +32,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import PAD, pad, shift_right, target_log_probs
-# Prompts on disk. save: writes PEFT's layout and a prompt.json. load: reads such a folder, (prompt,
-# what made it). load_peft: a folder without prompt.json, as PEFT writes it. from_file: any of the
-# formats, or an array -> a prompt (P, D).
+# Prompts on disk. save: writes PEFT's files and a prompt.json. load: reads such a folder; returns
+# (prompt, what made it). load_peft: reads a folder that PEFT has written, without prompt.json.
+# from_file: reads any of these formats, or an array; returns a prompt (P, D).
 from plumbing.prompt_files import from_file, load, load_peft, save  # noqa: F401
 
 COMMONEST = 5000  # sampled-vocabulary starts come from the 5,000 commonest pieces
-SPECIAL = 3  # pad, eos and unk: the first three ids are no pieces of text
+SPECIAL = 3  # the first three ids are pad, eos and unk, not pieces of text
 
 
 class PromptBank(nn.Module):
-    """N prompts of one length as one parameter (N, P, D), in fp32 whatever T5 runs in.
+    """N prompts of one length as one parameter (N, P, D), always in fp32.
 
     prompts: N tensors (P, D), which are copied.
     """
@@ -65,31 +66,31 @@ class PromptBank(nn.Module):
         return self.prompts[n].detach().cpu().clone()
 
     def holding(self, snapshots):
-        """A new bank with these prompts in it, on the same device: to score best checkpoints."""
+        """A new bank of these prompts, on the same device. It serves to score best checkpoints."""
         return PromptBank(snapshots).to(self.prompts.device)
 
     def prepend(self, embedded, mask, index):
         """Put prompt index[b] in front of row b.
 
-        embedded (B, S, D), mask (B, S), index (B,) of whole numbers below N.
-        Returns (B, P+S, D) and its mask (B, P+S): every prompt vector is visible.
+        embedded (B, S, D), mask (B, S), index (B,): whole numbers below N. Returns (B, P+S, D) and
+        its mask (B, P+S), which is true at every prompt vector.
         """
         B, _, D = embedded.shape
         if self.prompts.shape[-1] != D:
             raise ValueError(f"these prompts are {self.prompts.shape[-1]} wide, the model {D}")
         if index.shape != (B,):
             raise ValueError(f"index has shape {tuple(index.shape)}, wanted one per row: ({B},)")
-        # index_select, not self.prompts[index]: on a CPU its gradient is added up in a fixed order.
+        # On a CPU index_select adds up its gradient in a fixed order; self.prompts[index] does not.
         prompts = self.prompts.index_select(0, index)  # (N, P, D) -> (B, P, D)
         visible = torch.ones(prompts.shape[:2], dtype=torch.bool, device=mask.device)
         return torch.cat([prompts, embedded], dim=1), torch.cat([visible, mask.bool()], dim=1)
 
 
 class NoPrompt(nn.Module):
-    """T5 by itself under the interface of a bank: nothing in front, and what is trained is T5.
+    """T5 without a prompt, with the interface of a bank. Its parameters are those of T5.
 
-    So model tuning, the baseline of the paper, is the loop of prompt tuning with another
-    optimiser, and T5 without a prompt is scored as a prompt is.
+    So model tuning, the paper's baseline, uses the loop of prompt tuning with another optimiser.
+    And a T5 without a prompt is scored by the same functions as a prompt.
     """
 
     length = 0
@@ -126,10 +127,11 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # A term of a prompt's loss is a mean over all that the prompt has in a step, which may be in
-    # several batches. So each row carries 1 / count. CE is a mean over target tokens; distill.py's
-    # KD is one over target tokens, encoder positions or rows (train.step_rows fills them in).
-    token_share: float = 0.0  # 1 / number of target tokens in all rows of this prompt in the step
+    # Each term of a prompt's loss is a mean over all rows of the prompt in a step, and a step may
+    # be computed in several batches. So each row carries 1 / count. CE is a mean over target
+    # tokens; the KD of distill.py is a mean over target tokens, encoder positions or rows.
+    # train.step_rows fills in these shares.
+    token_share: float = 0.0  # 1 / number of target tokens in the step's rows of this prompt
     position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
     row_share: float = 0.0  # 1 / number of these rows
 
@@ -154,12 +156,12 @@ class Batch:
         """The same batch with its tensors on a device."""
         tensors = [self.ids, self.targets, self.index, self.token_share, self.position_share,
                    self.row_share]
-        if torch.device(device).type == "cuda":  # pinned memory: the copies do not wait
+        if torch.device(device).type == "cuda":  # pinned memory: Python does not wait for copies
             tensors = [tensor.pin_memory() for tensor in tensors]
         return Batch(self.rows, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
     def select(self, numbers, rows):
-        """The batch of some of its rows: their numbers (R,), and the same rows as a list."""
+        """A batch of some of the rows. numbers (R,): which ones; rows: the same ones as a list."""
         return Batch(rows, self.ids[numbers], self.targets[numbers], self.index[numbers],
                      self.token_share[numbers], self.position_share[numbers],
                      self.row_share[numbers])
@@ -168,8 +170,9 @@ class Batch:
 def collate(rows, multiple=1, before=0):
     """Rows -> a Batch, padded to the longest.
 
-    P+S and T are padded up to a multiple of `multiple`: shapes then come again, and a GPU can
-    replay a recorded step. before: P, if `prepend` will put a prompt in front (ids stay without).
+    P+S and T are padded up to a multiple of `multiple`. Then few shapes occur, and a GPU can replay
+    a recorded step. before: P, if `prepend` will put a prompt in front. It only counts here: the
+    ids have no columns for it.
     """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
     return Batch(
@@ -184,7 +187,7 @@ def collate(rows, multiple=1, before=0):
 
 
 def encode(t5, bank, batch):
-    """T5's encoder on a batch behind its prompts: memory (B, P+S, D) and its mask (B, P+S)."""
+    """Encode a batch with its prompts in front: memory (B, P+S, D) and its mask (B, P+S)."""
     embedded, mask = bank.prepend(t5.embed(batch.ids), batch.mask, batch.index)
     return t5.encode(embedded, mask), mask
 
@@ -198,9 +201,9 @@ def label_scores(t5, bank, batch, labels):
 
 @torch.no_grad()
 def generate(t5, bank, batch, max_tokens):
-    """The free text that follows each row, greedily: lists of token ids.
+    """The text that T5 generates greedily for each row: lists of token ids.
 
-    None for a row whose memory holds a number that is not finite.
+    None for a row whose memory has a number that is not finite.
     """
     memory, mask = encode(t5, bank, batch)
     texts = t5.generate(memory, mask, max_tokens).tolist()
@@ -211,7 +214,8 @@ def generate(t5, bank, batch, max_tokens):
 def target_log_likelihood(t5, bank, batch):
     """log p of each row's target, summed over its tokens: (B,).
 
-    Minus its mean is a loss for one prompt, by row; train.py's (distill.loss) is by token.
+    Minus its mean is a loss for one prompt: a mean over rows. The loss of train.py (distill.loss)
+    is a mean over tokens.
     """
     memory, mask = encode(t5, bank, batch)
     logits = t5.decode(shift_right(batch.targets), memory, mask)
@@ -222,19 +226,20 @@ def target_log_likelihood(t5, bank, batch):
 
 
 def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
-    """A fresh prompt (P, D), by one of the ways of Lester et al., section 3.2, or from a text.
+    """A fresh prompt (P, D), made in one of the ways of Lester et al., section 3.2, or from a text.
 
     how        "uniform": numbers from [-0.5, 0.5]
-               "vocabulary": embeddings of pieces drawn without replacement from the
-               5,000 commonest (the vocabulary lists them by falling frequency)
-               "labels": the embedding of each label, several pieces averaged; the rest as above
-               "text": the embeddings of a text's pieces, repeated
+               "vocabulary": the embeddings of pieces drawn without replacement from the 5,000
+               commonest (the vocabulary lists the commonest first)
+               "labels": the embedding of each label (the mean, if it has several pieces); the other
+               vectors as for "vocabulary"
+               "text": the embeddings of the pieces of a text, repeated
     embedding  (V, D), the model's
-    pieces     size of the vocabulary without sentinels and padding rows; V if None
+    pieces     size of the vocabulary without sentinels and padding rows; None: V
     labels     for "labels": the token ids of each label, without eos
     text       for "text": its token ids, without eos
     """
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so equal for all devices
     V, D = embedding.shape
     if how == "uniform":
         return torch.rand(length, D, generator=generator) - 0.5
@@ -270,9 +275,9 @@ def from_text(embedding, length, ids):
 def vote(log_probs, how="majority"):
     """The label that N prompts choose for each example: log_probs (N, B, L) -> (B,).
 
-    "majority": each prompt has one vote; among labels with equally many, the larger
-    sum of log-probabilities over all prompts (Lester et al., section 6; they leave ties
-    open). "mean": the larger mean probability, each prompt's made to sum to 1 first.
+    "majority": each prompt has one vote (Lester et al., section 6). The paper leaves ties open;
+    here the largest sum of log-probabilities over all prompts decides. "mean": the largest mean
+    probability; each prompt's probabilities are first scaled to sum to 1.
 
     >>> scores = torch.tensor([[[-1.0, -2.0]], [[-1.0, -2.0]], [[-9.0, -0.1]]])  # 3 prompts
     >>> vote(scores).item(), vote(scores, "mean").item()

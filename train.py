@@ -3,32 +3,32 @@
     python train.py                                        the toy world, two to four minutes
     python train.py --source mnli --target cb --model t5-base --data FOLDER
 
-For each target, with its sources, in this order:
+First each source prompt is tuned on its source task (`source`). Then these approaches run on each
+target. A name with _kl stands for one name for each distance in --kd (distill.DISTANCES).
 
-    source        each source's prompt, tuned on the source; then on the target:
-    prompt        plain prompt tuning
-    prompt_2x     control: with twice the steps, the teacher of self_kl
-    prompt_3x     control: with three times: what a student costs with all that it needs, a
-                  `prompt` for its similarity and a `pot` as its teacher
-    pot           prompt transfer: starts from the source's prompt, is tuned on the target
-    similarity    of each source's prompt and the plain target prompt
-    panda_kl      a fresh prompt that learns from the labels and from its `pot`, weighted by the
-                  similarity; panda_hidden, with another distance (distill.DISTANCES)
-    self_kl       control: the same with `prompt_2x` as its teacher, no source at all; for want of a
-                  similarity its weight is lambda
-    pot_early     on request (fusion): `pot` from the average of the sources' prompts,
-    early_kl      its student,
-    late_kl       and a student of all sources' `pot` at once, whose weights sum to lambda
-    finetune      all of T5's weights, on request
+    prompt        plain prompt tuning: a fresh prompt
+    pot           prompt transfer: starts from a source prompt
+    prompt_2x     control: a fresh prompt with twice the steps
+    prompt_3x     control: a fresh prompt with three times the steps. A student costs as much,
+                  because it needs a `prompt` for its similarity and a `pot` as its teacher
+    panda_kl      a student: a fresh prompt that learns from the labels and from its `pot`, weighted
+                  by the similarity of the source prompt and `prompt`
+    self_kl       control: a student without a source. Its teacher is `prompt_2x`. It has no
+                  similarity, so its weight is lambda
+    pot_early     on request (fusion): `pot` from the average of the source prompts
+    early_kl      on request (fusion): the student of `pot_early`
+    late_kl       on request (fusion): a student with the `pot` of every source as a teacher; the
+                  weights of these teachers sum to lambda
+    finetune      on request: model tuning, that is, training all weights of T5
 
-A *run* is one prompt's training. A *training* is a bank of runs on one task that need not wait for
-each other. A seed decides the order of the examples and the start of a fresh prompt, alike for
-every approach, so that none is luckier; of each source there is one prompt, of seed 0, from which
+A *run* is the training of one prompt. A *training* is several runs on one task, trained together in
+a bank. A seed decides the order of the examples and the start of a fresh prompt. Both are the same
+for all approaches, so that none has better luck. Each source has one prompt, of seed 0, from which
 the `pot` of every seed starts. A run is trained again only if something that decides its result has
-changed; one that equals an earlier run in all of this takes its result, whatever their approaches.
+changed. Two runs that agree in all of this share one result, even if their approaches differ.
 
-Begin at `train`. What carries out a step (batches by length, precision, several processes, a GPU's
-graphs) is plumbing/engine.py; what is kept on disk is plumbing/run_files.py.
+Begin at `train`. plumbing/engine.py carries out a step: batches by length, precision, several
+processes, CUDA graphs. plumbing/run_files.py holds what is written to disk.
 
 Dimensions: B batch, S source, T target tokens, P prompt length, D model, N prompts in a bank.
 """
@@ -76,10 +76,10 @@ def are_distances(kd):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Every number of the recipe: its default, what it is, where it comes from, its range.
+    """Every number of the recipe: its default, its meaning, its source, its range.
 
-    Precedence: flag, the model's recipe.json, default. The defaults are Lester et al.'s where
-    their paper has the number (`init` is not: docs/papers.md).
+    Precedence: flag, the model's recipe.json, default. The defaults are those of Lester et al. if
+    their paper has the number. `init` is an exception (docs/papers.md).
     """
 
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
@@ -87,8 +87,8 @@ class Recipe:
     init: str = option("vocabulary", "start of a fresh prompt (Lester et al. 2021, section 3.2)",
                        choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
-    # Not torch's Adafactor: v is not factored, each prompt's update has a root mean square of at
-    # most lr, and weight_decay is not multiplied by lr (plumbing/optimizer.py).
+    # This is not torch's Adafactor: v is not factored, each prompt's update has a root mean square
+    # of at most lr, and weight_decay is not multiplied by lr (plumbing/optimizer.py).
     optimizer: str = option("adafactor", f"optimiser of prompts ({LESTER}: adafactor; PANDA's "
                             "code: adamw)", choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"learning rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
@@ -113,10 +113,11 @@ class Recipe:
                              choices=(*transferability.MEASURES, "none"))
     dropout: float = option(0.0, "dropout in the frozen T5 while a prompt is trained (0 in Lester "
                             "et al.'s code, 0.1 in PANDA's)", at_least=0, at_most=0.9)
-    evals: int = option(20, "how often a run is scored on dev; the best checkpoint is kept",
+    evals: int = option(20, "how many times a run is scored on dev; the best checkpoint is kept",
                         at_least=1, at_most=1e5)
-    held_out: float = option(0.0, "share of dev used only for the reported score; 0: all of dev is "
-                             "used for both, as in the papers", at_least=0, below=1)
+    held_out: float = option(0.0, "share of dev used only for the reported score, not to choose a "
+                             "checkpoint; 0: all of dev for both, as in the papers",
+                             at_least=0, below=1)
     max_input: int = option(512, "most tokens of an input; a longer one loses the end of its long "
                             "part (a premise)", at_least=2)
     max_dev: int = option(0, "number of dev examples used, evenly spaced over the file; 0: all",
@@ -129,10 +130,10 @@ class Recipe:
                                      "section 3.1.1)", at_least=0, at_most=0.9)
 
 
-# --quick: other defaults, for a first look at a real task; one seed, if --seeds is not given.
+# --quick: other defaults, for a first look at a real task. Without --seeds it also means one seed.
 QUICK = {"length": 10, "batch": 4, "steps": 10, "source_steps": 10, "evals": 2, "max_dev": 20}
-# What decides a trained prompt beside its model, examples, start, teachers, seed and steps; below,
-# the same of a T5 that `finetune` has tuned.
+# The fields of the recipe that decide the result of a prompt, besides its model, examples, start,
+# teachers, seed and steps (configs_of). Then the same for a T5 that `finetune` has tuned.
 DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
                    "evals", "held_out")
 DECIDE_A_TUNED_T5 = ("batch", "evals", "held_out", "finetune_lr", "finetune_dropout")
@@ -145,7 +146,7 @@ class Context:
     engine: Engine  # with the frozen T5
     tokenizer: data.Tokenizer
     folder: Path  # of the T5
-    name: str  # of the T5, as it was given
+    name: str  # of the T5, as the user gave it
     dtype: str
     recipe: Recipe
     run_directory: RunDirectory
@@ -163,14 +164,14 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One prompt to be trained, or, without a start, all of T5."""
+    """One prompt to be trained. Without a start: all weights of T5."""
 
     approach: str
     source: str  # "" for none
     seed: int
     steps: int
     start: torch.Tensor = None  # (P, D)
-    teachers: tuple = ()  # of (prompt (P, D), weight): frozen, and lambda * similarity
+    teachers: tuple = ()  # pairs of (prompt (P, D), weight), the weight being lambda * similarity
 
     @property
     def name(self):
@@ -182,7 +183,7 @@ class Run:
 
 @dataclasses.dataclass
 class Training:
-    """N runs of equally many steps on one task: what is trained, and by what."""
+    """N runs with the same number of steps on one task, and all that trains them."""
 
     task: data.EncodedTask
     runs: list
@@ -195,13 +196,14 @@ class Training:
 
 
 def train(training, recipe, journal, state=None):
-    """Train the N prompts of a bank at once, each as if it were alone.
+    """Train the N prompts of a bank together, each as if it were alone.
 
-    journal: a plumbing.run_files.Journal, which keeps the step, losses, scores and the best
-    checkpoint of each run. Its `steps` restores bank, optimiser and scaler from `state`, yields the
-    steps that are left, and saves the three with all that it keeps, after evaluations and every
-    minute. That is all of resuming: which examples a step visits follows from seed and step.
-    Returns the percentage of training examples that each run's teachers answer right.
+    journal: a plumbing.run_files.Journal, which stores the step, losses, scores and the best
+    checkpoint of each run. Its `steps` restores bank, optimiser and scaler from `state`, and yields
+    the steps that are left. After each evaluation and every minute it saves the bank, optimiser and
+    scaler with all that it stores. Nothing else is needed to resume, because seed and step decide
+    which examples a step visits. Returns the percentage of training examples that each run's
+    teachers answer right.
     """
     task = training.task
     engine = training.engine
@@ -215,7 +217,7 @@ def train(training, recipe, journal, state=None):
     def loss_of(rows, term="total"):
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
-        memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))  # T5's
+        memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))
         outputs = distill.Outputs(memory, logits)
         if distance.compares == "labels":
             outputs.label_scores = engine.t5.score_labels(memory, mask, labels)
@@ -230,8 +232,8 @@ def train(training, recipe, journal, state=None):
         is_noted = is_scored or step == 0
         if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
-        # In micro-batches; adds to each prompt's gradient. With dropout T5 is in train() mode, here
-        # only, and `step` is the seed.
+        # Computes the gradient of each prompt, in micro-batches. With dropout, T5 is in train()
+        # mode only here, and `step` is the random seed.
         losses = engine.backward(loss_of, rows, step, bank)
         engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
         if is_noted:
@@ -244,7 +246,7 @@ def train(training, recipe, journal, state=None):
 
 
 def step_rows(training, step, batch):
-    """The rows of a step: `batch` examples for each run, in the order of the run's seed."""
+    """The rows of a step: `batch` examples for each run; the run's seed decides which ones."""
     task = training.task
     P = training.bank.length
     rows = []
@@ -258,7 +260,7 @@ def step_rows(training, step, batch):
 
 
 def dev_scores(training):
-    """Each run's score on the dev examples by which a checkpoint is chosen, in percent."""
+    """Each run's score, in percent, on the dev examples by which a checkpoint is chosen."""
     task = training.task
     metrics = data.dev_metrics(training.engine, training.bank, task, task.choose)
     return [of_run[task.task.metrics[0]] for of_run in metrics]
@@ -267,7 +269,7 @@ def dev_scores(training):
 def gradient_cosines(training, loss_of, rows, step):
     """For each run the cosine of the gradients of CE and of weighted KD; None without a teacher.
 
-    Near 1 the teacher says what the labels say. It costs two more backward passes.
+    Near 1, the teacher says the same as the labels. It costs two more backward passes.
     """
     if not any(run.teachers for run in training.runs):
         return [None] * len(training.runs)
@@ -285,13 +287,13 @@ def gradient_cosines(training, loss_of, rows, step):
 
 
 def precompute(training, teachers, batch):
-    """Let every teacher read the examples that its student will meet, once, before the steps."""
+    """Before the first step, run each teacher once on the examples that its student will visit."""
     task = training.task
     engine = training.engine
     rows = []
     for run, numbers in zip(training.runs, teachers.of_student):
         examples = task.labelled_examples(run.seed)
-        if run.steps * batch < len(examples):  # then the student meets these only
+        if run.steps * batch < len(examples):  # the student will visit only a part of them
             examples = []
             for step in range(run.steps):
                 examples += task.step(run.seed, step, batch)
@@ -305,9 +307,9 @@ def precompute(training, teachers, batch):
 
 
 def teacher_accuracies(training, teachers, most=200):
-    """Percent of its first labelled examples that each run's teachers answer with the label.
+    """How many of a run's first labelled examples its teachers answer right, in percent.
 
-    The mean over its teachers; None for a run without one.
+    For each run the mean over its teachers, or None if it has no teacher.
     """
     task = training.task
     accuracies = []
@@ -328,10 +330,10 @@ def teacher_accuracies(training, teachers, most=200):
 
 
 def fresh_prompt(ctx, task, seed):
-    """A fresh prompt (P, D) of a task for a seed; from a text or a file it is the same for all.
+    """A fresh prompt (P, D) of a task for a seed. With --init text or file all seeds start alike.
 
-    Drawn from the task's name, too: from the seed alone, a source's prompt and a target's would
-    start from the same vectors, and would look alike for no other reason.
+    The task's name and the seed decide what is drawn. With the seed alone, a source prompt and a
+    target prompt would start from the same vectors, and would look similar for that reason only.
     """
     recipe = ctx.recipe
     embedding = ctx.t5.shared.weight
@@ -347,10 +349,11 @@ def fresh_prompt(ctx, task, seed):
 
 
 def configs_of(ctx, task, runs, distance):
-    """For each run all that decides what becomes of it, and nothing else.
+    """For each run a dict of all that decides its result, and nothing else.
 
-    With dropout and in fp16 that includes what is trained beside it: dropout is drawn for a whole
-    batch, and a loss scale skips a step for all. (Rounding always depends on it.)
+    With dropout or fp16 this includes the other runs in its bank: dropout is drawn for a whole
+    batch, and in fp16 an overflow skips the step of all runs. (Rounding always depends on the other
+    runs; it is not counted here.)
     """
     recipe = ctx.recipe
     configs = []
@@ -385,10 +388,10 @@ def read_tuned(folder, made_by):
 
 
 def train_prompts(ctx, task, runs, title, distance="kl"):
-    """Train those of the runs that have no result yet, in one bank: a Result for each run."""
+    """Train, in one bank, the runs that have no result yet. Returns a Result for each run."""
     recipe = ctx.recipe
     configs = configs_of(ctx, task, runs, distance)
-    # What --out or the shipped prompts hold, and the state of a training that was stopped.
+    # Results that are in --out or among the shipped prompts, and the state of a stopped training.
     results, state = ctx.run_directory.find_all(title, configs, "prompt.json", read_prompt)
     todo = [n for n, result in enumerate(results) if result is None]
     if not todo:
@@ -400,7 +403,7 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     journal = ctx.run_directory.journal(title, configs, todo, training, recipe.evals, state)
     accuracies = train(training, recipe, journal, state)
     for n, result in zip(todo, score_the_best(training, journal, accuracies)):
-        results[n] = result  # None if it diverged: the others are saved, then finish raises
+        results[n] = result  # None if it diverged: the others are saved, then `finish` raises
         if result is not None and processes.is_writer():
             result.folder = ctx.run_directory.folder_of(configs[n])
             made_by = about(ctx, task, runs[n], configs[n], result)
@@ -410,11 +413,12 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
 
 
 def tune_model(ctx, task, seed):
-    """Model tuning, the baseline: all weights of a copy of T5, in fp32, no prompt. A Result.
+    """Model tuning, the baseline: train all weights of a copy of T5 in fp32, without a prompt.
 
-    Loop, steps, examples and choice of the best are those of the prompts. Lester et al. 2021,
-    section 3.1: Adafactor at 0.001. It is torch's, factored, whose rate is at most 1 / sqrt(step):
-    that is below 0.001 only after a million steps.
+    The loop, the steps, the examples and the choice of the best checkpoint are those of the
+    prompts. Lester et al. 2021, section 3.1, use Adafactor at 0.001. Here it is torch's, which is
+    factored and limits the learning rate to 1 / sqrt(step). This limit is above 0.001 for a million
+    steps. Returns a Result.
     """
     recipe = ctx.recipe
     title = f"{task.name} finetune seed {seed}"
@@ -431,7 +435,7 @@ def tune_model(ctx, task, seed):
     training = Training(task, [run], engine, bank, optimizer, recipe.finetune_lr, "constant", "kl")
     journal = ctx.run_directory.journal(title, configs, [0], training, recipe.evals, state)
     train(training, recipe, journal, state)
-    [result] = score_the_best(training, journal, [None])  # None if it diverged: finish raises then
+    [result] = score_the_best(training, journal, [None])  # None if it diverged: `finish` raises
     if result is not None and processes.is_writer():
         result.folder = ctx.run_directory.folder_of(configs[0])
         save_tuned(ctx, t5, result.folder, about(ctx, task, run, configs[0], result))
@@ -440,7 +444,7 @@ def tune_model(ctx, task, seed):
 
 
 def save_tuned(ctx, t5, folder, made_by):
-    """Write a tuned T5 as a folder that loads anywhere, with the tokenizer and recipe of its T5."""
+    """Write a tuned T5 as a complete folder, with the tokenizer and recipe of the original T5."""
     with files.whole_folder(folder) as new:
         model.save(t5, new)
         files.copy_files(ctx.folder, new, ("spiece.model", "recipe.json"))
@@ -448,7 +452,7 @@ def save_tuned(ctx, t5, folder, made_by):
 
 
 def about(ctx, task, run, config, result):
-    """What prompt.json or tuned.json says of a result: what made it, and what its user needs."""
+    """The content of prompt.json or tuned.json: what made the result, and what its user needs."""
     definition = {"input": task.task.input, "labels": task.task.labels,
                   "metrics": task.task.metrics, "cut": task.task.cut}
     return {"task": task.name, "definition": definition, "approach": run.approach,
@@ -459,7 +463,8 @@ def about(ctx, task, run, config, result):
 
 
 def score_the_best(training, journal, accuracies):
-    """Score each run's best checkpoint on the reported examples, once. None if it diverged."""
+    """A Result for each run, its best checkpoint scored on the reported examples, once. None for a
+    run that diverged."""
     task = training.task
     bank = training.bank.holding(journal.progress.best)
     metrics = data.dev_metrics(training.engine, bank, task, task.report)
@@ -479,8 +484,8 @@ def source_prompt(ctx, task):
 
 
 def probe(ctx, source, target, seed, count=100):
-    """What the measures of transfer read: `count` of the target's examples whose labels the seed
-    has, and the source's first inputs."""
+    """The Probe that the measures of transfer read: at most `count` of the target examples that are
+    labelled for this seed, and at most `count` inputs of the source."""
     examples = target.labelled_examples(seed)[:count]
     ids = pad([target.inputs[i] for i in examples])
     answers = pad([target.targets[i] for i in examples])
@@ -490,11 +495,14 @@ def probe(ctx, source, target, seed, count=100):
 
 
 def transfer(ctx, target, sources, wanted, seeds):
-    """All approaches on one target.
+    """Train all wanted approaches on one target.
 
-    target: its data.EncodedTask; sources: name -> (its EncodedTask, its prompt (P, D)); wanted: of
-    APPROACHES. Returns (approach, source) -> a Result for each seed, and source -> all measures for
-    each seed.
+    target    its data.EncodedTask
+    sources   name -> (its EncodedTask, its prompt (P, D))
+    wanted    some of APPROACHES
+
+    Returns (approach, source) -> a list of one Result for each seed, and source -> a list of all
+    measures for each seed.
     """
     recipe = ctx.recipe
     fresh = {seed: fresh_prompt(ctx, target, seed) for seed in seeds}
@@ -505,8 +513,8 @@ def transfer(ctx, target, sources, wanted, seeds):
         for run, result in zip(runs, found):
             results.setdefault((run.approach, run.source), []).append(result)
 
-    # These two are not asked for in `wanted`: `prompt` always runs, and `pot` for every source. If
-    # none of pot, panda and fusion is wanted, the command has no sources (options.check_train).
+    # `prompt` always runs, and `pot` runs for every source; `wanted` does not matter here. If it
+    # has none of pot, panda and fusion, the command has no sources (options.check_train).
     runs = [Run("prompt", "", seed, recipe.steps, fresh[seed]) for seed in seeds]
     for name, (_, start) in sources.items():
         runs += [Run("pot", name, seed, recipe.steps, start) for seed in seeds]
@@ -517,7 +525,8 @@ def transfer(ctx, target, sources, wanted, seeds):
                     for seed in seeds]
             run_all(f"prompts, {times} times the steps", runs)
 
-    # What weighs a student's teacher: the similarity to its own seed's plain target prompt.
+    # The similarity weighs a student's teacher. Each seed has its own, because it compares the
+    # source prompt with this seed's plain target prompt.
     measures = {}
     for name, (source, start) in sources.items():
         measures[name] = []
@@ -548,7 +557,7 @@ def transfer(ctx, target, sources, wanted, seeds):
 
 
 def similarity(recipe, measures):
-    """The number that weighs PANDA. Rounded: its last bits differ from machine to machine."""
+    """PANDA's similarity, chosen from all measures. Rounded: last bits differ between machines."""
     if recipe.similarity == "none":
         return 1.0
     return round(measures[recipe.similarity], 4)
@@ -557,9 +566,12 @@ def similarity(recipe, measures):
 def students(recipe, distance, wanted, seed, fresh, similar, best):
     """The Runs of one seed's students with one distance.
 
-    fresh: a start (P, D); similar: source -> similarity; best: (approach, source) -> the prompt
-    (P, D) that it came to. A teacher whose weight is 0 is left out. A student without a teacher is
-    alike to `prompt` in all that decides (configs_of): that result is taken, nothing is trained.
+    fresh     a start (P, D)
+    similar   source -> similarity
+    best      (approach, source) -> its best checkpoint, a prompt (P, D)
+
+    A teacher whose weight is 0 is left out. A student without a teacher has the same config
+    (configs_of) as `prompt`, so it takes that result and is not trained.
     """
 
     def weight(sim, share=1.0):
@@ -578,7 +590,7 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
         shares = distill.normalised(similar)
         mean = sum(shares[source] * similar[source] for source in similar)
         runs.append(student("early", together, (best["pot_early", together], weight(mean))))
-        # The similarities only share lambda out: a single source has lambda, not lambda * sim.
+        # Here the similarities only divide lambda: a single source gets lambda, not lambda * sim.
         teachers = [(best["pot", source], weight(1.0, shares[source])) for source in similar]
         runs.append(student("late", together, *teachers))
     if "controls" in wanted:
@@ -600,13 +612,13 @@ def parse_arguments(argv=None):
             setattr(args, flag, ",".join(names))
             of_toy_world = of_toy_world and not any(data.find_task(name).files for name in names)
     if args.model is None and not of_toy_world:
-        raise ValueError("only the toy world's tasks have a T5 of their own: give --model "
-                         "t5-small, say, or a folder")
+        raise ValueError("only the toy world's tasks have a default T5: give --model t5-small, "
+                         "for example, or a folder")
     args.model = options.model_flag(args.model or world.MODEL)
     quick = QUICK if args.quick else None
     args.recipe, args.origin = options.choose(Recipe, args, args.model, quick)
-    # Not only a check: what was not given (source, target, approach, seeds) is filled in from the
-    # model's recipe.json, and source, target and approach become lists of names, seeds a range.
+    # This also fills in source, target, approach and seeds from the model's recipe.json if they
+    # were not given. source, target and approach become lists of names, and seeds a range.
     options.check_train(args, Recipe, APPROACHES)
     if "labels" in options.names(args.recipe.kd):
         check_labels(args)
@@ -614,7 +626,7 @@ def parse_arguments(argv=None):
 
 
 def check_labels(args):
-    """Whether the distance `labels` can be used. Raises ValueError."""
+    """Check that the distance `labels` can be used. Raises ValueError."""
     if args.recipe.dropout:
         raise ValueError("--kd labels scores the labels without dropout: give --dropout 0")
     for name in args.target:
@@ -623,10 +635,10 @@ def check_labels(args):
 
 
 def open_context(args):
-    """Load the T5 and what else all trainings share. Prints what runs where."""
+    """Load the T5 and all else that the trainings share. Prints device, T5 and recipe."""
     device, why = choose_device(args.device)
     run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
-    # Data and vocabulary before the weights, which may be long in coming.
+    # Data and vocabulary come before the weights, whose download may take long.
     folder = checkpoint(args.model, cache=args.cache, weights=False)
     tokenizer = data.Tokenizer(folder / "spiece.model")
     sources, targets = encode_tasks(args, args.recipe, tokenizer)
@@ -653,8 +665,8 @@ def open_context(args):
 def encode_tasks(args, recipe, tokenizer):
     """name -> EncodedTask of the sources, and of the targets.
 
-    All before anything is trained: a missing file should not wait for hours. Few labels are a
-    target's alone: a source, even the same task, has all of its own.
+    All are read before anything is trained, so that a missing file is found at once. --labelled
+    limits the targets only: a source, even if it is the same task, keeps all its labels.
     """
     with_all_labels = dataclasses.replace(recipe, labelled=0)
     targets = {name: data.encode(name, tokenizer, recipe, args.data, args.cache)
@@ -669,9 +681,10 @@ def encode_tasks(args, recipe, tokenizer):
 
 
 def answers_to_show(ctx, target, results, most=300):
-    """What the plain prompt and that of the best approach answer, both of the first seed.
+    """Answers of the plain prompt and of the best approach's prompt, for the report.
 
-    To the first reported dev examples. Returns the best (approach, source), and a list of
+    Both prompts are of the first seed; the examples are the first reported dev examples. Returns
+    the best (approach, source), and a list of
     [input, target, answer of the plain prompt, answer of the best].
     """
     means = {}
@@ -693,7 +706,7 @@ def answers_to_show(ctx, target, results, most=300):
 def on_target(ctx, args, target, sources):
     """Train all approaches on one target, and write its report.
 
-    sources: name -> (EncodedTask, prompt). Returns what plumbing/report.py makes the report of.
+    sources: name -> (EncodedTask, prompt). Returns what plumbing/report.py writes.
     """
     print(f"target {target.name}: {len(target.inputs)} training examples, "
           f"{len(target.choose)} dev examples to choose by, {len(target.report)} to report",
@@ -716,9 +729,9 @@ def main(argv=None):
     args = parse_arguments(argv)
     processes.start(args.split)
     ctx = open_context(args)
-    # One turn, with everything. With --split pairs three: this process's share of the sources, no
-    # target; then all sources (trained by now, only read) and its share of the targets; at last, in
-    # the first process, everything, which is only read.
+    # Without --split pairs there is one turn, with everything. With it there are three. First this
+    # process trains its share of the sources, and no target. Then it reads all sources and trains
+    # its share of the targets. Last, the first process reads everything, and writes the grid.
     for some_sources, some_targets in processes.turns(args.source, args.target):
         prompts = {name: source_prompt(ctx, ctx.sources[name]) for name in some_sources}
         reports = []

@@ -2,31 +2,32 @@
 
     python transferability.py PROMPT PROMPT …    each pair's similarity
 
-Each takes a source prompt and a target prompt, (P, D) each, and gives a number in [-1, 1]. A good
-measure ranks the sources of a target as transfer itself does: `spearman` of its values and of the
-scores that transfer reaches. The grid of a run of train.py lists it for every measure.
+A measure takes a source prompt and a target prompt, (P, D) each, and returns a number in [-1, 1].
+A good measure ranks the sources of a target as the scores after transfer do: `spearman` says how
+well, and the grid of train.py lists it for every measure.
 
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
     on         overlap of the decoder neurons that fire      (Su et al. 2022, section 5)
-    panda      cosine of the two task embeddings: what the   (Zhong et al. 2022)
-               frozen model makes of a task's inputs behind the task's prompt
+    panda      cosine of the two task embeddings: a mean     (Zhong et al. 2022)
+               state of the frozen T5 for a task's inputs behind the task's prompt
     panda_raw  the same, not centred
-    zero_shot  share of the model's loss on the target that  (pseudo-R²: McFadden 1974)
-               the source prompt takes away, just as it is
+    zero_shot  the share of T5's loss on the target that     (pseudo-R²: McFadden 1974)
+               the source prompt removes, without any training on the target
 
-PANDA's task embedding is one vector for each task, made on the task's own inputs: the similarity
-matrices in the paper's appendix are symmetric with a diagonal of 1. Open in what we could read of
-the paper is which hidden states are pooled, and whether what the model makes of the same inputs
-without a prompt is subtracted first ("centred"). We take the decoder's state at its first position,
-from which the answer is read, and centre: most of that state is there without any prompt and the
-same for all tasks. Left in, it would make unrelated pairs look alike. Results list both.
+PANDA has one task embedding for each task, made on the task's own inputs: the similarity matrices
+in the paper's appendix are symmetric, with a diagonal of 1. The parts of the paper that we could
+read leave two points open: which hidden states are averaged, and whether the embedding of the same
+inputs without a prompt is subtracted first ("centred"). We take the decoder's state at its first
+position, from which the answer is read, and we centre it. Most of that state is the same without a
+prompt and for all tasks, so without centring unrelated tasks would look alike. Every results.json
+lists both.
 
-zero_shot, ours, is no similarity: it asks what transfer starts from, the loss of its first step,
-and reads no target prompt. How well measures rank the paper's sources: docs/paper.md.
+zero_shot is our own, and it is not a similarity: it does not read the target prompt. It measures
+the loss with which transfer starts. How well the measures rank the paper's sources: docs/paper.md.
 
-A new measure is a function of (source, target, probe) and one entry in MEASURES, which everything
-reads; one that does not read the probe is named in NEED_NO_MODEL, too.
+A new measure is a function of (source, target, probe) and one entry in MEASURES. If it does not
+read the probe, add its name to NEED_NO_MODEL.
 
 Dimensions: B batch, S source tokens, T target tokens, P prompt length, D model, F feed-forward.
 """
@@ -64,7 +65,7 @@ def cosine(a, b):
     return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
 
 
-# ------------------------------------------------------- of the prompts' own vectors
+# --------------------------------------------- measures of the prompts' own vectors
 
 
 def e_avg(source, target, probe=None):
@@ -78,7 +79,7 @@ def e_avg(source, target, probe=None):
 
 
 def e_tok(source, target, probe=None):
-    """Mean cosine over all pairs of one vector of each prompt.
+    """Mean cosine over all pairs of a source vector and a target vector.
 
     >>> e_tok(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     0.5
@@ -88,11 +89,11 @@ def e_tok(source, target, probe=None):
     return (source @ target.T).mean().item()  # (P, D) @ (D, P) -> (P, P)
 
 
-# --------------------------------------------------- of what T5 makes of the prompts
+# ------------------------------------- measures of T5's states and answers behind them
 
 
 def encode_behind(t5, prompt, ids):
-    """Encode ids (B, S) behind a prompt (P, D), or behind None: memory (B, P+S, D) and its mask."""
+    """Encode ids (B, S) behind a prompt (P, D), or None: memory (B, P+S, D) and its mask."""
     embedded = t5.embed(ids)
     mask = ids != PAD
     if prompt is not None:
@@ -103,9 +104,10 @@ def encode_behind(t5, prompt, ids):
 
 @torch.no_grad()
 def active_neurons(t5, prompt, sentinel):
-    """Which decoder feed-forward units fire (x > 0) at decoder position 0, all layers: 0s and 1s.
+    """1 for each decoder feed-forward unit that fires (x > 0) at decoder position 0, else 0.
 
-    The input is the prompt and <extra_id_0>, whose id is `sentinel`, without any text.
+    The units of all layers, as one vector. The input is the prompt and <extra_id_0>, whose id is
+    `sentinel`, without any text.
     """
     layers = []
 
@@ -132,11 +134,12 @@ def on(source, target, probe):
 
 @torch.no_grad()
 def task_embedding(t5, prompt, ids, states="decoder", rows=32):
-    """What the model makes of a task's inputs behind its prompt: a vector (D,).
+    """T5's mean state for a task's inputs ids (B, S) behind its prompt: a vector (D,).
 
-    The decoder's last state at position 0, or the mean of the encoder's over an input's own
-    tokens (the prompt's positions would show the prompt itself), averaged over the inputs
-    ids (B, S), which are read `rows` at a time. prompt (P, D), or None: without a prompt.
+    states   "decoder": the decoder's last state at position 0. "encoder": the mean of the encoder's
+             states over the input's own tokens; the prompt's positions would show the prompt itself
+    prompt   (P, D), or None: without a prompt
+    rows     how many inputs are read at a time
     """
     total = torch.zeros(t5.config.d_model, device=t5.device)
     for some in ids.to(t5.device).split(rows):
@@ -155,15 +158,15 @@ def task_embedding(t5, prompt, ids, states="decoder", rows=32):
 def panda(source, target, probe, inputs="own", states="decoder", centred=True):
     """Cosine of the two task embeddings.
 
-    inputs   "own": each task's embedding is made on its own inputs, so that the measure is
-             symmetric (as in the paper's appendix); "target" or "source": both on that one's
-    states   which are pooled, the "decoder"'s at position 0 or the "encoder"'s of the text
+    inputs   "own": each task's embedding is made on its own inputs, so the measure is symmetric (as
+             in the paper's appendix). "target" or "source": both are made on this task's inputs
+    states   "decoder" or "encoder", see task_embedding
     centred  whether the embedding of the same inputs without a prompt is subtracted first
     """
     if inputs not in ("own", "target", "source") or states not in ("decoder", "encoder"):
         raise ValueError(f"unknown inputs {inputs!r} or states {states!r}")
     if inputs != "target" and probe.source_ids is None:
-        raise ValueError(f"panda on inputs={inputs!r} reads the source's: give Probe(source_ids=…)")
+        raise ValueError(f"inputs={inputs!r} reads the source's inputs: give Probe(source_ids=…)")
     source_ids = probe.ids if inputs == "target" else probe.source_ids
     target_ids = probe.source_ids if inputs == "source" else probe.ids
     embeddings = []
@@ -179,7 +182,7 @@ def panda(source, target, probe, inputs="own", states="decoder", centred=True):
 def answer_loss(t5, prompt, ids, answers, rows=32):
     """-log p of the answers (B, T) to inputs (B, S) behind a prompt (P, D) or None, in nats.
 
-    Summed over all their tokens, eos counted: labels and free text are one case, as in training.
+    It is the sum over all tokens of all answers, eos included, for labels and for free text.
     """
     loss = 0.0
     for some, targets in zip(ids.split(rows), answers.split(rows)):
@@ -192,9 +195,9 @@ def answer_loss(t5, prompt, ids, answers, rows=32):
 
 
 def explained(loss, base):
-    """Share of the loss `base` that is gone, 1 - loss / base; if it grew, -(1 - base / loss).
+    """Share of the loss `base` that is removed, 1 - loss / base; if it grew, -(1 - base / loss).
 
-    McFadden's pseudo-R² (1974) where it is positive. His has no lower end; this one ends at -1.
+    A positive value is McFadden's pseudo-R² (1974). His has no lower bound; here it is -1.
 
     >>> explained(2.0, 8.0), explained(8.0, 8.0), explained(32.0, 8.0)
     (0.75, 0.0, -0.75)
@@ -203,10 +206,10 @@ def explained(loss, base):
 
 
 def zero_shot(source, target, probe):
-    """Share of the promptless T5's loss on the target that the source prompt takes away.
+    """The share of T5's loss on the target, without a prompt, that the source prompt removes.
 
-    On the probe's inputs and answers, nothing tuned; the target prompt is not read. 1: all of
-    it, 0: no better than no prompt, -1/2: twice its loss.
+    The loss is on the probe's inputs and answers. Nothing is trained, and the target prompt is not
+    read. 1: all of the loss is removed. 0: no better than without a prompt. -1/2: twice the loss.
     """
     if probe.answers is None:
         raise ValueError("zero_shot reads the answers to the inputs: give Probe(answers=…)")
@@ -218,11 +221,11 @@ def zero_shot(source, target, probe):
 # name -> function(source prompt (P, D), target prompt (P, D), Probe) -> a number in [-1, 1].
 MEASURES = {"panda": panda, "panda_raw": functools.partial(panda, centred=False), "on": on,
             "e_avg": e_avg, "e_tok": e_tok, "zero_shot": zero_shot}
-NEED_NO_MODEL = ("e_avg", "e_tok")  # they do not read the probe: this file's command has them
+NEED_NO_MODEL = ("e_avg", "e_tok")  # they do not read the probe, so this file's command offers them
 
 
 def all_measures(source, target, probe):
-    """Every measure of a pair of prompts, name -> number."""
+    """All measures of a pair of prompts, name -> number."""
     return {name: measure(source, target, probe) for name, measure in MEASURES.items()}
 
 
@@ -230,7 +233,8 @@ def all_measures(source, target, probe):
 
 
 def table(similarity, title):
-    """Lines of Markdown from similarity[target][source]: a row a source, a column a target.
+    """Lines of Markdown from similarity[target][source]: a row for each source, a column for each
+    target.
 
     >>> both = {"a": {"a": 1.0, "b": 0.25}, "b": {"a": 0.25, "b": 1.0}}
     >>> print(*table(both, "e_avg"), sep="\\n")
@@ -263,10 +267,10 @@ def read_prompts(paths):
 
 def main(argv=None):
     parser = options.Parser(description=__doc__.split("\n")[0], epilog=(
-        "The other measures ask the model about examples of the tasks: train.py writes them into "
+        "The other measures need the model and examples of the tasks: train.py writes them into "
         "every results.json under similarity."))
     parser.add_argument("prompts", nargs="+", metavar="PROMPT",
-                        help="a folder of ours or of PEFT, a .npy or a .pt file")
+                        help="a trained prompt: a folder of ours or of PEFT, a .npy or a .pt file")
     parser.add_argument("--similarity", default="e_avg", help="e_avg or e_tok (default: e_avg)")
     args = parser.parse_args(argv)
     options.check("similarity", args.similarity, choices=NEED_NO_MODEL)

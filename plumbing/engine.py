@@ -1,16 +1,16 @@
-"""How a step is carried out: the machine beneath the method.
+"""How a training step is carried out, and how rows are scored.
 
     engine = Engine(t5, tokens=8192)
     losses = engine.backward(loss_of, rows, step, bank)   forward and backward of a step's rows
     engine.update(optimizer)                              the optimiser's step
     answers = engine.map(answer, rows, length)            one answer for each row
 
-The engine knows rows (with `prompt`, `example`, `ids`) and functions of a list of rows. It splits
-rows into micro-batches of similar length, so that little is padding and memory suffices; it runs
-mixed precision with its loss scale, dropout with a seed for each step, CUDA graphs on a GPU, faster
-products on a CPU, and shares the rows among processes.
+A row is one example behind one prompt (it has `prompt`, `example`, `ids`). The engine splits rows
+into micro-batches of similar length. So there is little padding, and a micro-batch fits into
+memory. The engine also handles mixed precision and its loss scale, dropout with a seed for each
+step, CUDA graphs on a GPU, faster products on a CPU, and the sharing of rows among processes.
 
-A loss that is summed row by row does not depend on how its rows are split, but for rounding.
+The loss of a step is a sum over rows. So the split changes only rounding.
 """
 
 import math

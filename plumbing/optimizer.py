@@ -1,10 +1,11 @@
-"""Adafactor as Lester et al. 2021 use it for prompts, and the rate of each step.
+"""Adafactor as Lester et al. 2021 use it for prompts, and the learning rate of each step.
 
-AdamW and model tuning's Adafactor are torch.optim's. There are two Adafactors, and they differ:
+AdamW, and Adafactor for model tuning, are torch.optim's. The two Adafactors differ (v is the mean
+square of the gradient):
 
                  this one, for prompts       torch.optim.Adafactor, for model tuning
-    v            a number for each number    a row times a column for each matrix
-    a step       lr                          lr times the tensor's root mean square
+    v            one number for each weight  a row times a column for each matrix
+    step size    lr                          lr times the root mean square of the tensor
     why          a prompt is small, and      the state of 11 billion weights must be small,
                  has to grow                 and small weights should take small steps
 """

@@ -1,12 +1,12 @@
-"""Several processes at one command, as torchrun starts them, by torch.distributed.
+"""One command in several processes, started by torchrun, connected by torch.distributed.
 
-    torchrun --nproc_per_node=8 train.py …                  --split rows: each step's rows
-    torchrun --nproc_per_node=8 train.py … --split pairs    sources, then targets, whole
+    torchrun --nproc_per_node=8 train.py …                  --split rows: share the rows of a step
+    torchrun --nproc_per_node=8 train.py … --split pairs    share the sources, then the targets
 
-By rows every process has the T5 and all prompts, and trains and scores its share of the rows; what
-travels is the prompts' gradients, the losses and the answers. By pairs each works alone on its
-share of the sources and targets, in one --out folder, and the first then writes the grid from what
-is there. In one process alone the same calls do nothing.
+With `rows`, every process has the T5 and all prompts, and trains and scores its share of the rows.
+The processes exchange gradients of the prompts, losses and answers. With `pairs`, each process
+works alone on its share of the sources and targets. All write to one --out folder, and the first
+process then writes the grid from the results there. In a single process these functions do nothing.
 """
 
 import datetime

@@ -1,4 +1,4 @@
-"""T5's tokenizer: sentencepiece, an end of text, and the sentinels of span corruption.
+"""T5's tokenizer: sentencepiece, the end-of-text token, and the sentinels of span corruption.
 
     >>> tokenizer = Tokenizer("toy/t5/spiece.model")
     >>> tokenizer.encode("cats chased dogs .")
@@ -6,8 +6,8 @@
     >>> tokenizer.decode([21, 78, 24, 3, 1])
     'cats chased dogs .'
 
-Left out: training a vocabulary (toy/pretrain.py does), tokens that were added to a vocabulary
-(such a tokenizer is refused), and every other kind of tokenizer.
+Left out: training a vocabulary (toy/pretrain.py does this), tokens that were added to a vocabulary
+(a tokenizer with such tokens is refused), and all other kinds of tokenizers.
 """
 
 import hashlib

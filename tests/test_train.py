@@ -576,7 +576,7 @@ def test_few_labels_are_a_targets_alone(fast, tmp_path):
 
 @pytest.mark.parametrize("flags, message", [
     (["--target", "toy-cv"], "unknown task 'toy-cv'; did you mean toy-cb"),
-    (["--target", "cb", "--source", "mnli"], "only the toy world's tasks have a T5 of their own"),
+    (["--target", "cb", "--source", "mnli"], "only the toy world's tasks have a default T5"),
     (["--approach", "spot"], "unknown approach 'spot': prompt, pot, panda"),
     (["--target", "toy-cb", "--source", "toy-cb"], "toy-cb cannot be its own source"),
     (["--lr", "0"], "--lr is 0.0, wanted more than 0"),

@@ -152,10 +152,10 @@ def test_a_tilde_in_the_other_commands(tiny, monkeypatch, capsys):
     ("--init /\udcff", "'/\\udcff' is no UTF-8: rename it, or give another path"),
     # tasks and approaches
     ("--target toy-cv", "unknown task 'toy-cv'; did you mean toy-cb"),
-    ("--target ./no/mine.json", "unknown task './no/mine.json'; `python data.py` lists all; your"),
+    ("--target ./no/mine.json", "unknown task './no/mine.json'; `python data.py` lists all; for"),
     ("--source toy-nli,toy-nli", "toy-nli,toy-nli names something twice"),
     ("--source toy-cb", "toy-cb cannot be its own source: give another --source, or"),
-    ("--target cb --source mnli", "only the toy world's tasks have a T5 of their own: give"),
+    ("--target cb --source mnli", "only the toy world's tasks have a default T5: give"),
     ("--target cb --model t5-small", "give --source, the tasks to transfer from, or --approach"),
     ("--approach magic", "unknown approach 'magic': prompt, pot, panda, controls, fusion, fine"),
     ("--approach ,", "--approach ',' names nothing"),
