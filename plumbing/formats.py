@@ -11,10 +11,9 @@ Three steps lead from a file to its examples.
 
 A row that is not as it should be is
 
-    fixed, counted     a pronoun of WSC that is not at its index: the nearest one is taken
-    skipped, counted   a text, label or answer that is missing or empty; fewer cells than the
-                       header; no gold label (MNLI's "-"); in WSC's training set the pairs
-                       labelled false, which name no referent
+    skipped, counted   a text, label or answer that is missing or empty; more or fewer cells
+                       than the header; no gold label (MNLI's "-"); in WSC's training set the
+                       pairs labelled false, which name no referent
     an error           anything else, with the file and the line
 
 The strings are those of T5's own preprocessors, without the name of the task. A task here is an
@@ -70,7 +69,6 @@ class Row:
     golds     all right answers, where there are several
     group     see Example
     skip      why the row is left out, "" if it is not
-    fixed     what was mended, "" if nothing was
 
     A row to skip has the columns that the input needs, if it can: predict.py answers it.
     """
@@ -80,7 +78,6 @@ class Row:
     golds: tuple = ()
     group: str = ""
     skip: str = ""
-    fixed: str = ""
 
 
 @contextlib.contextmanager
@@ -93,10 +90,8 @@ def naming_row(where):
         yield
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    except KeyError as error:
-        raise ValueError(f"{where}: {error} is missing") from None
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{where}: a part is of another kind, {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{where}: a part is missing or of another kind: {error}") from None
 
 
 # ----------------------------------------------------------------------- the task's template
@@ -111,27 +106,6 @@ def columns_in(template):
     return COLUMN.findall(template)
 
 
-def split_at_cut(task):
-    """A task's template before and after the column that may be cut, which is the last by default.
-
-    >>> from types import SimpleNamespace
-    >>> split_at_cut(SimpleNamespace(input="text: {text} question: {question}", cut="text"))
-    ('text: ', ' question: {question}')
-    """
-    cut = task.cut or columns_in(task.input)[-1]
-    before, after = task.input.split("{%s}" % cut)
-    return before, after
-
-
-def fill(template, texts):
-    """Put the texts into a template.
-
-    >>> fill("question: {question}", {"question": "Is {this} a brace?"})
-    'question: Is {this} a brace?'
-    """
-    return COLUMN.sub(lambda match: texts[match[1]], template)
-
-
 def long_part(task, text):
     """Which part of an input in the task's form may be cut, [from, to); (0, 0) if none is seen.
 
@@ -141,16 +115,14 @@ def long_part(task, text):
     >>> text[slice(*long_part(boolq, text))]
     'The soup was cold.'
     """
-    if not columns_in(task.input):
+    if not task.input:
         return 0, 0
-    before, after = split_at_cut(task)
-    word_before = before.rpartition("}")[2]
-    word_after = after.partition("{")[0]
-    start = text.find(word_before) + len(word_before)
-    end = text.rfind(word_after) if word_after else len(text)
-    if word_before not in text or end < start:
-        return 0, 0
-    return start, end
+    cut = task.cut or columns_in(task.input)[-1]
+    before, after = task.input.split("{%s}" % cut)
+    word_before = re.escape(before.rpartition("}")[2])
+    word_after = re.escape(after.partition("{")[0])
+    match = re.search(f"{word_before}(.*){word_after}", text, re.DOTALL)
+    return match.span(1) if match else (0, 0)
 
 
 def check_task(task, metric_names):
@@ -158,13 +130,13 @@ def check_task(task, metric_names):
     columns = columns_in(task.input)
     if task.files and not columns:
         raise ValueError(f"a task's input {task.input!r} names no {{column}}")
-    if task.cut and task.cut not in columns:
-        raise ValueError(f"cut={task.cut!r} is no column of the input {task.input!r}")
-    if not task.metrics or not set(task.metrics) <= set(metric_names):
+    if task.cut not in ("", *columns):
+        raise ValueError(f"cut is {task.cut!r}, wanted a column of {task.input!r}")
+    if not task.metrics or set(task.metrics) - set(metric_names):
         names = ", ".join(metric_names)
         raise ValueError(f"metrics are {task.metrics!r}, wanted a tuple of {names}")
     for values in (task.labels, task.codes):
-        if values and (len(values) < 2 or len(set(values)) != len(task.labels)):
+        if values and len(set(values)) != max(2, len(task.labels)):
             raise ValueError(f"labels or codes are {values!r}, wanted a tuple of two or more "
                              "texts, a different one for each label")
 
@@ -178,29 +150,29 @@ def read_examples(name, task, path, train):
     name    the task's name, for messages
     task    an entry of data.TASKS
     train   whether this is the training file: WSC and ReCoRD make other rows of it
-    Prints on standard error what was skipped or fixed, and whether the file is the published one.
+    Prints on standard error what was skipped, and whether the file is the published one.
     Raises ValueError with file and line for a row that is wrong, and for a file without a usable
     row.
     """
     examples = []
-    notes = Counter()
+    skipped = Counter()
     columns = {}
     for row in rows_of(task, path, train):
         columns = row.columns
         skip = row.skip or reason_to_skip(task, columns)
         if skip:
-            notes[f"skipped: {skip}"] += 1
+            skipped[skip] += 1
             continue
-        if row.fixed:
-            notes[f"fixed: {row.fixed}"] += 1
         with naming_row(row.where):
-            examples.append(example_of(task, row))
+            text = input_of(task, columns)
+            target = target_of(task, columns[task.target])
+        examples.append(Example(text, target, row.golds, row.group, long_part(task, text)))
     if not examples:
-        counts = ", ".join(f"{count} {note}" for note, count in notes.items())
-        raise ValueError(f"{path} has no usable row; {counts or 'it is empty'}; its columns are "
+        reasons = ", ".join(skipped) or "it is empty"
+        raise ValueError(f"{path} has no usable row: {reasons}; its columns are "
                          f"{', '.join(columns):.300}")
-    for note, count in notes.items():
-        print(f"{name}: {count} rows of {path} {note}", file=sys.stderr)
+    for reason, count in skipped.items():
+        print(f"{name}: {count} rows of {path} skipped: {reason}", file=sys.stderr)
     published = task.sizes[not train] if task.sizes else len(examples)
     if len(examples) != published:
         print(f"{name}: {len(examples)} examples in {path}, the published file has {published}",
@@ -210,7 +182,7 @@ def read_examples(name, task, path, train):
 
 def rows_of(task, path, train):
     """The Rows of a file, several for one where a record holds several examples."""
-    read = task.read or reader_for(path)
+    read = task.read or read_file
     for row in read(Path(path)):
         if task.rows is None or row.skip:
             yield row
@@ -230,21 +202,15 @@ def reason_to_skip(task, columns):
     return ""
 
 
-def example_of(task, row):
-    """One Row as an Example."""
-    input_text = input_of(task, row.columns)
-    target = target_of(task, row.columns[task.target])
-    return Example(input_text, target, row.golds, row.group, long_part(task, input_text))
-
-
 def input_of(task, columns):
-    """The template filled, each run of white space as one space."""
-    texts = {}
-    for name in columns_in(task.input):
-        if name not in columns:
-            raise ValueError(f"no column {name!r}; the columns are {', '.join(columns)}")
-        texts[name] = one_line(name, columns[name])
-    return fill(task.input, texts)
+    """The task's template filled, each run of white space as one space.
+
+    >>> from types import SimpleNamespace
+    >>> boolq = SimpleNamespace(input="question: {question}")
+    >>> input_of(boolq, {"question": "Is {this} a  brace?"})
+    'question: Is {this} a brace?'
+    """
+    return COLUMN.sub(lambda match: one_line(match[1], columns.get(match[1])), task.input)
 
 
 def one_line(column, value):
@@ -259,11 +225,7 @@ def target_of(task, value):
         return one_line(task.target, value)
     codes = dict(zip(task.codes or task.labels, task.labels))
     if str(value) not in codes:
-        wanted = ", ".join(codes)
-        hint = ""
-        if isinstance(value, int):
-            hint = "; exports number labels in different orders, so write the words"
-        raise ValueError(f"label {shortened(value)}, wanted one of {wanted}{hint}")
+        raise ValueError(f"label {shortened(value)}, wanted one of {', '.join(codes)}")
     return codes[str(value)]
 
 
@@ -283,7 +245,7 @@ def read_lines(path):
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                yield f"{path}, line {number}", line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield f"{path}, line {number}", line.decode().removeprefix("\ufeff")
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read after line {number}: {error}") from None
 
@@ -318,32 +280,23 @@ COLUMN_NAMES = {"#1 String": "sentence1", "#2 String": "sentence2"}  # MRPC
 
 
 def read_table(path, header=None):
-    """Cells between tabs, or in a .csv between commas. The first line is the header, if none is
-    passed."""
-    for where, cells in table_records(path):
-        if not cells:
-            continue
-        if header is None:
-            header = [COLUMN_NAMES.get(name, name) for name in cells]
-            if len(set(header)) < len(header):
-                raise ValueError(f"{where}: two columns of one name in {shortened(header)}")
-        elif len(cells) > len(header):
-            raise ValueError(f"{where}: {len(cells)} columns, wanted {len(header)}")
-        elif len(cells) < len(header):
-            yield Row(where, dict.fromkeys(header), skip="fewer columns than the header")
-        else:
-            yield Row(where, dict(zip(header, cells)))
+    """Cells between tabs, or in a .csv between commas, where a quoted cell may go over lines.
 
-
-def table_records(path):
-    """(where, cells) for each record. A quoted cell of a .csv may go over several lines."""
+    The first line is the header, if none is passed.
+    """
     style = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     if Path(path).suffix == ".csv":
         style = {"strict": True}
     reader = csv.reader((line for _, line in read_lines(path)), **style)
     try:
-        for cells in reader:
-            yield f"{path}, line {reader.line_num}", cells
+        for cells in filter(None, reader):
+            where = f"{path}, line {reader.line_num}"
+            if header is None:
+                header = [COLUMN_NAMES.get(name, name) for name in cells]
+            elif len(cells) != len(header):
+                yield Row(where, dict.fromkeys(header), skip=f"not {len(header)} cells")
+            else:
+                yield Row(where, dict(zip(header, cells)))
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
 
@@ -351,11 +304,11 @@ def table_records(path):
 READERS = {".jsonl": read_jsonl, ".tsv": read_table, ".csv": read_table}
 
 
-def reader_for(path):
-    """The reader for a file's suffix."""
-    if Path(path).suffix not in READERS:
+def read_file(path):
+    """The Rows of a file, by its suffix."""
+    if path.suffix not in READERS:
         raise ValueError(f"{path}: rows are read from {', '.join(READERS)}, not from this suffix")
-    return READERS[Path(path).suffix]
+    return READERS[path.suffix](path)
 
 
 # --------------------------------------------------------------------------------------- GLUE
@@ -413,28 +366,27 @@ def stsb(row, train):
 
 def wsc(row, train):
     """The pronoun between stars; the target is what the row says it refers to, true or not."""
-    text = " ".join(row.columns["text"].split())
     target = row.columns["target"]
-    pronoun = target["span2_text"]
-    marked, moved = mark_pronoun(text, pronoun, target["span2_index"])
-    referent = as_in_text(target["span1_text"], text)
+    marked = mark_pronoun(row.columns["text"], target["span2_text"], target["span2_index"])
+    label = row.columns.get("label")
     skip = ""
-    if "label" not in row.columns:
+    if label is None:
         skip = "no label"
-    elif row.columns["label"] not in (True, False):
-        raise ValueError(f"label {shortened(row.columns['label'])}, wanted true or false")
-    elif train and not row.columns["label"]:
+    elif label not in (True, False):
+        raise ValueError(f"label {shortened(label)}, wanted true or false")
+    elif train and not label:
         skip = "labelled false, names no referent"
-    yield Row(row.where, row.columns | {"text": marked, "referent": referent},
-              golds=(str(row.columns.get("label")),), skip=skip,
-              fixed="pronoun not at its index, the nearest one taken" if moved else "")
+    columns = row.columns | {"text": marked, "referent": target["span1_text"]}
+    yield Row(row.where, columns, golds=(str(label),), skip=skip)
 
 
 def mark_pronoun(text, pronoun, index):
-    """(the text with stars around the pronoun nearest to its index, whether it was elsewhere).
+    """The text with stars around the pronoun that is nearest to its index, a number of words.
+
+    In one official row it is elsewhere.
 
     >>> mark_pronoun("Ada thanked Eve because she had helped.", "she", 4)
-    ('Ada thanked Eve because *she* had helped.', False)
+    'Ada thanked Eve because *she* had helped.'
     """
     words = text.split()
     indices = [i for i, word in enumerate(words) if word.strip(string.punctuation) == pronoun]
@@ -442,20 +394,7 @@ def mark_pronoun(text, pronoun, index):
         raise ValueError(f"the pronoun {shortened(pronoun)} is not in the text")
     nearest = min(indices, key=lambda i: abs(i - index))
     words[nearest] = words[nearest].replace(pronoun, f"*{pronoun}*", 1)
-    return " ".join(words), nearest != index
-
-
-def as_in_text(words, text):
-    """Words with the capitals that they have in a text; as they are if they are not in it.
-
-    >>> as_in_text("The roof", "A tree fell on the roof.")
-    'the roof'
-    """
-    words = " ".join(words.split())
-    start = text.lower().find(words.lower())
-    if words in text or start < 0:
-        return words
-    return text[start:start + len(words)]
+    return " ".join(words)
 
 
 def multirc(row, train):
@@ -486,8 +425,7 @@ def record(row, train):
     sentences = re.sub(r"""(?<=[.?!"'])\n@highlight\n""", " ", text)
     entities = set()
     for entity in passage["entities"]:
-        start, end = span_of(entity, len(text), beyond_end=1)  # "end" is the last character
-        entities.add(text[start:end])
+        entities.add(text[entity["start"]:entity["end"] + 1])  # "end" is the last character
     shared = {"entities": ", ".join(sorted(entities)),
               "passage": sentences.replace("\n@highlight\n", ". ")}
     for query in row.columns["qas"]:
@@ -505,15 +443,6 @@ def right_answers(question):
     return tuple(answer["text"] for answer in question.get("answers", ()))
 
 
-def span_of(entity, length, beyond_end=0):
-    """(from, to) of an entity by its "start" and "end". Raises ValueError if it is no part."""
-    start = entity["start"]
-    end = entity["end"] + beyond_end
-    if not 0 <= start < end <= length:
-        raise ValueError(f"an entity from {start} to {end}, wanted a part of 0 to {length}")
-    return start, end
-
-
 # -------------------------------------------------------------------------------------- SQuAD
 
 
@@ -523,16 +452,11 @@ def read_squad(path):
     with naming_row(path):
         for article in squad["data"]:
             for paragraph in article["paragraphs"]:
-                context = paragraph["context"]
                 for question in paragraph["qas"]:
-                    yield squad_row(path, context, question)
-
-
-def squad_row(path, context, question):
-    golds = right_answers(question)
-    columns = {"id": question.get("id"), "question": question["question"],
-               "context": context, "answer": golds[0] if golds else None}
-    return Row(f"{path}, question {columns['id']}", columns, golds)
+                    golds = right_answers(question)
+                    columns = {"id": question.get("id"), "question": question["question"],
+                               "context": paragraph["context"], "answer": "".join(golds[:1])}
+                    yield Row(f"{path}, question {columns['id']}", columns, golds)
 
 
 # ------------------------------------------------------------ CoNLL: entities and predicates
@@ -560,52 +484,20 @@ def entity_columns(words, spans):
 
 def read_conll04(path):
     """The layout of SpERT (Eberts and Ulges 2020): tokens and entity spans."""
-    sentences = json_file(path)
-    if not isinstance(sentences, list):
-        raise ValueError(f"{path} holds {shortened(sentences)}, wanted a list of sentences")
-    for number, sentence in enumerate(sentences, 1):
+    for number, sentence in enumerate(json_file(path), 1):
         where = f"{path}, sentence {number}"
         with naming_row(where):
-            words = sentence["tokens"]
             spans = []
             for entity in sentence["entities"]:
-                spans.append((entity["type"], *span_of(entity, len(words))))
-            yield Row(where, entity_columns(words, spans))
-
-
-def sentences_in(lines, word, least):
-    """(where, words, columns) of each sentence: a token a line, an empty line behind the last.
-
-    lines: (where, text); word: the number of the words' column; least: so many columns there are.
-    Raises ValueError for ragged lines, and where the words are left out.
-    """
-    block = []
-    for where, line in itertools.chain(lines, [("the end of the file", "")]):
-        cells = line.split()
-        if cells and not line.startswith(("#begin", "#end", "-DOCSTART-")):
-            block.append(cells)
-        elif block:
-            with naming_row(f"{where} (the sentence before it)"):
-                yield where, *words_and_columns(block, word, least)
-            block = []
-
-
-def words_and_columns(block, word, least):
-    counts = {len(cells) for cells in block}
-    if len(counts) > 1 or min(counts) < least:
-        raise ValueError(f"lines of {sorted(counts)} columns, wanted the same in all, {least} or "
-                         "more")
-    columns = list(zip(*block))
-    if "[WORD]" in columns[word]:
-        raise ValueError("the words are left out; join the files with OntoNotes first")
-    return [ESCAPED.get(token, token) for token in columns[word]], columns
+                spans.append((entity["type"], entity["start"], entity["end"]))
+            yield Row(where, entity_columns(sentence["tokens"], spans))
 
 
 def tagged(tags):
     """The spans of B-, I- and O tags; an I- of another type than before it begins one, too.
 
     >>> tagged(["I-PER", "I-PER", "B-PER", "O", "I-LOC"])
-    [('PER', 0, 2), ('PER', 2, 3), ('LOC', 4, 5)]
+    [['PER', 0, 2], ['PER', 2, 3], ['LOC', 4, 5]]
     """
     spans = []
     last_kind = ""
@@ -614,10 +506,9 @@ def tagged(tags):
         if prefix not in ("O", "B", "I"):
             raise ValueError(f"tag {shortened(tag)}, wanted O, B-TYPE or I-TYPE")
         if prefix == "I" and kind == last_kind:
-            _, start, _ = spans.pop()
-            spans.append((kind, start, i + 1))
+            spans[-1][2] = i + 1
         elif kind:
-            spans.append((kind, i, i + 1))
+            spans.append([kind, i, i + 1])
         last_kind = kind
     return spans
 
@@ -677,19 +568,35 @@ def predicate_columns(words, cells):
             "arguments": " ; ".join(pairs) or "none"}
 
 
-def entity_rows(lines, word, entity, spans_of):
-    """One Row for each sentence; the arguments are numbers of columns."""
-    for where, words, columns in sentences_in(lines, word, least=entity + 1):
-        with naming_row(where):
-            yield Row(where, entity_columns(words, spans_of(columns[entity])))
+def is_token(line):
+    """Whether a (where, text) is a token's, and no empty line or comment between sentences."""
+    _, text = line
+    return bool(text.strip()) and not text.startswith(("#begin", "#end", "-DOCSTART-"))
 
 
-def predicate_rows(lines, word, first, end=None):
-    """One Row for each predicate of each sentence; the arguments are numbers of columns."""
-    for where, words, columns in sentences_in(lines, word, least=first):
-        for cells in columns[first:end]:
-            with naming_row(where):
-                yield Row(where, predicate_columns(words, cells))
+def conll_rows(lines, word, first, end, columns_of):
+    """The Rows of (where, text) with a token a line: one for each column from `first` to `end`.
+
+    word         the number of the words' column
+    columns_of   words, the cells of such a column -> the columns of its Row
+    Raises ValueError for ragged lines, and where the words are left out.
+    """
+    for are_tokens, block in itertools.groupby(lines, is_token):
+        if not are_tokens:
+            continue
+        places, texts = zip(*block)
+        with naming_row(f"{places[0]} and what follows it"):
+            rows = [text.split() for text in texts]
+            counts = {len(cells) for cells in rows}
+            if len(counts) > 1 or min(counts) < first:
+                raise ValueError(f"lines of {sorted(counts)} columns, wanted the same in all, "
+                                 f"{first} or more")
+            columns = list(zip(*rows))
+            if "[WORD]" in columns[word]:
+                raise ValueError("the words are left out; join the files with OntoNotes first")
+            words = [ESCAPED.get(token, token) for token in columns[word]]
+            for cells in columns[first:end]:
+                yield Row(places[0], columns_of(words, cells))
 
 
 def gold_conll_lines(path):
@@ -715,7 +622,8 @@ def conll05_lines(path):
 
 def read_conll03(path):
     """Columns: word, part of speech, chunk, entity."""
-    return entity_rows(read_lines(path), 0, 3, tagged)
+    return conll_rows(read_lines(path), 0, 3, 4,
+                      lambda words, tags: entity_columns(words, tagged(tags)))
 
 
 def read_ontonotes(path):
@@ -724,17 +632,18 @@ def read_ontonotes(path):
     Columns: document, part, number, word, part of speech, parse, lemma, frame, sense,
     speaker, entity, the arguments of each predicate, coreference.
     """
-    return entity_rows(gold_conll_lines(path), 3, 10, bracketed)
+    return conll_rows(gold_conll_lines(path), 3, 10, 11,
+                      lambda words, cells: entity_columns(words, bracketed(cells)))
 
 
 def read_conll12(path):
     """The predicates of the CoNLL-2012 files."""
-    return predicate_rows(gold_conll_lines(path), 3, 11, -1)
+    return conll_rows(gold_conll_lines(path), 3, 11, -1, predicate_columns)
 
 
 def read_conll05(path):
     """Columns: word, predicate, the arguments of each predicate."""
-    return predicate_rows(conll05_lines(path), 0, 2)
+    return conll_rows(conll05_lines(path), 0, 2, None, predicate_columns)
 
 
 # --------------------------------------------------------------------------- a user's own file
@@ -768,7 +677,7 @@ def task_from_file(path):
         raise ValueError(f"{path} holds no train file, wanted train{', train'.join(READERS)}")
     settings = train.parent / "task.json"
     fields = settings_in(settings)
-    rows = [row.columns for row in reader_for(train)(train) if not row.skip]
+    rows = [row.columns for row in read_file(train) if not row.skip]
     if not rows:
         raise ValueError(f"{train} holds no row")
     target = fields.setdefault("target", "label")
@@ -780,11 +689,7 @@ def task_from_file(path):
     if "labels" not in fields:
         with naming_row(f"{train}: column {target!r}"):
             fields["labels"] = guessed_labels([row.get(target) for row in rows], settings)
-    if fields["labels"]:
-        fields.setdefault("metrics", ("accuracy", "macro_f1"))
-    if "metrics" not in fields:
-        raise ValueError(f"{settings} has no labels: wanted \"metrics\" in it, as "
-                         "[\"answer_em\", \"answer_f1\"] for free text")
+    fields.setdefault("metrics", ("accuracy", "macro_f1") if fields["labels"] else ())
     return fields | {"files": tuple(str(file) for file in (train, dev) if file)}
 
 
@@ -800,12 +705,10 @@ def settings_in(path):
     """The fields of Task in a task.json, {} if there is no such file."""
     fields = read_json(path) if path.exists() else {}
     for name, value in fields.items():
-        if name not in SETTINGS:
-            raise ValueError(f"{path}: unknown key {name!r}, wanted {', '.join(SETTINGS)}")
-        if type(value) is not SETTINGS[name]:
-            raise ValueError(f"{path}: {name} is {shortened(value)}, wanted a "
-                             f"{'list' if SETTINGS[name] is list else 'text'}")
-        if SETTINGS[name] is list:
+        if type(value) is not SETTINGS.get(name):
+            raise ValueError(f"{path}: {name!r} is {shortened(value)}, wanted the texts input, "
+                             "target and cut, and the lists labels, codes and metrics")
+        if isinstance(value, list):
             fields[name] = tuple(map(str, value))
     return fields
 
@@ -815,8 +718,7 @@ def guessed_labels(values, settings):
     counts = Counter(str(value) for value in values if value not in (None, ""))
     rare = [label for label, count in counts.items() if count == 1]
     if rare or not 2 <= len(counts) <= MOST_LABELS:
-        few = f", {shortened(rare[0])} only once" if rare else ""
-        raise ValueError(f"{len(counts)} different values{few}, wanted 2 to {MOST_LABELS} labels, "
-                         "each at least twice: set \"labels\" (or [] for free text) and "
-                         f"\"metrics\" in {settings}")
+        raise ValueError(f"{len(counts)} different values, only once {shortened(rare)}, wanted 2 "
+                         f"to {MOST_LABELS} labels, each at least twice: set \"labels\" (or [] "
+                         f"for free text) and \"metrics\" in {settings}")
     return tuple(sorted(counts))

@@ -17,15 +17,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from data import TASKS
+from data import TASKS, own_task
 from plumbing import formats
 from plumbing.formats import Example, read_examples, task_from_file
 from plumbing.metrics import METRICS
 from rows import (BOOLQ, CAFE, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, ROWS, STSB,
                   STSB_ROW, WSC, conll04, conll12, jsonl, multirc, official, record, squad, table,
                   tsv, write)
-
-REAL = [name for name, task in TASKS.items() if task.files]
 
 
 def read(tmp_path, name, content, train=False):
@@ -39,32 +37,26 @@ def read(tmp_path, name, content, train=False):
 # ------------------------------------------------------------------- rows as they should be
 
 
-def test_every_task_has_its_rows():
-    assert set(ROWS) == set(REAL)
-
-
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.files])
 def test_official_rows_as_text_to_text(tmp_path, capsys, name):
     train, train_examples, dev, dev_examples = ROWS[name]
     if name == "mrpc":  # both splits are read from both files
         write(tmp_path / TASKS[name].files[0], train)
         write(tmp_path / TASKS[name].files[1], dev)
     assert read(tmp_path, name, train, train=True) == train_examples
-    examples = read(tmp_path, name, dev)
-    assert examples == dev_examples
-    start, end = examples[0].long  # the part that may be cut
-    before, after = formats.split_at_cut(TASKS[name])
-    assert examples[0].input[:start].endswith(before.rpartition("}")[2])
-    assert examples[0].input[end:].startswith(after.partition("{")[0])
-    assert formats.long_part(TASKS[name], examples[0].input) == (start, end)
+    assert read(tmp_path, name, dev) == dev_examples
     printed = capsys.readouterr().err
-    assert "skipped" not in printed and "fixed" not in printed
+    assert "skipped" not in printed
     assert printed.count("the published file has") == len(TASKS[name].sizes)
 
 
-def test_a_text_in_another_form_has_no_part_to_cut():
-    for template in ("", "question: {question} text: {text}"):
-        assert formats.long_part(SimpleNamespace(input=template, cut=""), "a text") == (0, 0)
+@pytest.mark.parametrize("name, text, long", [
+    ("cb", "hypothesis: a premise: b premise: c", "b premise: c"), ("cb", "a text", ""),
+    ("boolq", "passage: b question: c question: d", "b question: c"), ("wsc", "a *b*", "a *b*"),
+    ("copa", "choice1: a choice2: b premise: c question: d", "c"), ("toy-cb", "a premise: b", "")])
+def test_the_part_that_may_be_cut(name, text, long):
+    start, end = formats.long_part(TASKS[name], text)
+    assert text[start:end] == long
 
 
 def test_mrpc_as_the_script_of_glue_writes_it(tmp_path):
@@ -75,58 +67,18 @@ def test_mrpc_as_the_script_of_glue_writes_it(tmp_path):
         Example('sentence1: "Rain fell . sentence2: It rained .', "equivalent")]
 
 
-OFFICIAL = {"cb": (250, 56), "copa": (400, 100), "wsc": (259, 104), "rte": (2490, 277),
-            "wic": (5428, 638), "cola": (8551, 1043), "mrpc": (3668, 408), "stsb": (5749, 1500),
-            "conll04": (922, 231), "sst2": (67349, 872), "multirc": (27243, 4848),
-            # dev alone
-            "boolq": (None, 3270), "mnli": (None, 9815), "qnli": (None, 5463),
-            "squad": (None, 10570)}
-
-
 def test_the_official_files_have_the_published_counts(capsys):
     folder = official()
-    for name, counts in OFFICIAL.items():
+    both = "cb copa wsc rte wic cola mrpc stsb conll04 sst2 multirc".split()
+    dev = both + "boolq mnli qnli squad".split()
+    for name, train in [(name, True) for name in both] + [(name, False) for name in dev]:
         task = TASKS[name]
-        for file, count, train in zip(task.files, counts, (True, False)):
-            if count is None:
-                continue
-            assert count == task.sizes[not train]
-            examples = read_examples(name, task, folder / file, train)
-            assert len(examples) == count
-            assert not task.labels or {e.target for e in examples} == set(task.labels)
-    wsc = TASKS["wsc"]
-    rows = map(json.loads, (folder / wsc.files[0]).read_text().splitlines())
-    spans = [row["target"]["span1_text"] for row in rows if row["label"]]
-    train = read_examples("wsc", wsc, folder / wsc.files[0], True)
-    pairs = [(span, example.target) for span, example in zip(spans, train, strict=True)]
-    assert sum(" ".join(span.split()) != target for span, target in pairs) == 39
-    # nothing is skipped or mended but in WSC
+        examples = read_examples(name, task, folder / task.files[not train], train)
+        assert len(examples) == task.sizes[not train]
+        assert not task.labels or {e.target for e in examples} == set(task.labels)
+    # nothing is skipped but in WSC
     assert {line.split(":")[0] for line in capsys.readouterr().err.splitlines()} == {"wsc"}
 
-
-# ---------------------------------------------------------------- lines, cells and spaces
-
-
-def test_line_ends_and_byte_order_marks_of_windows(tmp_path):
-    for columns in (MNLI_TRAIN, MULTINLI):  # the label as the last column, and not
-        text = "\ufeff" + table(columns, [MNLI_ROW], end="\r\n")
-        assert read(tmp_path, "mnli", text) == [
-            Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
-    assert read(tmp_path, "cb", "\ufeff" + jsonl(*CB_ROWS, end="\r\n")) == read(
-        tmp_path, "cb", jsonl(*CB_ROWS))
-
-
-@pytest.mark.parametrize("space", ["  ", "\u00a0", "\u2028", "\u0085", "\x0b"])
-def test_only_a_line_feed_ends_a_row_and_other_spaces_become_one(tmp_path, space):
-    row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
-    assert read(tmp_path, "mnli", table(MNLI_TRAIN, [row])) == [
-        Example("hypothesis: Boats left. premise: Two boats left.", "entailment")]
-
-
-def test_braces_in_a_row_are_no_template(tmp_path):
-    row = CB_ROWS[0] | {"hypothesis": "{premise} {0} {"}
-    assert read(tmp_path, "cb", jsonl(row))[0].input == \
-        "hypothesis: {premise} {0} { premise: Mia said the kettle was on."
 
 
 # ------------------------------------------------------------------------------ odd rows
@@ -138,23 +90,30 @@ def target(row=WSC, **changes):
 
 SST2 = "sentence | label"
 KEPT = "kept | 1"
-FEW = "skipped: fewer columns than the header"
-MOVED = "fixed: pronoun not at its index, the nearest one taken"
+FEW = "skipped: not 2 cells"
+BOATS = [("Boats left. premise: Two boats left.", "entailment")]
 SHE = "Ada thanked Eve because *she* had helped ."
 # what -> task, content of the dev file, its (input, target) pairs without the template's first
 # word, the counts on standard error
 ODD = {
     "quotes in tsv": ("sst2", tsv(SST2, '"so | 1', 'a "so" | 0'),
                       [('"so', "positive"), ('a "so"', "negative")], {}),
-    "few columns": ("sst2", tsv(SST2, "1", KEPT, "", "0"), [("kept", "positive")], {FEW: 2}),
+    "few columns": ("sst2", tsv(SST2, "1", KEPT, "", "0", "a | b | 1"), [("kept", "positive")],
+                    {FEW: 3}),
+    # of Windows, with the label as the last column, and not
+    "line ends": ("mnli", "\ufeff" + table(MNLI_TRAIN, [MNLI_ROW], end="\r\n"), BOATS, {}),
+    "label first": ("mnli", "\ufeff" + table(MULTINLI, [MNLI_ROW], end="\r\n"), BOATS, {}),
+    "jsonl of Windows": ("cb", "\ufeff" + jsonl(CB_ROWS[1], end="\r\n"),
+                         [("it rained premise: Tom knew that it rained.", "entailment")], {}),
+    "braces": ("cb", jsonl(CB_ROWS[1] | {"hypothesis": "{premise} {0} {"}),
+               [("{premise} {0} { premise: Tom knew that it rained.", "entailment")], {}),
     "empty cells": ("sst2", "sentence\tlabel\n\t1\n \t0\nno\t\nkept\t1\n",
                     [("kept", "positive")], {"skipped: no sentence": 2, "skipped: no label": 1}),
     "null and empty line": ("boolq", jsonl(BOOLQ | {"label": None}) + "\n" + jsonl(BOOLQ),
                             [("Tin -- Tin is a soft metal. question: is tin a metal", "True")],
                             {"skipped: no label": 1}),
     "no gold label": ("mnli", table(MNLI_TRAIN, [MNLI_ROW | {"gold_label": "-"}, MNLI_ROW]),
-                      [("Boats left. premise: Two boats left.", "entailment")],
-                      {"skipped: no gold label": 1}),
+                      BOATS, {"skipped: no gold label": 1}),
     "empty answer": ("multirc", jsonl(multirc("It rained.", ("What fell?", [("", 0)]))),
                      [("What fell? answer: paragraph: It rained.", "False")], {}),
     "no score": ("stsb", tsv(STSB, STSB_ROW, STSB_ROW + "5.000"),
@@ -173,14 +132,38 @@ ODD = {
     "packed": ("conll05", {"words/s.24.words.gz": gzip.compress(b"It\n-LRB-\nran\n"),
                            "props/s.24.props.gz": gzip.compress(b"- (A0*)\n- *\nrun (V*)\n")},
                [("ran sentence: It ( ran", "A0 : It")], {}),
-    "moved pronoun": ("wsc", jsonl(target(span2_index=6)), [(SHE, "Eve")], {MOVED: 1}),
+    "moved pronoun": ("wsc", jsonl(target(WSC | {"text": "she saw she ran"}, span2_index=3)),
+                      [("she saw *she* ran", "Eve")], {}),
     "pronoun and comma": ("wsc", jsonl(target(WSC | {"text": "Ada, as Eve knew, \"she\", ran"})),
                           [('Ada, as Eve knew, "*she*", ran', "Eve")], {}),
-    "capitals": ("wsc", jsonl(target(span1_text="eve"), target(span1_text="Ada\nThanked")),
-                 [(SHE, "Eve"), (SHE, "Ada thanked")], {}),
 }
+for space in ("  ", "\u00a0", "\u2028", "\u0085", "\x0b"):  # only a line feed ends a row
+    row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
+    ODD[f"space {space!r}"] = "mnli", table(MNLI_TRAIN, [row]), BOATS, {}
+for cells, verb, arguments in (
+        # C-A1 continues the last A1, C-V the predicate; a C-A0 without an A0 is an A0
+        ("(A1*) (V*) (C-A1*) *", "w1", "A1 : w0 w2"),
+        ("(A1*) (A1*) (V*) (C-A1*)", "w2", "A1 : w0 ; A1 : w1 w3"),
+        ("(C-A0*) (V*) (C-A0*) *", "w1", "A0 : w0 w2"),
+        ("(R-A0*) (V*) * (C-V*)", "w1 w3", "R-A0 : w0"),
+        ("(A1* (A0*) (V*) *)", "w2", "A1 : w0 w1 w2 w3 ; A0 : w1")):  # by their first words
+    sentence = conll12(*[f"w{i} * {cell}" for i, cell in enumerate(cells.split())])
+    ODD[cells] = ("conll12", {"a_gold_conll": sentence},
+                  [(f"{verb} sentence: w0 w1 w2 w3", arguments)], {})
+for end, passage in (  # the lines of a summary become sentences
+        (".", "Ely. Six."), ("?", "Ely? Six."), ('"', 'Ely" Six.'), ("", "Ely. Six."),
+        (",", "Ely,. Six.")):
+    row = record(f"Ely{end}\n@highlight\nSix.", ["Ely"], ("@placeholder.", ["Ely"]))
+    ODD[f"line ends in {end!r}"] = ("record", jsonl(row),
+                    [(f"@placeholder. entities: Ely passage: {passage}", "Ely")], {})
+for score, text in (
+        ("0.000", "0.0"), ("0.090", "0.0"), ("0.111", "0.2"), ("4.891", "4.8"), ("5", "5.0"),
+        # Exact halves, in fp32: T5's preprocessor (tf.round) takes the even one
+        ("0.500", "0.4"), ("2.500", "2.4"), ("3.700", "3.6"), ("4.500", "4.4"), ("4.900", "4.8")):
+    ODD[f"score {score}"] = ("stsb", tsv(STSB, STSB_ROW + score),
+                             [("A dog runs. sentence2: A cat runs.", text)], {})
 FIRST = {"boolq": "passage: ", "multirc": "question: ", "stsb": "sentence1: ", "wsc": "",
-         "squad": "question: ", "mnli": "hypothesis: ", "record": "query: ",
+         "squad": "question: ", "mnli": "hypothesis: ", "cb": "hypothesis: ", "record": "query: ",
          "conll12": "predicate: ", "conll05": "predicate: "}
 
 
@@ -194,45 +177,13 @@ def test_an_odd_row(tmp_path, capsys, what):
     for note, count in notes.items():
         assert re.search(rf"^{name}: {count} rows of {re.escape(str(tmp_path))}.* {note}$",
                          printed, re.M)
-    assert printed.count("skipped: ") + printed.count("fixed: ") == len(notes)
+    assert printed.count("skipped: ") == len(notes)
 
 
 def test_in_training_wsc_learns_only_from_true_referents(tmp_path, capsys):
     train = read(tmp_path, "wsc", jsonl(WSC | {"label": False}, WSC), train=True)
     assert train == [Example(SHE, "Eve", ("True",))]
     assert "skipped: labelled false, names no referent" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("cells, arguments", [
-    # C-A1 continues the last A1, C-V the predicate; a C-A0 without an A0 is an A0
-    ("(A1*) (V*) (C-A1*) *", "A1 : w0 w2"),
-    ("(A1*) (A1*) (V*) (C-A1*)", "A1 : w0 ; A1 : w1 w3"),
-    ("(C-A0*) (V*) (C-A0*) *", "A0 : w0 w2"),
-    ("(R-A0*) (V*) * (C-V*)", "R-A0 : w0"),
-    ("(A1* (A0*) (V*) *)", "A1 : w0 w1 w2 w3 ; A0 : w1")])  # in the order of their first words
-def test_a_continued_argument_is_one(tmp_path, cells, arguments):
-    tokens = [f"w{i} * {cell}" for i, cell in enumerate(cells.split())]
-    example, = read(tmp_path, "conll12", {"a_gold_conll": conll12(*tokens)})
-    assert example.target == arguments
-    verb = "w1 w3" if "C-V" in cells else f"w{cells.split().index('(V*)')}"
-    assert example.input == f"predicate: {verb} sentence: w0 w1 w2 w3"
-
-
-@pytest.mark.parametrize("end, passage", [
-    (".", "Ely. Six."), ("?", "Ely? Six."), ('"', 'Ely" Six.'), ("", "Ely. Six."),
-    (",", "Ely,. Six.")])
-def test_summary_lines_of_record_become_sentences(tmp_path, end, passage):
-    row = record(f"Ely{end}\n@highlight\nSix.", ["Ely"], ("@placeholder.", ["Ely"]))
-    assert read(tmp_path, "record", jsonl(row))[0].input.endswith(f"passage: {passage}")
-
-
-@pytest.mark.parametrize("score, text", [
-    ("0.000", "0.0"), ("0.090", "0.0"), ("0.111", "0.2"), ("4.891", "4.8"), ("5", "5.0"),
-    # Exact halves, in fp32: T5's preprocessor (tf.round) takes the even one
-    ("0.500", "0.4"), ("2.500", "2.4"), ("3.700", "3.6"), ("4.500", "4.4"), ("4.900", "4.8")])
-def test_scores_of_stsb_are_learned_to_the_nearest_fifth(tmp_path, score, text):
-    example, = read(tmp_path, "stsb", tsv(STSB, STSB_ROW + score))
-    assert (example.target, example.golds) == (text, (score,))
 
 
 # ------------------------------------------------------------------- what cannot be read
@@ -251,21 +202,15 @@ def conll05(words, props):
 BAD = {
     "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
               "val.jsonl, line 2: label 'maybe', wanted one of .*neutral"),
-    "no column": ("cb", bad_row('{"Premise": "p", "hypothesis": "h", "label": "neutral"}'),
-                  "line 2: no column 'premise'; the columns are Premise, hypothesis, label"),
-    "label number": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": 1})),
-                     "val.jsonl, line 2: label 1, wanted .*neutral; exports number labels"),
     "bad json": ("cb", bad_row('{"premise": "cut'), "val.jsonl, line 2: not JSON"),
     "deep json": ("cb", bad_row("[" * 100_000), "val.jsonl, line 2: not JSON"),
-    "digits": ("cb", bad_row('{"idx": %s}' % ("9" * 5000)), "val.jsonl, line 2: .*digits"),
     "json list for text": ("cb", bad_row(json.dumps(CB_ROWS[0] | {"premise": ["p"]})),
                            "val.jsonl, line 2: column 'premise' holds .'p'., wanted a text"),
     "not utf-8": ("cb", jsonl(*CB_ROWS).encode() + b"\xff\n",
                   "val.jsonl cannot be read after line 4: .utf-8"),
     "no rows": ("cb", "", "val.jsonl has no usable row"),
-    "no column": ("sst2", tsv("text | label", "a | 1"), "dev.tsv has no usable row; 1 skipped: no "
-                                                        "sentence; its columns are text, label"),
-    "tab too many": ("sst2", tsv(SST2, "a | b | 1"), "dev.tsv, line 2: 3 columns, wanted 2"),
+    "no column": ("sst2", tsv("text | label", "a | 1"), "dev.tsv has no usable row: no sentence; "
+                                                        "its columns are text, label"),
     "header in cola": ("cola", tsv("source | label | mark | sentence", "x | 1 |  | A."),
                        "dev.tsv, line 1: label 'label', wanted one of 0, 1"),
     "no pronoun": ("wsc", jsonl(WSC, target(span2_text="him")), "val.jsonl, line 2: .*'him'"),
@@ -273,22 +218,16 @@ BAD = {
                      "val.jsonl, line 2: label 'False', wanted true or false"),
     "high score": ("stsb", tsv(STSB, STSB_ROW + "5.001"), "dev.tsv, line 2: score '5.001'"),
     "no score": ("stsb", tsv("sentence1 | grade", "A. | 2"),
-                 "no usable row; 1 skipped: no score; its columns are sentence1, grade"),
-    "multirc label": ("multirc", jsonl(multirc("It.", ("Who?", [("He", 2)]))), "line 1: label 2"),
-    "no paragraphs": ("squad", '{"data": [{}]}', "dev-v1.1.json: 'paragraphs' is missing"),
+                 "no usable row: no score; its columns are sentence1, grade"),
+    "no paragraphs": ("squad", '{"data": [{}]}', "dev-v1.1.json: .*missing.*: 'paragraphs'"),
     "text for questions": ("squad", '{"data": [{"paragraphs": ["x"]}]}',
-                           "dev-v1.1.json: a part is of another kind"),
-    "entity outside": ("record", jsonl(CAFE | {"passage": {"text": "Ada sat", "entities": [
-        {"start": 0, "end": 7}]}}), "val.jsonl, line 1: an entity from 0 to 8, wanted"),
-    "span outside": ("conll04", json.dumps([conll04("Ada sat"), conll04("A", ("Loc", 0, 3))]),
-                     "dev.json, sentence 2: an entity from 0 to 3, wanted"),
-    "ragged tags": ("conll03", "Ada x x O\nsat x x\n\n", "line 3 .*: lines of .3, 4. columns"),
+                           "dev-v1.1.json: .*of another kind: string"),
+    "ragged tags": ("conll03", "Ada x x O\nsat x x\n\n", "line 1 .*: lines of .3, 4. columns"),
     "left out": ("ontonotes", {"a_gold_conll": conll12("[WORD] *")}, "a_gold_conll, line .*join"),
     "no gold_conll": ("ontonotes", {"a.conll": conll12(*PLAIN)}, "holds no .gold_conll"),
     "never opened": ("conll12", {"a_gold_conll": conll12("Ada * *)")}, "wanted .ROLE"),
     "no props": ("conll05", {"words/s.words": "Ada\n"}, "s.props is missing"),
     "lengths": ("conll05", conll05("Ada\nsat\n", "sit (V*)\n"), "s.words: .*shorter"),
-    "sentences": ("conll05", conll05("A\n\nsat\n", "-\n"), "s.words: .*shorter"),
     "cut gz": ("conll05", {"words/a.gz": gzip.compress(b"Ada\n")[:12], "props/a.gz": ""},
                "a.gz cannot be read after line 0: "),
 }
@@ -321,20 +260,16 @@ GOOD = {"files": ("a.tsv", "b.tsv"), "input": "{text}", "target": "label", "labe
 
 
 @pytest.mark.parametrize("change, message", [
-    ({}, None),
-    ({"labels": ()}, None),
-    ({"input": "no column"}, "names no {column}"),
-    ({"cut": "premise"}, "cut='premise' is no column"),
+    ({"input": "no column"}, "input 'no column' names no {column}"),
+    ({"cut": "premise"}, "cut is 'premise', wanted a column of '{text}'"),
     ({"metrics": "accuracy"}, "metrics are 'accuracy', wanted a tuple of accuracy, f1"),
     ({"metrics": ("acc",)}, "metrics are .*acc.*, wanted a tuple"),
     ({"metrics": ()}, "metrics are .., wanted a tuple"),
+    ({"labels": ("yes",)}, "wanted a tuple of two or more texts"),
     ({"labels": ("yes", "yes")}, "wanted a tuple of two or more texts"),
     ({"codes": ("0",)}, "wanted a tuple .* a different one for each label")])
 def test_a_task_that_cannot_be_is_refused_where_it_is_written(change, message):
     task = SimpleNamespace(**GOOD | change)
-    if message is None:
-        formats.check_task(task, METRICS)
-        return
     with pytest.raises(ValueError, match=message):
         formats.check_task(task, METRICS)
 
@@ -399,27 +334,22 @@ def test_columns_keep_their_order_and_labels_may_be_numbers(tmp_path):
     ({"train.csv": "text,Label\na,x\n"}, "train.csv has no column 'label', its columns are text, "
                                          "Label: rename one, or set \"target\" in .*task.json"),
     ({"train.csv": "text,label\na,x\nb,y\nc,x\n"},
-     "2 different values, 'y' only once, wanted 2 to 20 labels.*set \"labels\".*task.json"),
-    ({"train.csv": "text,label\n" + "a,x\n" * 3}, "1 different values, wanted 2 to 20"),
+     "2 different values, only once .'y'., wanted 2 to 20 labels.*set \"labels\".*task.json"),
+    ({"train.csv": "text,label\n" + "a,x\n" * 3}, "1 different values, .*wanted 2 to 20"),
     ({"train.csv": "text,label\n" + "".join(2 * f"a,{i}\n" for i in range(21))}, "21 different"),
     ({"train.csv": "text,label\n"}, "train.csv holds no row"),
     ({"train.csv": 'text,label\n"a,x\n'}, "train.csv, line 2: unexpected end"),
     ({"train.csv": "", "train.tsv": ""}, "train.csv and train.tsv are there, wanted one"),
     ({"train.txt": ""}, "holds no train file, wanted train.jsonl, train.tsv, train.csv"),
     ({"train.csv": OWN["train.csv"], "task.json": '{"label": "x"}'},
-     "task.json: unknown key 'label', wanted input, target"),
+     "task.json: 'label' is 'x', wanted the texts input"),
     ({"train.csv": OWN["train.csv"], "task.json": '{"labels": "x"}'},
-     "task.json: labels is 'x', wanted a list"),
+     "task.json: 'labels' is 'x', wanted .* and the lists labels"),
     ({"train.csv": OWN["train.csv"], "task.json": '{"labels": []}'},
-     "task.json has no labels: wanted \"metrics\" in it")])
+     "metrics are .., wanted a tuple of accuracy")])
 def test_what_cannot_be_guessed_is_one_line_with_the_next_step(tmp_path, files, message):
     for name, text in files.items():
         write(tmp_path / name, text)
     with pytest.raises(ValueError, match=message) as error:
-        task_from_file(tmp_path)
+        own_task(str(tmp_path))
     assert "\n" not in str(error.value)
-
-
-def test_other_suffixes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a.txt: rows are read from .jsonl, .tsv, .csv"):
-        task_from_file(write(tmp_path / "a.txt", "x"))
