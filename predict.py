@@ -20,9 +20,11 @@ Dimensions: N prompts, B batch, T target tokens, L labels, P prompt length, D mo
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
+import statistics
 import sys
 from collections import Counter
 from pathlib import Path
@@ -39,7 +41,6 @@ from plumbing import files, formats, options
 from plumbing.download import checkpoint, located
 from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.metrics import per_class
-from plumbing.options import option
 from plumbing.report import markdown
 from plumbing.stats import number, plus_minus
 from prompt import NoPrompt, PromptBank, Row, collate
@@ -49,7 +50,7 @@ TOY = "toy/t5"  # what prompts of the toy T5 call it
 MAX_INPUT = 512  # tokens, where no recipe says it
 MAX_TOKENS = 128  # of free text, if its task's longest target is not known
 MAX_BYTES = 1_000_000  # of a line
-ANY_TASK = data.Task((), "", "", (), ("accuracy",))
+ANY_TASK = data.Task((), "{input}", "", (), ("accuracy",))
 
 
 # ------------------------------------------------------------- prompts and their T5
@@ -76,55 +77,58 @@ def origin_of(path, file, name=None):
             raise ValueError(f"{path} does not say its task: give --task")
         return Origin(name, data.find_task(name), {})
     made_by = files.read_json(json_path)
-    try:
+    with formats.naming_row(json_path):
         name = made_by["task"]
-        recipe = made_by.get("recipe", {})
-        if not isinstance(recipe, dict):
-            raise TypeError("its recipe is no object")
+        definition = made_by.get("definition", {})
+        known = data.TASKS.get(name, ANY_TASK) if definition else data.find_task(name)
+        fields = {}
+        for field, value in definition.items():
+            fields[field] = tuple(value) if isinstance(value, list) else value
+        task = dataclasses.replace(known, **fields)
         longest = made_by.get("longest_target", MAX_TOKENS)
-        definition = made_by.get("definition")
-        if definition is None:
-            return Origin(name, data.find_task(name), recipe, longest)
-        known = data.TASKS.get(name, ANY_TASK)
-        task = dataclasses.replace(
-            known, input=definition["input"], labels=tuple(definition["labels"]),
-            metrics=tuple(definition["metrics"]), cut=definition.get("cut", known.cut))
-        return Origin(name, task, recipe, longest)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{json_path} is damaged ({error}): train this prompt again") from None
+        return Origin(name, task, dict(made_by.get("recipe", {})), longest)
 
 
-def origins_of(paths, name=None):
-    """The Origins of prompts. The prompts are read once before the T5, which takes longer."""
-    for path in paths:
+def origins_of(args, name=None):
+    """The Origins of the prompts, or of a tuned T5. Prompts are read once before the T5, which
+    takes longer."""
+    if not args.prompts:
+        return [origin_of(args.model, "tuned.json", name)]
+    for path in args.prompts:
         prompt.from_file(path)
-    return [origin_of(path, "prompt.json", name) for path in paths]
+    origins = [origin_of(path, "prompt.json", name) for path in args.prompts]
+    by_task = {origin.name: origin for origin in origins}
+    for origin in origins:
+        if origin.task != by_task[origin.name].task:
+            raise ValueError("these prompts have different labels or inputs for "
+                             f"{origin.name}: they cannot vote")
+    return origins
 
 
 def t5_folder(args, path=""):
     """The folder of --model, or of the T5 that a prompt's adapter_config.json names."""
-    name = options.model_flag(args.model) if args.model else None
-    where = "--model"
     config = Path(path).expanduser() / "adapter_config.json"
-    if name is None and config.exists():
+    where = "--model"
+    name = args.model and options.model_flag(args.model)
+    if not name and config.exists():
         name = files.read_json(config).get("base_model_name_or_path")
         where = config
     if not name:
         raise ValueError(f"{path} does not name its T5: give --model")
     if name == TOY:
         return world.MODEL
-    try:
+    with formats.naming_row(where):
         return checkpoint(str(name), cache=args.cache)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
 
 
-def open_t5(folder, args):
-    """An Engine with the T5 of a folder."""
+def open_t5(args, path=""):
+    """(an Engine, the tokenizer) of --model, or of the T5 that a prompt names."""
+    folder = t5_folder(args, path)
     device, why = choose_device(args.device)
     dtype = choose_dtype(device, args.dtype, model.Config.read(folder))
     print(f"T5 {folder}; device {device} ({why}), {dtype}", file=sys.stderr)
-    return Engine(model.load(folder, DTYPES[dtype], device), args.tokens)
+    engine = Engine(model.load(folder, DTYPES[dtype], device), args.tokens)
+    return engine, data.Tokenizer(folder / "spiece.model")
 
 
 def read_bank(paths, t5, tokenizer):
@@ -144,101 +148,82 @@ class FreeText(NamedTuple):
 
 
 def vote_text(answers):
-    """The FreeText that N prompts choose for one input.
+    """The FreeText that N prompts choose for one input: of the commonest text the surest.
 
-    The commonest text, without regard to case and space; among equally common ones (all may
-    differ) the one of the highest mean log-probability; as its surest prompt writes it.
+    Case does not count. Among equally common texts (all may differ) the surest is taken.
 
-    >>> vote_text([FreeText("Paris", -0.9), FreeText("rome", -0.1), FreeText("paris ", -0.8)])
-    FreeText(text='paris ', log_prob=-0.8)
+    >>> vote_text([FreeText("Paris", -0.9), FreeText("rome", -0.1), FreeText("paris", -0.8)])
+    FreeText(text='paris', log_prob=-0.8)
     """
-    groups = {}
-    for answer in answers:
-        key = " ".join(answer.text.lower().split())
-        groups.setdefault(key, []).append(answer)
-
-    def rank(group):
-        return len(group), sum(answer.log_prob for answer in group) / len(group)
-
-    commonest = max(groups.values(), key=rank)
-    return max(commonest, key=lambda answer: answer.log_prob)
+    counts = Counter(answer.text.lower() for answer in answers)
+    return max(answers, key=lambda answer: (counts[answer.text.lower()], answer.log_prob))
 
 
-class Answerer:
-    """A T5 behind a bank of prompts, each of which answers to its own task.
+class Answerer(NamedTuple):
+    """A T5 behind a bank of prompts, each of which answers to its own task."""
 
-    bank      a PromptBank, or NoPrompt
-    origins   the Origin of each prompt of the bank
-    """
+    engine: Engine
+    tokenizer: data.Tokenizer
+    bank: torch.nn.Module  # a PromptBank, or NoPrompt
+    origins: list  # the Origin of each prompt of the bank
+    max_tokens: int = None  # of free text; None: as many as the task's longest target has
 
-    def __init__(self, engine, tokenizer, bank, origins):
-        self.engine = engine
-        self.tokenizer = tokenizer
-        self.bank = bank
-        self.tasks = {}
-        self.prompts_of = {}  # task -> the indices of its prompts
-        self.labels = {}  # task -> the ids of its labels (L, T)
-        for n, origin in enumerate(origins):
-            if self.tasks.setdefault(origin.name, origin.task) != origin.task:
-                raise ValueError("these prompts have different labels or inputs for "
-                                 f"{origin.name}: they cannot vote")
-            self.prompts_of.setdefault(origin.name, []).append(n)
-        for name, task in self.tasks.items():
-            if task.labels:
-                ids = data.encode_labels(name, tokenizer, task.labels)
-                self.labels[name] = pad(ids).to(engine.device)
-
-    def answers(self, rows, max_tokens=MAX_TOKENS):
+    def answers(self, rows):
         """The answer to each Row: log p of its task's labels (L,), or a FreeText.
 
-        max_tokens: of free text. Rows of several tasks go through the encoder together.
+        Rows of several tasks go through the encoder together.
         """
 
         def answer(rows):
             batch = collate(rows).to(self.engine.device)
             memory, mask = prompt.encode(self.engine.t5, self.bank, batch)  # (B, P+S, D)
-            answers = [None] * len(rows)
-            for name, prompts in self.prompts_of.items():
-                index = [i for i, row in enumerate(rows) if row.prompt in prompts]
-                if index:
-                    of_task = self.decode(name, memory[index], mask[index], max_tokens)
-                    for i, answer in zip(index, of_task):
-                        answers[i] = answer
-            return answers
+            of_rows = [self.origins[row.prompt] for row in rows]
+            answers = {}  # number of the row -> its answer
+            for name, origin in {origin.name: origin for origin in of_rows}.items():
+                index = [i for i, of_row in enumerate(of_rows) if of_row.name == name]
+                answers.update(zip(index, self.decode(origin, memory[index], mask[index])))
+            return [answers[i] for i in range(len(rows))]
 
         return self.engine.map(answer, rows, self.bank.length)
 
-    def decode(self, name, memory, mask, max_tokens):
+    def decode(self, origin, memory, mask):
         """The answers of rows of one task. Raises ValueError if they are NaN."""
         t5 = self.engine.t5
-        if name in self.labels:
-            log_probs = t5.score_labels(memory, mask, self.labels[name])  # (B, L)
+        if origin.task.labels:
+            ids = data.encode_labels(origin.name, self.tokenizer, origin.task.labels)
+            log_probs = t5.score_labels(memory, mask, pad(ids).to(self.engine.device))  # (B, L)
             answers = list(log_probs.cpu())
         else:
-            ids = t5.generate(memory, mask, max_tokens)  # (B, T)
+            ids = t5.generate(memory, mask, self.max_tokens or origin.longest)  # (B, T)
             logits = t5.decode(shift_right(ids), memory, mask)
             log_probs = target_log_probs(logits, ids).sum(1) / (ids != PAD).sum(1)  # (B,)
             texts = [self.tokenizer.decode(row) for row in ids.tolist()]
             answers = list(map(FreeText, texts, log_probs.tolist()))
         if log_probs.isnan().any():
-            raise ValueError(f"{name}: this T5 answers NaN with these prompts, so there is no "
-                             "score; another --dtype may help")
+            raise ValueError(f"{origin.name}: this T5 answers NaN with these prompts, so there is "
+                             "no score; another --dtype may help")
         return answers
 
 
-def together(task, answers):
+def vote(labels, answers, how="majority"):
+    """The text that a task's N prompts choose together for one input; one prompt's is its own."""
+    if not labels:
+        return vote_text(answers).text
+    log_probs = torch.stack(answers)[:, None]  # (N, L) -> (N, 1, L)
+    return labels[prompt.vote(log_probs, how).item()]
+
+
+def together(labels, answers):
     """The answer of a task's N prompts to one input, as JSON can hold it.
 
     With labels: the majority's, and each label's probability among the labels, mean over the
     prompts. Free text: the chosen one, and the geometric mean of its tokens' probabilities.
     """
-    if not task.labels:
+    if not labels:
         text, log_prob = vote_text(answers)
         return {"text": text, "confidence": math.exp(log_prob)}
-    scores = torch.stack(answers)[:, None]  # (N, L) -> (N, 1, L)
-    label = task.labels[prompt.vote(scores).item()]
-    probabilities = scores.softmax(-1).mean(0)[0].tolist()
-    return {"label": label, "probabilities": dict(zip(task.labels, probabilities))}
+    probabilities = torch.stack(answers).softmax(-1).mean(0).tolist()
+    return {"label": vote(labels, answers), "probabilities": dict(zip(labels, probabilities))}
 
 
 # ----------------------------------------------------------------------- questions
@@ -247,46 +232,57 @@ def together(task, answers):
 class Question(NamedTuple):
     """An input for the prompts of a task."""
 
-    task: str
-    example: data.Example
+    origin: Origin
+    ids: list  # the token ids of the input
     key: dict  # what its answer repeats: row, task, id
 
 
-def questions_in(records, tasks, bad):
+@functools.cache
+def say_once(text):
+    print(f"predict.py: {text}", file=sys.stderr)
+
+
+def questions_in(records, origins, tokenizer, bad):
     """A Question for each record that is one. Another is reported, and put into the list `bad`.
 
-    records: (number, place, a dict or a line of JSON); tasks: name -> Task.
+    records: (number, place, a dict or a line of JSON); origins: task -> Origin.
+    Raises ValueError if there is no record.
     """
-    warned = set()
+    number = 0
     for number, where, record in records:
         try:
-            record, name = record_in(record, tasks)
-            example = example_of(tasks[name], record)
+            record, name = record_in(record, list(origins))
+            origin = origins[name]
+            example = example_of(origin.task, record)
         except ValueError as error:
             print(f"predict.py: {where}: {error}", file=sys.stderr)
             bad.append(where)
             continue
-        if name not in warned and not has_form(tasks[name], example.input):
-            warned.add(name)
-            print(f"predict.py: {where}: prompts of {name} were trained on texts in the form "
-                  f"{tasks[name].input!r}, this one is not", file=sys.stderr)
-        ids = {column: record[column] for column in ("idx", "id") if column in record}
-        yield Question(name, example, {"row": number, "task": name} | ids)
+        if origin.task.input and example.long == (0, 0):
+            say_once(f"prompts of {name} were trained on texts in the form {origin.task.input!r}, "
+                     "some of these are not")
+        ids = tokenizer.encode(example.input)
+        max_input = origin.recipe.get("max_input", MAX_INPUT)
+        if len(ids) > max_input:
+            say_once(f"inputs of {name} are cut to {max_input} tokens")
+            ids = data.cut_input(tokenizer, example, max_input)
+        key = {column: record[column] for column in ("idx", "id") if column in record}
+        yield Question(origin, ids, {"row": number, "task": name} | key)
+    if not number:
+        raise ValueError("no input came: give --text, --data, --file, or lines of standard input")
 
 
-def record_in(record, tasks):
+def record_in(record, names):
     """(columns, task) of a dict or a line of JSON. "task" may be missing if there is only one."""
     if isinstance(record, bytes):
         if len(record) > MAX_BYTES:
             raise ValueError(f"longer than {MAX_BYTES:,} bytes")
-        record = formats.json_value(record.decode("utf-8-sig"))
+        record = formats.json_value(record)
     if not isinstance(record, dict):
         raise ValueError('no object {"task": …, "input": …}')
-    if "task" not in record and len(tasks) == 1:
-        return record, next(iter(tasks))
-    name = record.get("task")
-    if not isinstance(name, str) or name not in tasks:
-        raise ValueError(f"task {name!r:.80}, wanted {' or '.join(tasks)}")
+    name = record.get("task", names[0] if len(names) == 1 else None)
+    if name not in names:
+        raise ValueError(f"task {name!r:.80}, wanted {' or '.join(names)}")
     return record, name
 
 
@@ -297,36 +293,17 @@ def example_of(task, columns):
     >>> example_of(task, {"premise": "It  rained.", "hypothesis": "It was wet.", "idx": 7}).input
     'hypothesis: It was wet. premise: It rained.'
     """
-    if "input" in columns or not formats.columns_in(task.input):
-        text = columns.get("input")
-        if not isinstance(text, str):
-            raise ValueError(f"'input' is {text!r:.80}, wanted a text")
-    else:
-        text = formats.input_of(task, columns)
+    is_filled = "input" in columns or not task.input
+    text = formats.input_of(ANY_TASK if is_filled else task, columns)
     text.encode()  # raises ValueError for half a character, and for bytes that are no UTF-8
     return data.Example(text, "", long=formats.long_part(task, text))
 
 
-def has_form(task, text):
-    """Whether a text has the words of its task's template.
-
-    >>> has_form(data.TASKS["rte"], "It was wet.")
-    False
-    """
-    words = formats.COLUMN.split(task.input)[::2]  # what stands between the columns
-    return all(word.strip() in text for word in words)
-
-
 def lines_of(file):
-    """(number, place, line) of a binary file; of a line that is too long only the beginning."""
-    for number in itertools.count(1):
-        line = file.readline(MAX_BYTES + 1)
-        if not line:
-            return
+    """(number, place, line) of a binary file."""
+    for number, line in enumerate(file, 1):
         if line.strip():
             yield number, f"line {number}", line
-        while len(line) > MAX_BYTES and not line.endswith(b"\n"):
-            line = file.readline(MAX_BYTES + 1)
 
 
 def rows_of(task, path):
@@ -335,10 +312,9 @@ def rows_of(task, path):
     A file with the columns of the task's template is read as it is, another one as the task's
     own files are.
     """
-    path = options.path_flag(path)
     columns = {}
     if path.suffix in formats.READERS:
-        for row in itertools.islice(formats.READERS[path.suffix](path), 1):
+        for row in itertools.islice(formats.read_file(path), 1):
             columns = row.columns
     has_columns = columns.keys() >= set(formats.columns_in(task.input))
     is_wsc = "target" in columns  # whose own "text" lacks the stars
@@ -351,48 +327,34 @@ def rows_of(task, path):
 # ------------------------------------------------------------------------ `answer`
 
 
-def encode(question, tokenizer, max_input, cuts):
-    """The token ids of a question. `cuts`, task -> how many inputs were cut, is added to."""
-    ids = tokenizer.encode(question.example.input)
-    if len(ids) <= max_input:
-        return ids
-    cuts[question.task] += 1
-    return data.cut_input(tokenizer, question.example, max_input)
-
-
-def answer_all(answerer, questions, max_input, args):
+def answer_all(answerer, questions, batch):
     """The answer to each Question, a dict; no more than a batch of them is in memory."""
-    cuts = Counter()
-    questions = iter(questions)
-    while True:
-        batch = list(itertools.islice(questions, args.batch))
-        if not batch:
-            break
+    for first in questions:
+        asked = [first, *itertools.islice(questions, batch - 1)]
         rows = []
-        for i, question in enumerate(batch):
-            ids = encode(question, answerer.tokenizer, max_input[question.task], cuts)
-            rows += [Row(n, i, ids) for n in answerer.prompts_of[question.task]]
-        answers = [[] for _ in batch]
-        for row, answer in zip(rows, answerer.answers(rows, args.max_tokens)):
+        for i, question in enumerate(asked):
+            rows += [Row(n, i, question.ids) for n, origin in enumerate(answerer.origins)
+                     if origin.name == question.origin.name]
+        answers = [[] for _ in asked]
+        for row, answer in zip(rows, answerer.answers(rows)):
             answers[row.example].append(answer)
-        for question, of_prompts in zip(batch, answers):
-            yield question.key | together(answerer.tasks[question.task], of_prompts)
-    for name, count in cuts.items():
-        print(f"{name}: {count} inputs cut to {max_input[name]} tokens", file=sys.stderr)
+        for question, of_prompts in zip(asked, answers):
+            yield question.key | together(question.origin.task.labels, of_prompts)
 
 
-def records_of(args, tasks):
+def records_of(args, origins):
     """What is asked: --text, --data, --file, or standard input, as questions_in takes it."""
     if args.data:
-        if len(tasks) > 1:
-            raise ValueError(f"--data is of one task, these prompts are of {', '.join(tasks)}")
-        return rows_of(*tasks.values(), args.data)
+        if len(origins) > 1:
+            raise ValueError(f"--data is of one task, these prompts are of {', '.join(origins)}")
+        [origin] = origins.values()
+        return rows_of(origin.task, args.data)
     if args.text:
         return [(i, f"text {i}", {"input": text}) for i, text in enumerate(args.text, 1)]
     if args.file:
-        return lines_of(open(options.path_flag(args.file), "rb"))
-    if sys.stdin is None:
-        raise ValueError("standard input is closed: give --text, --data or --file")
+        return lines_of(open(args.file, "rb"))
+    if sys.stdin is None:  # closed
+        return []
     return lines_of(sys.stdin.buffer)
 
 
@@ -400,25 +362,22 @@ def answer(args):
     """The command `answer`."""
     if args.task:
         args.task = data.own_task(args.task)
-    origins = origins_of(args.prompts, args.task)
-    tasks = {origin.name: origin.task for origin in origins}
-    if args.task and set(tasks) != {args.task}:
-        raise ValueError(f"--task is {args.task}, these prompts are of {', '.join(tasks)}")
-    max_input = {}
-    for origin in origins:
-        max_input.setdefault(origin.name, origin.recipe.get("max_input", MAX_INPUT))
-    records = records_of(args, tasks)
-    folder = t5_folder(args, args.prompts[0])
-    tokenizer = data.Tokenizer(folder / "spiece.model")
-    engine = open_t5(folder, args)
-    answerer = Answerer(engine, tokenizer, read_bank(args.prompts, engine.t5, tokenizer), origins)
-    args.max_tokens = args.max_tokens or max(origin.longest for origin in origins)
+    origins = origins_of(args, args.task)
+    by_task = {origin.name: origin for origin in origins}
+    if args.task and set(by_task) != {args.task}:
+        raise ValueError(f"--task is {args.task}, these prompts are of {', '.join(by_task)}")
+    records = records_of(args, by_task)
+    if args.write and not args.write.parent.is_dir():
+        raise ValueError(f"--write {args.write}: there is no folder {args.write.parent}")
+    engine, tokenizer = open_t5(args, args.prompts[0])
+    bank = read_bank(args.prompts, engine.t5, tokenizer)
+    answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
     bad = []
-    answers = answer_all(answerer, questions_in(records, tasks, bad), max_input, args)
+    questions = questions_in(records, by_task, tokenizer, bad)
+    answers = answer_all(answerer, questions, args.batch)
     lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
     if args.write:
-        path = options.path_flag(args.write)
-        files.write_text(path, "".join(f"{line}\n" for line in lines))
+        files.write_text(args.write, "".join(f"{line}\n" for line in lines))
     else:
         for line in lines:
             print(line, flush=True)
@@ -429,49 +388,35 @@ def answer(args):
 # ------------------------------------------------------------------------- `score`
 
 
-@dataclasses.dataclass(frozen=True)
-class DevShare:
-    """Which dev examples are scored, and how much of them is read."""
-
-    held_out: float = option(0.0, "share of dev that is scored; 0: all", at_least=0, below=1)
-    max_input: int = option(MAX_INPUT, "most tokens of an input; a longer one loses the end of its "
-                            "long part", at_least=2)
-    max_dev: int = option(0, "number of dev examples used, evenly spaced over the file; 0: all",
-                          at_least=0)
+# Which dev examples are scored, and how much of them is read.
+DEV_SHARE = {"held_out": 0.0, "max_dev": 0, "max_input": MAX_INPUT}
 
 
-def dev_share(origins, args):
-    """The DevShare that these trainings reported on. Precedence: flag, recipe, default."""
-    share = {}
-    for field in dataclasses.fields(DevShare):
-        name = field.name
-        flag = getattr(args, name)
-        values = {origin.recipe.get(name, field.default) for origin in origins}
-        if flag is None and len(values) > 1:
+def choose_dev_share(origins, args):
+    """Put into args what these trainings reported on. Precedence: flag, recipe, default."""
+    for name, default in DEV_SHARE.items():
+        values = {origin.recipe.get(name, default) for origin in origins}
+        if getattr(args, name) is not None:
+            continue
+        if len(values) > 1:
             raise ValueError("these prompts were scored on different dev examples: give "
                              f"--{name.replace('_', '-')}, of {values}")
-        share[name] = values.pop() if flag is None else flag
-        options.check(name, share[name], **field.metadata)
-    return DevShare(**share)
+        setattr(args, name, values.pop())
 
 
-def dev_examples(name, share, args):
+def dev_examples(name, args):
     """The Examples that are scored. The training file of the task need not be there."""
     task = data.find_task(name)
-    if is_file(args.data):
-        dev = formats.read_examples(name, task, options.path_flag(args.data), train=False)
-    elif len(task.files) == 2:
-        paths = located(name, task.files, args.data, args.cache, dev_only=True)
-        dev = formats.read_examples(name, task, paths[1], train=False)
+    path = args.data
+    if len(task.files) == 2 and not (path and path.is_file()):
+        _, path = located(name, task.files, args.data, args.cache, dev_only=True)
+    if path and path.is_file():
+        dev = formats.read_examples(name, task, path, train=False)
     else:
         _, dev = data.load(name, args.data, args.cache)
-    dev = data.evenly_spaced(dev, share.max_dev)
-    _, report = data.split_dev(name, len(dev), share.held_out)
+    dev = data.evenly_spaced(dev, args.max_dev)
+    _, report = data.split_dev(name, len(dev), args.held_out)
     return [dev[i] for i in report]
-
-
-def is_file(path):
-    return path is not None and options.path_flag(path).is_file()
 
 
 # Labels that say what coarser or other words say in another data set.
@@ -482,57 +427,41 @@ COARSER = {"equivalent": "duplicate", "not_equivalent": "not_duplicate",
 def common_labels(trained, other):
     """How a prompt of one task is scored on another: (task to score as, label -> its word there).
 
-    All labels of both become words of the one that says less. Free text needs a common metric.
-    Whether the tasks ask the same is up to the caller. Raises ValueError.
+    If the labels differ, those of both become words of the one that says less. Whether the tasks
+    ask the same is up to the caller. Raises ValueError.
 
     >>> common_labels("qqp", "mrpc")[1]["equivalent"]
     'duplicate'
     >>> common_labels("cb", "rte")[0], common_labels("rte", "cb")[0]
     ('rte', 'rte')
     """
-    task, other_task = data.find_task(trained), data.find_task(other)
-    if set(task.labels) == set(other_task.labels) and set(task.metrics) & set(other_task.metrics):
-        return other, {}
-    words = coarser(task.labels)
-    if words and words == coarser(other_task.labels):
-        if words == set(other_task.labels):
-            return other, COARSER
-        if words == set(task.labels):
-            return trained, COARSER
-    raise ValueError(f"{trained} answers {', '.join(task.labels) or 'text'}; {other} answers "
-                     f"{', '.join(other_task.labels) or 'text'}: no labels in common")
+    tasks = [data.find_task(trained), data.find_task(other)]
+    if set(tasks[0].metrics) & set(tasks[1].metrics):
+        for scored_as, words in ((other, {}), (other, COARSER), (trained, COARSER)):
+            wanted = set(data.TASKS[scored_as].labels)
+            if all({words.get(label, label) for label in task.labels} == wanted for task in tasks):
+                return scored_as, words
+    answers = [", ".join(task.labels) or "text" for task in tasks]
+    raise ValueError(f"{trained} answers {answers[0]}; {other} answers {answers[1]}: no labels and "
+                     "metric in common")
 
 
-def coarser(labels):
-    return {COARSER.get(label, label) for label in labels}
-
-
-def vote(labels, by_prompt, how="majority"):
-    """The texts that N prompts choose together; one prompt's are its own.
-
-    by_prompt: for each prompt its answers, as Answerer has them.
-    """
-    if not labels:
-        return [vote_text(answers).text for answers in zip(*by_prompt)]
-    log_probs = torch.stack([torch.stack(answers) for answers in by_prompt])  # (N, B, L)
-    return [labels[i] for i in prompt.vote(log_probs, how).tolist()]
-
-
-def texts_on(answerer, inputs, lines, max_tokens):
+def texts_on(answerer, inputs, lines):
     """What prompts of one task answer to inputs (token ids): line -> texts.
 
     lines: a name for each prompt of the bank. Their votes are two lines more.
     """
-    rows = [Row(n, i, ids) for n in range(len(lines)) for i, ids in enumerate(inputs)]
-    by_prompt = [[] for _ in lines]
-    for row, answer in zip(rows, answerer.answers(rows, max_tokens)):
-        by_prompt[row.prompt].append(answer)
-    [task] = answerer.tasks.values()
-    texts = {line: vote(task.labels, [answers]) for line, answers in zip(lines, by_prompt)}
+    labels = answerer.origins[0].task.labels
+    by_prompt = []
+    texts = {}
+    for n, line in enumerate(lines):
+        answers = answerer.answers([Row(n, i, ids) for i, ids in enumerate(inputs)])
+        texts[line] = [vote(labels, [answer]) for answer in answers]
+        by_prompt.append(answers)
+    if len(lines) > 1 and labels:
+        texts["mean probability"] = [vote(labels, answers, "mean") for answers in zip(*by_prompt)]
     if len(lines) > 1:
-        texts["majority vote"] = vote(task.labels, by_prompt)
-        if task.labels:
-            texts["mean probability"] = vote(task.labels, by_prompt, "mean")
+        texts["majority vote"] = [vote(labels, answers) for answers in zip(*by_prompt)]
     return texts
 
 
@@ -560,45 +489,33 @@ def score(args):
     names = [data.own_task(name) for name in options.names(args.task)]
     if not names or not (args.prompts or args.model):
         raise ValueError("give prompts, or a T5 as --model, and the names of tasks as --task")
-    if args.prompts:
-        origins = origins_of(args.prompts, names[0])
-    else:
-        origins = [origin_of(args.model, "tuned.json", names[0])]
-    if len({origin.name for origin in origins}) > 1:
+    origins = origins_of(args, names[0])
+    trained = origins[0]
+    if {origin.name for origin in origins} != {trained.name}:
         raise ValueError("prompts that are scored together must be of one task, not of "
                          f"{', '.join(origin.name for origin in origins)}")
-    trained = origins[0]
-    if is_file(args.data):
-        if len(names) > 1:
-            raise ValueError(f"--data {args.data} is of one task, --task names {len(names)}")
+    if args.data and args.data.is_file():
         data.TASKS.setdefault(trained.name, trained.task)
     common = {name: common_labels(trained.name, name) for name in names}
-    share = dev_share(origins, args)
-    dev = {name: dev_examples(name, share, args) for name in names}
-    folder = t5_folder(args, *args.prompts[:1])
-    tokenizer = data.Tokenizer(folder / "spiece.model")
-    engine = open_t5(folder, args)
-    alone = Answerer(engine, tokenizer, NoPrompt(engine.t5), [trained])
-    answerers = [(alone, ["T5 without a prompt" if args.prompts else args.model])]
+    choose_dev_share(origins, args)
+    dev = {name: dev_examples(name, args) for name in names}
+    engine, tokenizer = open_t5(args, *args.prompts[:1])
+    bank = NoPrompt(engine.t5)
     if args.prompts:
         bank = read_bank(args.prompts, engine.t5, tokenizer)
-        answerers.append((Answerer(engine, tokenizer, bank, origins), args.prompts))
+    answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
     for name, (scored_as, words) in common.items():
         examples = [dataclasses.replace(example, target=words.get(example.target, example.target))
                     for example in dev[name]]
         targets = [example.target for example in examples]
-        [(commonest, _)] = Counter(targets).most_common(1)
-        texts = {"majority class": [commonest] * len(targets)}
-        inputs = data.encode_inputs(name, tokenizer, examples, share.max_input)
-        longest = max(len(ids) for ids in tokenizer.encode_all(targets))
-        for answerer, lines in answerers:
-            answers = texts_on(answerer, inputs, lines, args.max_tokens or longest)
-            for line, of_line in answers.items():
-                texts[line] = [words.get(text, text) for text in of_line]
+        texts = {"majority class": [statistics.mode(targets)] * len(targets)}
+        inputs = data.encode_inputs(name, tokenizer, examples, args.max_input)
+        answers = texts_on(answerer, inputs, args.prompts or [args.model])
+        for line, of_line in answers.items():
+            texts[line] = [words.get(text, text) for text in of_line]
         print(f"\n{name}, {len(targets)} dev examples, labels of {scored_as}")
         print(*markdown(scores_table(scored_as, texts, examples, args.prompts)), sep="\n")
     if len(names) == 1 and data.TASKS[scored_as].labels:
-        line = "majority vote" if "majority vote" in texts else line
         print("", *markdown(classes_table(scored_as, line, texts[line], targets)), sep="\n")
 
 
@@ -617,41 +534,18 @@ def nearest(vectors, embedding, top, pieces):
     return ids + prompt.SPECIAL, values
 
 
-def clusters(ids):
-    """Groups of prompt vectors, linked by a piece among the nearest of both.
-
-    ids (P, top) -> lists of their indices.
-
-    >>> clusters(torch.tensor([[3, 4], [7, 8], [4, 5], [9, 6]]))
-    [[0, 2], [1], [3]]
-    """
-    groups = []  # (indices, pieces)
-    for index, near in enumerate(ids.tolist()):
-        linked = [group for group in groups if group[1] & set(near)]
-        groups = [group for group in groups if group not in linked]
-        indices = sorted(sum([group[0] for group in linked], [index]))
-        groups.append((indices, set(near).union(*[group[1] for group in linked])))
-    return sorted(indices for indices, _ in groups)
-
-
 def neighbours(args):
-    """The command `neighbours`: the nearest pieces of each vector, which vectors share some, and
-    where the labels are (Lester et al., section 7)."""
-    folder = t5_folder(args, args.prompt)
-    tokenizer = data.Tokenizer(folder / "spiece.model")
+    """The command `neighbours`: the nearest pieces of each vector, and where the labels are
+    (Lester et al., section 7)."""
+    engine, tokenizer = open_t5(args, args.prompt)
     options.check("top", args.top, at_least=1, at_most=tokenizer.pieces - prompt.SPECIAL)
-    t5 = open_t5(folder, args).t5
-    embedding = t5.shared.weight
-    [vectors] = read_bank([args.prompt], t5, tokenizer).prompts.detach()
+    embedding = engine.t5.shared.weight
+    [vectors] = read_bank([args.prompt], engine.t5, tokenizer).prompts.detach()
     ids, values = nearest(vectors, embedding, args.top, tokenizer.pieces)
     for n, near in enumerate(ids.tolist()):
         cells = [f"{tokenizer.sp.id_to_piece(i)} {value:.2f}"
                  for i, value in zip(near, values[n].tolist())]
         print(f"{n:4}  {'  '.join(cells)}")
-    print("\nvectors that share a piece among their nearest:")
-    for group in clusters(ids):
-        if len(group) > 1:
-            print("  " + ", ".join(map(str, group)))
     if not (Path(args.prompt).expanduser() / "prompt.json").exists():
         return
     for label in origin_of(args.prompt, "prompt.json").task.labels:
@@ -663,19 +557,6 @@ def neighbours(args):
 # -------------------------------------------------------------------- the command
 
 
-def add_common(parser):
-    add = parser.add_argument
-    add("--model", help="the T5: a name or a folder (default: the T5 that the prompt names)")
-    add("--cache", help="folder for downloads (default: as for train.py)")
-    add("--device", help="cpu, cuda, … (default: cuda if there is one)")
-    add("--dtype", choices=tuple(DTYPES), help="number type of the weights and the matrix products "
-        "(default: as for train.py)")
-    add("--tokens", type=int, help="positions of a micro-batch; give fewer if memory is short "
-        "(default: as for train.py)")
-    add("--max-tokens", type=int, help="most tokens of an answer in free text (default: the "
-        f"length of the task's longest target, {MAX_TOKENS} where it is not known)")
-
-
 def parse_arguments(argv=None):
     """The flags, checked. Raises ValueError."""
     parser = options.Parser(description=__doc__.split("\n")[0])
@@ -684,36 +565,52 @@ def parse_arguments(argv=None):
     add = of_answer.add_argument
     add("prompts", nargs="+", help="folders of trained prompts; several prompts of one task vote")
     add("--task", help="the task, or a file of your own, for prompts that do not store their task")
-    add("--write", help="file for the answers (default: standard output)")
+    add("--write", type=options.path_flag, help="file for the answers (default: standard output)")
     add("--batch", type=int, default=32, help="rows in a batch (default: 32)")
     add = of_answer.add_mutually_exclusive_group().add_argument
     add("--text", action="append", help="an input; repeat the flag for more inputs")
-    add("--file", help='JSON lines {"task": …, "input": …}; the columns of the task\'s input may '
-        'stand in place of "input" (default: standard input)')
-    add("--data", help="file with rows of one task, labelled or not: in the format of the task's "
-        "own files, or JSON lines, .tsv or .csv with the columns of its input")
+    add("--file", type=options.path_flag, help='JSON lines {"task": …, "input": …}; the columns '
+        'of the task\'s input may stand in place of "input" (default: standard input)')
+    add("--data", type=options.path_flag, help="file with rows of one task, labelled or not: in "
+        "the format of the task's own files, or JSON lines, .tsv or .csv with the columns of its "
+        "input")
     of_score = commands.add_parser("score", help="score prompts and their vote, or a T5 alone")
     add = of_score.add_argument
     add("prompts", nargs="*", help="trained prompts of one task: folders, .npy or .pt files")
     add("--task", required=True, help="tasks to score on, comma-separated: the prompts' own task, "
         "or tasks whose labels mean the same, or are finer or coarser; or a file of your own")
-    add("--data", help="folder with the official files, or one dev file of the task (default: "
-        "files are downloaded into the cache)")
-    options.add_options(of_score, DevShare)
+    add("--data", type=options.path_flag, help="folder with the official files, or one dev file "
+        "of the task (default: files are downloaded into the cache)")
+    add("--held-out", type=float, help="share of dev that is scored; 0: all (default: as the "
+        "training reported)")
+    add("--max-dev", type=int, help="number of dev examples used, evenly spaced over the file; 0: "
+        "all (default: as the training reported)")
+    add("--max-input", type=int, help="most tokens of an input; a longer one loses the end of its "
+        f"long part (default: as the training, else {MAX_INPUT})")
     of_neighbours = commands.add_parser("neighbours", help="print the vocabulary's pieces nearest "
                                         "to each vector of a prompt")
     add = of_neighbours.add_argument
     add("prompt", help="a trained prompt: a folder from train.py or PEFT, a .npy or a .pt file")
     add("--top", type=int, default=5, help="how many pieces for each vector (default: 5)")
     for command in (of_answer, of_score, of_neighbours):
-        add_common(command)
+        add = command.add_argument
+        add("--model", help="the T5: a name or a folder (default: the T5 that the prompt names)")
+        add("--cache", help="folder for downloads (default: as for train.py)")
+        add("--device", help="cpu, cuda, … (default: cuda if there is one)")
+        add("--dtype", choices=tuple(DTYPES), help="number type of the weights and the matrix "
+            "products (default: as for train.py)")
+        add("--tokens", type=int, help="positions of a micro-batch; give fewer if memory is short "
+            "(default: as for train.py)")
+        add("--max-tokens", type=int, help="most tokens of an answer in free text (default: the "
+            f"length of the task's longest target, {MAX_TOKENS} where it is not known)")
     args = parser.parse_args(argv)
-    for name in ("batch", "max_tokens", "tokens"):
-        if getattr(args, name, None) is not None:
-            options.check(name, getattr(args, name), at_least=1)
-    resolved = [Path(path).resolve() for path in getattr(args, "prompts", [])]
-    if len(set(resolved)) < len(resolved):
-        raise ValueError(f"{' '.join(args.prompts)} names a prompt twice")
+    for name in ("batch", "max_tokens", "tokens", "max_input"):
+        value = getattr(args, name, None)
+        if value is not None:
+            options.check(name, value, at_least=1)
+    prompts = getattr(args, "prompts", [])
+    if len(set(map(Path, prompts))) < len(prompts):
+        raise ValueError(f"{' '.join(prompts)} names a prompt twice")
     return args
 
 
