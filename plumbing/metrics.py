@@ -73,14 +73,14 @@ def matthews(predictions, targets, positive):
     return (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0
 
 
-def question_match(predictions, targets, groups):
+def question_match(predictions, examples, labels):
     """Share of the questions with all answers judged right (MultiRC: Khashabi et al. 2018)."""
-    if not all(groups):
-        raise ValueError("question_em needs the group of every example, its question")
-    solved = dict.fromkeys(groups, True)
-    for prediction, target, group in zip(predictions, targets, groups):
-        if prediction != target:
-            solved[group] = False
+    solved = {}
+    for prediction, example in zip(predictions, examples):
+        if not example.group:
+            raise ValueError("question_em needs the group of every example, its question")
+        is_right = prediction == example.target
+        solved[example.group] = solved.get(example.group, True) and is_right
     return sum(solved.values()) / len(solved)
 
 
@@ -128,12 +128,24 @@ def exact(prediction, gold):
     return float(normalise(prediction) == normalise(gold))
 
 
-def best_gold(function, predictions, answers):
+def golds_of(example):
+    """What a prediction is compared with: the golds, or the target of a row without them."""
+    return example.golds or (example.target,)
+
+
+def best_gold(function, predictions, examples):
     """Mean over the examples of the best value against any right answer (Rajpurkar et al. 2016)."""
     total = 0.0
-    for prediction, golds in zip(predictions, answers):
-        total += max(function(prediction, gold) for gold in golds)
-    return total / len(answers)
+    for prediction, example in zip(predictions, examples):
+        total += max(function(prediction, gold) for gold in golds_of(example))
+    return total / len(examples)
+
+
+def correlation_of(function, predictions, examples):
+    """A correlation of STS-B's answers with the file's scores."""
+    numbers = [number_of(prediction) for prediction in predictions]
+    scores = [float(golds_of(example)[0]) for example in examples]
+    return function(numbers, scores)
 
 
 # --------------------------------------------------------------------- entities and referents
@@ -155,12 +167,12 @@ def entities(text):
     return pairs
 
 
-def entity_f1(predictions, targets):
+def entity_f1(predictions, examples, labels):
     """Micro-F1 over exact (type, span): 2 * right / (predicted + wanted)."""
     right = total = 0
-    for prediction, target in zip(predictions, targets):
+    for prediction, example in zip(predictions, examples):
         predicted = Counter(entities(prediction))
-        wanted = Counter(entities(target))
+        wanted = Counter(entities(example.target))
         right += (predicted & wanted).total()
         total += predicted.total() + wanted.total()
     return 2 * right / total if total else 0.0
@@ -196,20 +208,18 @@ def same_referent(prediction, referent):
     return predicted <= wanted or wanted <= predicted
 
 
-def referent_accuracy(predictions, referents, labels):
-    """Share of the answers that name the referent where the label is True, and do not elsewhere.
+def referent_accuracy(predictions, examples, labels):
+    """Share of the answers that name the referent (the target) where the row is labelled True (its
+    gold), and do not elsewhere.
 
     An answer without a word but determiners is wrong whatever the label, as in T5's metric:
     else a model that writes nothing would be right on each row labelled False.
-
-    >>> referent_accuracy(["cat", "the"], ["the cat", "dog"], ["True", "False"])
-    0.5
     """
     right = 0
-    for prediction, referent, label in zip(predictions, referents, labels):
-        named = same_referent(prediction, referent)
-        right += bool(content_words(prediction)) and str(named) == label
-    return right / len(labels)
+    for prediction, example in zip(predictions, examples):
+        named = same_referent(prediction, example.target)
+        right += bool(content_words(prediction)) and str(named) == example.golds[0]
+    return right / len(examples)
 
 
 # --------------------------------------------------------------------------------- the table
@@ -217,32 +227,6 @@ def referent_accuracy(predictions, referents, labels):
 
 def targets_of(examples):
     return [example.target for example in examples]
-
-
-def golds_of(example):
-    """What a prediction is compared with: the golds, or the target of a row without them."""
-    return example.golds or (example.target,)
-
-
-def correlation_of(function, predictions, examples):
-    """A correlation of STS-B's answers with the file's scores."""
-    numbers = [number_of(prediction) for prediction in predictions]
-    scores = [float(golds_of(example)[0]) for example in examples]
-    return function(numbers, scores)
-
-
-def best_of(function, predictions, examples):
-    return best_gold(function, predictions, [golds_of(example) for example in examples])
-
-
-def group_match(predictions, examples, labels):
-    groups = [example.group for example in examples]
-    return question_match(predictions, targets_of(examples), groups)
-
-
-def referents_named(predictions, examples, labels):
-    truth = [example.golds[0] for example in examples]
-    return referent_accuracy(predictions, targets_of(examples), truth)
 
 
 # name -> function of the predictions, the Examples and the task's labels. The class that counts
@@ -254,10 +238,10 @@ METRICS = {
     "matthews": lambda p, examples, labels: matthews(p, targets_of(examples), labels[-1]),
     "pearson": lambda p, examples, labels: correlation_of(pearson, p, examples),
     "spearman": lambda p, examples, labels: correlation_of(spearman, p, examples),
-    "answer_em": lambda p, examples, labels: best_of(exact, p, examples),
-    "answer_f1": lambda p, examples, labels: best_of(words_f1, p, examples),
-    "question_em": group_match,
-    "entity_f1": lambda p, examples, labels: entity_f1(p, targets_of(examples)),
-    "argument_f1": lambda p, examples, labels: entity_f1(p, targets_of(examples)),
-    "referent_accuracy": referents_named,
+    "answer_em": lambda p, examples, labels: best_gold(exact, p, examples),
+    "answer_f1": lambda p, examples, labels: best_gold(words_f1, p, examples),
+    "question_em": question_match,
+    "entity_f1": entity_f1,
+    "argument_f1": entity_f1,
+    "referent_accuracy": referent_accuracy,
 }
