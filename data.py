@@ -200,8 +200,8 @@ def load(name, folder=None, cache=None, at_least=0):
 
     They are read from `folder`, if one is given, else from the cache, into which they are
     downloaded once (except those that `python data.py` lists as "by hand"). A generated task needs
-    no files; it makes at least `at_least` training examples. The numbers of skipped and repaired
-    rows are printed on standard error. Raises ValueError for an unknown name, a missing file, or a
+    no files; it makes at least `at_least` training examples. The number of skipped rows
+    is printed on standard error. Raises ValueError for an unknown name, a missing file, or a
     row that cannot be used.
     """
     task = find_task(name)

@@ -169,8 +169,8 @@ def read_examples(name, task, path, train):
         examples.append(Example(text, target, row.golds, row.group, long_part(task, text)))
     if not examples:
         reasons = ", ".join(skipped) or "it is empty"
-        raise ValueError(f"{path} has no usable row: {reasons}; its columns are "
-                         f"{', '.join(columns):.300}")
+        names = ", ".join(columns)
+        raise ValueError(f"{path} has no usable row: {reasons}; its columns are {names:.300}")
     for reason, count in skipped.items():
         print(f"{name}: {count} rows of {path} skipped: {reason}", file=sys.stderr)
     published = task.sizes[not train] if task.sizes else len(examples)
@@ -454,8 +454,10 @@ def read_squad(path):
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     golds = right_answers(question)
-                    columns = {"id": question.get("id"), "question": question["question"],
-                               "context": paragraph["context"], "answer": "".join(golds[:1])}
+                    columns = {"context": paragraph["context"], "question": question["question"],
+                               "id": question.get("id")}
+                    if golds:
+                        columns["answer"] = golds[0]
                     yield Row(f"{path}, question {columns['id']}", columns, golds)
 
 
@@ -680,17 +682,19 @@ def task_from_file(path):
     rows = [row.columns for row in read_file(train) if not row.skip]
     if not rows:
         raise ValueError(f"{train} holds no row")
+    first = rows[0]
     target = fields.setdefault("target", "label")
-    if target not in rows[0]:
-        raise ValueError(f"{train} has no column {target!r}, its columns are {', '.join(rows[0])}: "
+    if target not in first:
+        raise ValueError(f"{train} has no column {target!r}, its columns are {', '.join(first)}: "
                          f"rename one, or set \"target\" in {settings}")
-    texts = [name for name, value in rows[0].items() if isinstance(value, str) and name != target]
+    texts = [name for name in first if isinstance(first[name], str) and name != target]
     fields.setdefault("input", " ".join(f"{name}: {{{name}}}" for name in texts))
     if "labels" not in fields:
         with naming_row(f"{train}: column {target!r}"):
             fields["labels"] = guessed_labels([row.get(target) for row in rows], settings)
     fields.setdefault("metrics", ("accuracy", "macro_f1") if fields["labels"] else ())
-    return fields | {"files": tuple(str(file) for file in (train, dev) if file)}
+    fields["files"] = (str(train), str(dev)) if dev else (str(train),)
+    return fields
 
 
 def file_in_folder(folder, stem):
