@@ -300,10 +300,15 @@ def example_of(task, columns):
 
 
 def lines_of(file):
-    """(number, place, line) of a binary file."""
-    for number, line in enumerate(file, 1):
+    """(number, place, line) of a binary file; of a line that is too long only the beginning."""
+    for number in itertools.count(1):
+        line = file.readline(MAX_BYTES + 1)
+        if not line:
+            return
         if line.strip():
             yield number, f"line {number}", line
+        while len(line) > MAX_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_BYTES + 1)
 
 
 def rows_of(task, path):
@@ -500,19 +505,20 @@ def score(args):
     choose_dev_share(origins, args)
     dev = {name: dev_examples(name, args) for name in names}
     engine, tokenizer = open_t5(args, *args.prompts[:1])
-    bank = NoPrompt(engine.t5)
+    alone = NoPrompt(engine.t5)
+    banks = [(alone, ["T5 without a prompt" if args.prompts else args.model])]
     if args.prompts:
-        bank = read_bank(args.prompts, engine.t5, tokenizer)
-    answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
+        banks.append((read_bank(args.prompts, engine.t5, tokenizer), args.prompts))
     for name, (scored_as, words) in common.items():
         examples = [dataclasses.replace(example, target=words.get(example.target, example.target))
                     for example in dev[name]]
         targets = [example.target for example in examples]
         texts = {"majority class": [statistics.mode(targets)] * len(targets)}
         inputs = data.encode_inputs(name, tokenizer, examples, args.max_input)
-        answers = texts_on(answerer, inputs, args.prompts or [args.model])
-        for line, of_line in answers.items():
-            texts[line] = [words.get(text, text) for text in of_line]
+        for bank, lines in banks:
+            answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
+            for line, of_line in texts_on(answerer, inputs, lines).items():
+                texts[line] = [words.get(text, text) for text in of_line]
         print(f"\n{name}, {len(targets)} dev examples, labels of {scored_as}")
         print(*markdown(scores_table(scored_as, texts, examples, args.prompts)), sep="\n")
     if len(names) == 1 and data.TASKS[scored_as].labels:

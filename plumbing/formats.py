@@ -225,7 +225,10 @@ def target_of(task, value):
         return one_line(task.target, value)
     codes = dict(zip(task.codes or task.labels, task.labels))
     if str(value) not in codes:
-        raise ValueError(f"label {shortened(value)}, wanted one of {', '.join(codes)}")
+        hint = ""
+        if isinstance(value, int):
+            hint = "; exports number labels in different orders, so write the words"
+        raise ValueError(f"label {shortened(value)}, wanted one of {', '.join(codes)}{hint}")
     return codes[str(value)]
 
 
@@ -293,6 +296,8 @@ def read_table(path, header=None):
             where = f"{path}, line {reader.line_num}"
             if header is None:
                 header = [COLUMN_NAMES.get(name, name) for name in cells]
+                if len(set(header)) < len(header):
+                    raise ValueError(f"{where}: two columns of one name in {shortened(header)}")
             elif len(cells) != len(header):
                 yield Row(where, dict.fromkeys(header), skip=f"not {len(header)} cells")
             else:
@@ -376,7 +381,8 @@ def wsc(row, train):
         raise ValueError(f"label {shortened(label)}, wanted true or false")
     elif train and not label:
         skip = "labelled false, names no referent"
-    columns = row.columns | {"text": marked, "referent": target["span1_text"]}
+    referent = as_in_text(target["span1_text"], row.columns["text"])
+    columns = row.columns | {"text": marked, "referent": referent}
     yield Row(row.where, columns, golds=(str(label),), skip=skip)
 
 
@@ -395,6 +401,20 @@ def mark_pronoun(text, pronoun, index):
     nearest = min(indices, key=lambda i: abs(i - index))
     words[nearest] = words[nearest].replace(pronoun, f"*{pronoun}*", 1)
     return " ".join(words)
+
+
+def as_in_text(words, text):
+    """Words with the capitals that they have in a text; as they are if they are not in it.
+
+    >>> as_in_text("The roof", "A tree fell on the roof.")
+    'the roof'
+    """
+    words = " ".join(words.split())
+    text = " ".join(text.split())
+    start = text.lower().find(words.lower())
+    if words in text or start < 0:
+        return words
+    return text[start:start + len(words)]
 
 
 def multirc(row, train):
@@ -692,7 +712,11 @@ def task_from_file(path):
     if "labels" not in fields:
         with naming_row(f"{train}: column {target!r}"):
             fields["labels"] = guessed_labels([row.get(target) for row in rows], settings)
-    fields.setdefault("metrics", ("accuracy", "macro_f1") if fields["labels"] else ())
+    if fields["labels"]:
+        fields.setdefault("metrics", ("accuracy", "macro_f1"))
+    if "metrics" not in fields:
+        raise ValueError(f"{settings} has no labels: wanted \"metrics\" in it, as "
+                         "[\"answer_em\", \"answer_f1\"] for free text")
     fields["files"] = (str(train), str(dev)) if dev else (str(train),)
     return fields
 

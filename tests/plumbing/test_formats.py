@@ -136,6 +136,8 @@ ODD = {
                       [("she saw *she* ran", "Eve")], {}),
     "pronoun and comma": ("wsc", jsonl(target(WSC | {"text": "Ada, as Eve knew, \"she\", ran"})),
                           [('Ada, as Eve knew, "*she*", ran', "Eve")], {}),
+    "capitals": ("wsc", jsonl(target(span1_text="eve"), target(span1_text="Ada\nThanked")),
+                 [(SHE, "Eve"), (SHE, "Ada thanked")], {}),
 }
 for space in ("  ", "\u00a0", "\u2028", "\u0085", "\x0b"):  # only a line feed ends a row
     row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
@@ -202,6 +204,10 @@ def conll05(words, props):
 BAD = {
     "label": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": "maybe"})),
               "val.jsonl, line 2: label 'maybe', wanted one of .*neutral"),
+    "label number": ("cb", bad_row(json.dumps(CB_ROWS[1] | {"label": 1})),
+                     "val.jsonl, line 2: label 1, wanted .*neutral; exports number labels"),
+    "two columns of one name": ("sst2", tsv("sentence | label | label", "A. | 1 | 0"),
+                                "dev.tsv, line 1: two columns of one name"),
     "bad json": ("cb", bad_row('{"premise": "cut'), "val.jsonl, line 2: not JSON"),
     "deep json": ("cb", bad_row("[" * 100_000), "val.jsonl, line 2: not JSON"),
     "json list for text": ("cb", bad_row(json.dumps(CB_ROWS[0] | {"premise": ["p"]})),
@@ -346,7 +352,7 @@ def test_columns_keep_their_order_and_labels_may_be_numbers(tmp_path):
     ({"train.csv": OWN["train.csv"], "task.json": '{"labels": "x"}'},
      "task.json: 'labels' is 'x', wanted .* and the lists labels"),
     ({"train.csv": OWN["train.csv"], "task.json": '{"labels": []}'},
-     "metrics are .., wanted a tuple of accuracy")])
+     "task.json has no labels: wanted \"metrics\" in it")])
 def test_what_cannot_be_guessed_is_one_line_with_the_next_step(tmp_path, files, message):
     for name, text in files.items():
         write(tmp_path / name, text)

@@ -196,11 +196,13 @@ def test_scores_are_those_that_the_training_reported(save, engine, capsys):
     vectors = [OF_NLI, OF_NLI * 0.2, OF_SST2]
     paths = [save(f"p{n}", each, "toy-cb", recipe) for n, each in enumerate(vectors)]
     task = data.encode("toy-cb", TOKENIZER, train.Recipe(**recipe))
-    metrics = data.dev_metrics(engine, PromptBank(vectors), task, task.report)
-    reported = [one["accuracy"] for one in metrics]
+    banks = [PromptBank(vectors), prompt.NoPrompt(engine.t5)]
+    *reported, alone = [one["accuracy"] for bank in banks
+                        for one in data.dev_metrics(engine, bank, task, task.report)]
     task.majority = 100 * max(Counter(task.dev[i].target for i in task.report).values()) / 10
     table = table_of(capsys, *paths, "--task", "toy-cb")
     assert [table[path] for path in paths] == [[f"{score:.1f}"] for score in reported]
+    assert table["T5 without a prompt"] == [f"{alone:.1f}"]
     assert table["majority class"] == [f"{task.majority:.1f}"]
     assert table["prompts, mean ± sd"] == [plus_minus(reported)]
     assert "toy-cb, 10 dev examples, labels of toy-cb" in table
@@ -295,7 +297,7 @@ def test_a_tuned_t5_alone(tmp_path, capsys):
         json.dumps({"task": "toy-cb", "recipe": {"held_out": 0.4}}))
     table = table_of(capsys, "--model", tmp_path / "tuned", "--task", "toy-nli,toy-rte")
     assert "toy-rte, 8 dev examples, labels of toy-rte" in table
-    assert str(tmp_path / "tuned") in table
+    assert str(tmp_path / "tuned") in table and "T5 without a prompt" not in table
 
 
 def test_nan_is_no_answer(engine, monkeypatch):
