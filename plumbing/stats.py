@@ -110,14 +110,14 @@ def significant(gains):
 
 
 def interval(scores):
-    """(low, high): Student's 95 % interval of the mean; None for one score, or for equal ones.
+    """(low, high): Student's 95 % interval of the mean. () of fewer than three, or of equal ones.
 
     >>> [round(end, 2) for end in interval([70, 72, 74])]  # 72 ± 4.303 * 2 / sqrt(3)
     [67.03, 76.97]
     """
     mean, deviation = spread(scores)
-    if not deviation:
-        return None
+    if len(scores) < 3 or not deviation:
+        return ()
     low, high = 0, 100  # t is 12.7 at one degree of freedom, and smaller at more
     for _ in range(40):
         t = (low + high) / 2
@@ -127,16 +127,6 @@ def interval(scores):
             high = t
     half = t * deviation / math.sqrt(len(scores))
     return mean - half, mean + half
-
-
-def gain(scores, base):
-    """Scores less others, seed by seed, as text; a star where significant.
-
-    >>> gain([70, 72, 74], [60, 63, 74]), gain([70, 72, 74], [60, 63, 64])
-    ('+6.3 ± 5.5', '+9.7 ± 0.6 *')
-    """
-    gains = differences(scores, base)
-    return plus_minus(gains, "+") + star(gains)
 
 
 def star(gains):
