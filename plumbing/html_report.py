@@ -378,7 +378,8 @@ def line_chart(series, title, x_label, y_range, log=False):
     means = [mean_curve(each.curves) for each in series]
     steps = [x for x, _ in flat(means)]
     label_width = max(7.2 * len(each.name) for each in series)
-    x_scale = Scale(*widened(steps), 48, WIDTH - label_width - 16)
+    x_range = widened(steps)
+    x_scale = Scale(*x_range, 48, WIDTH - label_width - 16)
     y_scale = Scale(*y_range, HEIGHT - 48, 32)
     marks = [svg_text(8, 16, title, font_weight="bold"), *axes(x_scale, y_scale, x_label, log)]
     ends = []
@@ -460,8 +461,8 @@ def learning_sections(results):
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; {colours} }}
@@ -506,7 +507,8 @@ td.heat { padding: 4px 10px; min-width: 40px; text-align: center; border: 1px so
 .track .zero { border-left: 1px dashed var(--muted) }
 .track .seed { top: 15px; height: 6px; border-left: 2px solid }
 .track .interval { top: 10px; height: 2px; background: currentcolor; transform: none }
-.track .mean { top: 6px; min-width: 10px; height: 10px; border-radius: 5px; background: currentcolor }
+.track .mean { top: 6px; min-width: 10px; height: 10px; border-radius: 5px;
+  background: currentcolor }
 [aria-label="The names"] td { white-space: normal; min-width: 260px; max-width: 560px }
 details { margin: 8px 0 }
 summary { cursor: pointer; padding: 4px 0 }

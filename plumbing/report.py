@@ -20,6 +20,7 @@ Everything is made from one dict for each target, `results`, which JSON can hold
 A table is (header, rows), as html_report.py describes it.
 """
 
+import argparse
 import contextlib
 import itertools
 import statistics
@@ -29,7 +30,6 @@ from pathlib import Path
 
 import numpy
 
-from plumbing import options
 from plumbing.files import read_json, write_json, write_text
 from plumbing.html_report import (Gain, Heat, Link, Section, approach_of, flat, html_page,
                                   html_table, learning_sections, markdown, markdown_page,
@@ -76,11 +76,11 @@ def scores_table(results):
     axis = widened(on_axis)
 
     def cells(run):
-        gained = ""
-        if run["approach"] != "prompt":
-            gains = gains_of(run, results)
-            text = plus_minus(gains, "+") + star(gains)
-            gained = Gain(text, gains, axis, approach_of(run["approach"]).colour)
+        gains = gains_of(run, results)
+        text = plus_minus(gains, "+") + star(gains)
+        gained = Gain(text, gains, axis, approach_of(run["approach"]).colour)
+        if run["approach"] == "prompt":
+            gained = ""
         similarity = ""
         if run["source"] in results["similarity"]:
             measure = results["recipe"]["similarity"]
@@ -108,44 +108,31 @@ def table(results):
     return markdown(scores_table(results)) + [note(results)]
 
 
-def seeds_table(results):
-    """A row for each run: each seed's score, which links to what was trained; other metrics."""
-    others = [name for name in results["runs"][0]["metrics"][0] if name != results["metric"]]
-
-    def cells(run):
-        links = [Link(f"{score:.1f}", f"../{folder}/")
-                 for score, folder in zip(run["scores"], run["folders"])]
-        for name in others:
-            links.append(plus_minus([metrics[name] for metrics in run["metrics"]]))
-        return links
-
-    return by_run(results["runs"], [f"seed {seed}" for seed in results["seeds"]] + others, cells)
-
-
 def mean_or_dash(values):
     """The mean of those that are no None, as text."""
     values = [value for value in values if value is not None]
     return number(statistics.mean(values), digits=2) if values else "–"
 
 
-def teachers_table(results):
-    """What the teachers of the runs with distillation add; no row without one."""
+def details_table(results):
+    """Each seed's score, which links to what was trained; other metrics; teachers; cost.
+
+    The cost is of one training by itself: a teacher and a source's prompt come on top.
+    """
+    others = [name for name in results["runs"][0]["metrics"][0] if name != results["metric"]]
+    header = [f"seed {seed}" for seed in results["seeds"]] + others
+    header += ["teacher accuracy", "cosine of the gradients of CE and KD, first step"]
+    header += ["later, mean", "steps", "trained numbers", "bytes of gradients and optimiser"]
+
     def cells(run):
+        row = [Link(f"{score:.1f}", f"../{folder}/")
+               for score, folder in zip(run["scores"], run["folders"])]
+        for name in others:
+            row.append(plus_minus([metrics[name] for metrics in run["metrics"]]))
         first = [terms[0][3] for terms in run["losses"]]
         later = [term[3] for term in flat(terms[1:] for terms in run["losses"])]
-        return [mean_or_dash(values) for values in (run["teacher_accuracy"], first, later)]
-
-    students = [run for run in results["runs"] if set(run["teacher_accuracy"]) != {None}]
-    return by_run(students, ["teacher accuracy", "cosine of the gradients of CE and KD, first step",
-                             "later, mean"], cells)
-
-
-def cost_table(results):
-    """Of one training by itself: a teacher and a source's prompt come on top."""
-    header = ["steps", "trained numbers", "their gradients and the optimiser, bytes"]
-
-    def cells(run):
-        return [f"{run[name]:,}" for name in ("steps", "trained", "training_bytes")]
+        row += map(mean_or_dash, (run["teacher_accuracy"], first, later))
+        return row + [f"{run[name]:,}" for name in ("steps", "trained", "training_bytes")]
 
     return by_run(results["runs"], header, cells)
 
@@ -219,9 +206,10 @@ def setup(results):
     if results["chosen_on_reported"]:
         chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
                   "all scores a little too high.")
-    return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
-            f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}. "
-            f"{results['date']}, {results['seconds']:.0f} seconds: {results['command']}", chosen]
+    made = (f"T5 {results['model']} ({results['dtype']}), {results['date']}, "
+            f"{results['seconds']:.0f} seconds: {results['command']}")
+    return [made, f"{results['metric']} in percent. Majority class {results['majority']:.1f}, T5 "
+            f"without a prompt {results['promptless']:.1f}.", chosen]
 
 
 # ------------------------------------------------------------------- files
@@ -269,9 +257,7 @@ def write_report(folder, results):
     best = f"{run_name(*results['answers']['of'])}, seed {results['seeds'][0]}"
     folded = {f"Answers of {best}": confusion_table(results),
               f"Answers changed by {best}": changed_table(results),
-              "Scores of each seed": seeds_table(results),
-              "Teachers": teachers_table(results),
-              "Cost": cost_table(results),
+              "Seeds, teachers and cost": details_table(results),
               "Recipe": recipe_table(results)}
     for name, table in folded.items():
         sections.append(Section(name, table=table, folded=True))
@@ -323,11 +309,12 @@ def ending(out, folder, results):
     best = max(prompts, key=mean_score)
     of_best_seed = best["scores"].index(max(best["scores"]))
     path = Path(out) / best["folders"][of_best_seed]
-    return ["", *table(results), "", " ".join(headline(results)), "",
-            f"The best prompt, as the PEFT library reads it: {path}",
-            f'    python predict.py answer {path} --text "…"',
-            f'    PeftModel.from_pretrained(t5, "{path}")',
-            f"{results['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}"]
+    lines = ["", *table(results), "", *headline(results), ""]
+    lines.append(f"The best prompt, as the PEFT library reads it: {path}")
+    lines.append(f'    python predict.py answer {path} --text "…"')
+    lines.append(f'    PeftModel.from_pretrained(t5, "{path}")')
+    lines.append(f"{results['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}")
+    return lines
 
 
 # ------------------------------------------------------------------- reading results again
@@ -457,15 +444,16 @@ def write_grid(out, all_results):
     matrices = [Section(approach, table=gain_matrix(pairs, sources, targets, largest))
                 for approach, pairs in gains.items()]
     bar = html_table(([""] * 6, [["colours", *scale]]), "Colours")
+    sections = [Section("", sentences[1:]), Section("", charts=[bar])]
+    sections.append(Section("", parts=matrices, width=72 * len(targets) + 100))
     links = [[results["target"], Link("report", f"{report_folder('', results)}/report.html")]
              for results in all_results]
-    ranking = ranking_table(all_results, of_pot)
-    runs = flat(results["runs"] for results in all_results)
-    write_page(Path(out) / "grid", sentences[0], [
-        Section("", sentences[1:]), Section("", charts=[bar]), Section("", parts=matrices, width=72 * len(targets) + 100),
-        Section("Reports", table=(["target", "report"], links)),
-        Section("How well a similarity ranks the sources: Spearman's correlation", table=ranking),
-        Section("The names", table=glossary(runs))])
+    sections.append(Section("Reports", table=(["target", "report"], links)))
+    sections.append(Section("How well a similarity ranks the sources: Spearman's correlation",
+                            table=ranking_table(all_results, of_pot)))
+    names = glossary(flat(results["runs"] for results in all_results))
+    sections.append(Section("The names", table=names))
+    write_page(Path(out) / "grid", sentences[0], sections)
     return Path(out) / "grid.html"
 
 
@@ -495,10 +483,10 @@ def runs_table(runs, approaches):
         row = [name, approach]
         for target in targets:
             scores = scores_of(run[target], approach)
-            text = plus_minus(scores)
-            if run[target]["seeds"] == first[target]["seeds"]:
-                text += star(differences(scores, scores_of(first[target], approaches[0])))
-            row.append(text)
+            base = scores_of(first[target], approaches[0])
+            has_same_seeds = run[target]["seeds"] == first[target]["seeds"]
+            sign = star(differences(scores, base)) if has_same_seeds else ""
+            row.append(plus_minus(scores) + sign)
         rows.append(row)
     return ["run", "approach", *targets], rows
 
@@ -515,7 +503,6 @@ def recipe_differences(runs):
         values = [str(recipe.get(option, "–")) for recipe in recipes]
         if len(set(values)) > 1:
             rows.append([option, *values])
-    rows = rows or [["nothing"] + [""] * len(runs)]
     return ["what differs between the recipes", *runs], rows
 
 
@@ -528,8 +515,8 @@ def compare(folders, approaches):
               "run and approach, a paired t-test at 5 % over the same seeds.")
     print(*markdown(shown), legend, "", *markdown(options), sep="\n")
     page = Path(folders[0]) / "compared.html"
-    write_page(page, "Runs compared", [
-        Section("Scores", [legend], shown), Section("Recipes", table=options)])
+    recipes = Section("Recipes", ["What all have in common is left out."], options)
+    write_page(page, "Runs compared", [Section("Scores", [legend], shown), recipes])
     return page
 
 
@@ -544,7 +531,8 @@ def rewrite(folder):
 
 
 def main():
-    parser = options.Parser("python -m plumbing.report", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("python -m plumbing.report",
+                                     description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
     parser.add_argument("--approach", help="compare these approaches, comma-separated")
     args = parser.parse_args()
@@ -558,4 +546,8 @@ def main():
 
 
 if __name__ == "__main__":
-    options.run(main, "report.py")
+    try:
+        main()
+    except ValueError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,13 +2,13 @@
 
     python -m pytest tests/plumbing/test_report.py    # five seconds
 
-Oracle: scores whose means, gains and ranks can be worked out by hand; Python's HTML parser.
+Oracle: scores whose means, gains and ranks can be worked out by hand; Python's XML parser.
 """
 
-import html.parser
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -82,59 +82,43 @@ def test_the_headline(runs, sentences):
 # ------------------------------------------------------------------- pages
 
 
-class Balance(html.parser.HTMLParser):
-    """Fails on an element that is not closed, or closed twice; collects tags and text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.seen, self.words = [], [], []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.seen.append((tag, dict(attributes)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def page_of(results, folder):
-    return (report.write(folder, results) / "report.html").read_text()
+def elements(path):
+    """All elements of a page, which is well formed."""
+    doctype, page = path.read_text().split("\n", 1)
+    assert doctype == "<!doctype html>"
+    return list(ET.fromstring(page).iter())
 
 
 def test_what_a_report_shows(tmp_path):
-    page = page_of(three_runs(), tmp_path)
-    seen = Balance(page).seen
-    assert ("a", {"href": "../nli/pot-0/"}) in seen
-    assert "script" not in [tag for tag, _ in seen]
-    assert ("div", {"class": "wide", "tabindex": "0", "role": "region",
-                    "aria-label": "Scores"}) in seen
+    path = report.write(tmp_path, three_runs()) / "report.html"
+    seen = elements(path)
+    assert "../nli/pot-0/" in [each.get("href") for each in seen]
+    assert "script" not in [each.tag for each in seen]
+    assert {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Scores"} in [
+        each.attrib for each in seen]
+    page = path.read_text()
     assert page.count("<svg") == 1 + 1  # dev of one source; CE, as KD is 0 everywhere
     assert page.count("t-test") == 1 and page.count('class="interval"') == 2
     assert page.index(">length<") < page.index(">steps<", page.index(">option<"))  # changed first
-    text = (tmp_path / "nli-to-toy-cb" / "report.md").read_text()
+    text = path.with_suffix(".md").read_text()
     for part in ("# toy-cb: Best: panda_kl from nli", "[72.0](../nli/pot-1/)",
-                 "| panda_kl | nli    | 87.00            | 0.25 ",  # the teachers' table
-                 "[64.0](../plain/prompt-2/) | 12.0 ± 2.0 |",  # of the other metric
-                 "chosen on other dev examples", "python train.py",
-                 "## Answers of pot from nli, seed 0", "| yes   | 1            | 1           | 50 %",
-                 "| no    | 0            | 1           | 100 %", "| a     | yes   | no "):
+                 "[64.0](../plain/prompt-2/) | 12.0 ± 2.0 | –  ",  # the other metric, no teacher
+                 "12.0 ± 2.0 | –                | 0.25     ", "| 22.3 ± 2.5 | 87.00  ",
+                 "chosen on other dev examples", "python train.py", "## Answers of pot from nli, ",
+                 "| yes   | 1            | 1           | 50 %  |",
+                 "| no    | 0            | 1           | 100 % |", "| a     | yes   | no "):
         assert part in text
     assert "| b     | yes   | no " not in text  # both prompts answer it alike
 
 
 @pytest.mark.parametrize("scores", [[60.0], [60.0, 62.0], [60.0, 60.0, 60.0]])
 def test_where_a_spread_or_a_test_says_nothing_there_is_none(scores, tmp_path):
-    results = some_results(("prompt", "", scores), ("pot", EVIL, scores), target=EVIL)
-    page = page_of(results | {"chosen_on_reported": True}, tmp_path)
-    assert "also chose each run's checkpoint" in "".join(Balance(page).words)
-    assert 'class="interval"' not in page and "?" not in page
+    results = some_results(("prompt", "", scores), ("pot", EVIL, scores), target="toy-cb<")
+    path = report.write(tmp_path, results | {"chosen_on_reported": True}) / "report.html"
+    page = "".join(each.text or "" for each in elements(path))
+    assert EVIL in page and "also chose each run's checkpoint" in page and "?" not in page
     assert ("±" in page, "t-test" in page) == (len(scores) > 1, len(scores) > 2)
+    assert 'class="interval"' not in path.read_text()
 
 
 # ------------------------------------------------------------------- files
@@ -193,19 +177,20 @@ def test_a_grid_by_hand(tmp_path):
     order = ["| sst2      | +5.0 * | +9.0 *  |", "| nli       | +8.0 * | +1.0 *  |",
              "| cola      | +1.0 * | +5.0 *  |", "| mean      | +4.7   | +5.0    |"]
     assert "\n".join(order) in pot
-    assert panda.index("| sst2      | –      | –") < panda.index("| nli       | −2.0 * | −2.0 *  |")
+    assert panda.index("| sst2      | –      | –") < panda.index("| nli       | −2.0 * | −2.0 * ")
     assert "pot: a gain of +4.8 over plain prompt tuning (mean of 6 pairs); 6 are" in text
     assert "| cb      | [report](cb/report.html)" in text
     # Ranks 3 2 1 with 3 2 1: rho 1; with 1 3 2: deviations 1 0 -1 and -1 1 0, rho -0.5
     assert "| panda   | +1.00 | −0.50   | +0.25 |" in text
     assert "| e_avg   | −1.00 | +0.50   | −0.25 |" in text
-    page = Balance((tmp_path / "grid.html").read_text())
-    assert ("a", {"href": "cb/report.html"}) in page.seen
+    seen = elements(tmp_path / "grid.html")
+    assert "cb/report.html" in [each.get("href") for each in seen]
     # One scale of colours, from the smallest gain to the largest: −2 + 11 k / 4.
-    scale = page.words[page.words.index("colours") + 1:]
-    assert scale[:5] == ["−2.0", "+0.8", "+3.5", "+6.2", "+9.0"]
-    coloured = [tag for tag, attributes in page.seen if attributes.get("class") == "heat"]
-    assert len(coloured) == 5 + (6 + 2) + (2 + 2)  # scale; pairs and means, of pot and panda_kl
+    coloured = [each.text for each in seen if each.get("class") == "heat"]
+    assert coloured[:5] == ["−2.0", "+0.8", "+3.5", "+6.2", "+9.0"]
+    assert len(coloured) == 5 + (6 + 2) + (2 + 2)  # pairs and means, of pot and of panda_kl
+    [beside] = [each for each in seen if each.get("style") == "--width: 244px"]
+    assert [each.find("h2").text for each in beside] == ["pot", "panda_kl"]
     assert report.write_grid(tmp_path, [three_runs()]) is None  # one pair
 
 
