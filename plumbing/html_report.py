@@ -524,6 +524,8 @@ p { overflow-wrap: anywhere }
   svg, tr { break-inside: avoid }
   .wide { overflow: visible; background: none }
   table { font-size: 10px }
-  .panels { grid-template-columns: 1fr 1fr }
+  th, td { white-space: normal }
+  .panels:has(svg) { grid-template-columns: 1fr 1fr }
+  details::details-content { content-visibility: visible; block-size: auto }
 }
 """

@@ -206,10 +206,10 @@ def setup(results):
     if results["chosen_on_reported"]:
         chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
                   "all scores a little too high.")
-    made = (f"T5 {results['model']} ({results['dtype']}), {results['date']}, "
-            f"{results['seconds']:.0f} seconds: {results['command']}")
-    return [made, f"{results['metric']} in percent. Majority class {results['majority']:.1f}, T5 "
-            f"without a prompt {results['promptless']:.1f}.", chosen]
+    made = f"{results['date']}, {results['seconds']:.0f} seconds: {results['command']}"
+    return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
+            f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}.",
+            chosen, made]
 
 
 # ------------------------------------------------------------------- files

@@ -22,7 +22,7 @@ import train
 import transferability
 from plumbing import engine, files, report, run_files
 from plumbing.engine import Engine
-from plumbing.run_files import RunDirectory, key_of, read_state
+from plumbing.run_files import key_of, read_state
 from toy import world
 
 CPU = ["--device", "cpu"]
@@ -329,18 +329,6 @@ def test_with_dropout_what_is_trained_beside_a_run_decides_it(trained_by, tmp_pa
     assert trained_by(tmp_path, *flags) == set()
 
 
-def test_what_is_shipped_is_read_where_the_config_is_equal(tmp_path):
-    config = {"task": "toy-nli", "seed": 0, "lr": 0.3}
-    files.write_json(tmp_path / "shipped" / "toy-nli-0" / "prompt.json", {"config": config})
-    directory = RunDirectory(tmp_path / "out", shipped=tmp_path / "shipped")
-
-    def read(folder, made_by):
-        return folder.name
-
-    assert directory.find(config, "prompt.json", read) == "toy-nli-0"
-    assert directory.find(config | {"lr": 0.1}, "prompt.json", read) is None
-
-
 # ---------------------------------------------------------------- no number
 
 
@@ -390,6 +378,9 @@ def test_it_says_why_a_run_is_not_trained(tiny, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "source toy-nli: 1 of 1 runs came with the code\n" in printed
     assert "toy-cb prompts: 2 of 2 runs were trained before\n" in printed
+    gc.collect()
+    tiny.train(*flags, "--source-steps", "3")  # what was shipped is of 2 steps
+    assert "came with the code" not in capsys.readouterr().out
 
 
 def test_data_that_are_missing_are_said_before_the_weights_are_read(tiny, tmp_path, monkeypatch):

@@ -22,14 +22,6 @@ def test_correlations_by_hand():
         stats.pearson([1, 2, 3], [1, 2])
 
 
-def test_mean_and_deviation():
-    # 60, 62, 67: mean 63, squares 9 + 1 + 16 = 26 over 3 - 1
-    assert stats.spread([60, 62, 67]) == (63, pytest.approx(13 ** 0.5))
-    assert stats.plus_minus([60, 62, 67], "+") == "+63.0 ± 3.6"
-    assert stats.spread([75.94]) == (75.94, None)
-    assert stats.plus_minus([75.94]) == "75.9"  # one seed: no deviation, and none is printed
-
-
 @pytest.mark.parametrize("t, degrees, p", [
     (1, 1, 0.5), (2, 2, 0.18350341907), (4.303, 2, 0.0499925250), (2.776, 4, 0.0500227783),
     (2.262, 9, 0.0500128455), (2, 30, 0.0546250450), (-8.61, 4, 0.0010001341)])
