@@ -38,6 +38,9 @@ from plumbing.stats import (differences, interval, mean_permutation_p, number, p
                             significant, spearman, star)
 
 
+TEACHERS = ["teacher accuracy", "cosine of the gradients of CE and KD, first step", "later, mean"]
+
+
 def run_name(approach, source):
     """How a page calls a run: "pot from toy-nli"."""
     return f"{approach} from {shortened(source)}" if source else approach
@@ -114,24 +117,28 @@ def mean_or_dash(values):
     return number(statistics.mean(values), digits=2) if values else "–"
 
 
+def of_teachers(run):
+    """What its teachers add, of a run with distillation: the columns TEACHERS."""
+    first = [terms[0][3] for terms in run["losses"]]
+    later = [term[3] for term in flat(terms[1:] for terms in run["losses"])]
+    return [mean_or_dash(values) for values in (run["teacher_accuracy"], first, later)]
+
+
 def details_table(results):
     """Each seed's score, which links to what was trained; other metrics; teachers; cost.
 
     The cost is of one training by itself: a teacher and a source's prompt come on top.
     """
     others = [name for name in results["runs"][0]["metrics"][0] if name != results["metric"]]
-    header = [f"seed {seed}" for seed in results["seeds"]] + others
-    header += ["teacher accuracy", "cosine of the gradients of CE and KD, first step"]
-    header += ["later, mean", "steps", "trained numbers", "bytes of gradients and optimiser"]
+    header = [f"seed {seed}" for seed in results["seeds"]] + others + TEACHERS
+    header += ["steps", "trained numbers", "bytes of gradients and optimiser"]
 
     def cells(run):
         row = [Link(f"{score:.1f}", f"../{folder}/")
                for score, folder in zip(run["scores"], run["folders"])]
         for name in others:
             row.append(plus_minus([metrics[name] for metrics in run["metrics"]]))
-        first = [terms[0][3] for terms in run["losses"]]
-        later = [term[3] for term in flat(terms[1:] for terms in run["losses"])]
-        row += map(mean_or_dash, (run["teacher_accuracy"], first, later))
+        row += of_teachers(run)
         return row + [f"{run[name]:,}" for name in ("steps", "trained", "training_bytes")]
 
     return by_run(results["runs"], header, cells)

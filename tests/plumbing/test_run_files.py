@@ -204,10 +204,15 @@ def test_whatever_the_damage_a_state_is_refused_in_one_line_or_whole(state, tiny
             assert "is damaged" in str(error) and "\n" not in str(error)
             refused += 1
     assert refused > 150
-    files.write_whole(state, lambda new: torch.save({"step": 3}, new))  # of another version
+    state.write_bytes(content)
+    part = {"progress": read_state(state)["progress"]}
+    for another_version in ({"bank": {}, "optimizer": {}, "scaler": {}}, part):
+        files.write_whole(state, lambda new, values=another_version: torch.save(values, new))
+        with pytest.raises(ValueError, match="is damaged .KeyError"):
+            read_state(state)
     done = fork(lambda: tiny.train(tmp_path / "out", *CPU)).wait()
-    assert (done.status, done.stderr) == (2, f"train.py: {state} is damaged (KeyError('progress')):"
-                                             " delete it, and this training starts again\n")
+    assert (done.status, done.stderr) == (2, f"train.py: {state} is damaged (KeyError('bank')): "
+                                             "delete it, and this training starts again\n")
     state.unlink()
     tiny.train(tmp_path / "out", *CPU)
 
