@@ -240,8 +240,7 @@ def train(training, recipe, journal, state=None):
             ce, kd = losses.tolist()
             journal.record_losses(step, ce, kd, cosines)
         if is_scored:
-            scores = journal.timed_scores(lambda: dev_scores(training))
-            journal.record_scores(step, scores, bank.snapshot)
+            journal.record_scores(step, dev_scores(training), bank.snapshot)
     return teacher_accuracies(training, teachers)
 
 
@@ -716,7 +715,7 @@ def on_target(ctx, args, target, sources):
     print(f"majority class {target.majority:.1f}, T5 without a prompt {promptless:.1f}", flush=True)
     results, measures = transfer(ctx, target, sources, args.approach, args.seeds)
     collected = ctx.run_directory.collect(
-        ctx, target, list(args.seeds), results, measures, promptless, defaults=Recipe())
+        ctx, target, list(args.seeds), results, measures, promptless)
     best, answers = answers_to_show(ctx, target, results)
     collected["answers"] = {"of": best, "rows": answers}
     if processes.is_writer():

@@ -40,7 +40,7 @@ from experiments import pictures
 from model import pad
 from plumbing import files, options
 from plumbing.prompt_files import checksum
-from plumbing.report import markdown, teachers_table
+from plumbing.report import TEACHERS, by_run, markdown, of_teachers
 from plumbing.run_files import RunDirectory, key_of
 from plumbing.stats import (differences, holm, mean_permutation_p, number, paired_p, plus_minus,
                             spearman)
@@ -523,7 +523,7 @@ def gradients(study):
                     "approach": approach, "source": f"{source} to {target.name}".strip(),
                     "teacher_accuracy": [result.teacher_accuracy for result in taught],
                     "losses": [result.losses for result in taught]})
-    return markdown(teachers_table({"runs": runs}))
+    return markdown(by_run(runs, TEACHERS, of_teachers))
 
 
 CLAIMS = {"a": related, "b": all_sources, "c": labels_and_steps, "d": ranking, "e": weights,

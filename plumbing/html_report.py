@@ -1,13 +1,13 @@
 """The pages of a report: one list of sections, written as Markdown and as HTML with its charts.
 
-    Section(name, sentences, table, charts, folded)     a part of a page
-    markdown_page(title, sections)                      its Markdown, without charts
-    html_page(title, sections)                          its HTML, which needs no other file
-    markdown(table)                                     lines, also for a terminal
-    line_chart(series, ...), chart_svg(...)             SVG text
+    Section(name, sentences, table, charts, parts, ...)      a part of a page
+    markdown_page(title, sections)                           its Markdown, without charts
+    html_page(title, sections)                               its HTML, which needs no other file
+    markdown(table)                                          lines, also for a terminal
+    line_chart(series, ...), chart_svg(...)                  SVG text
 
 report.py makes the sentences and tables. A table is (header, rows); a cell is text, or one of Link,
-Heat and Gain, whose `text` is all that Markdown shows of it. HTML and CSS draw all but the curves.
+Heat and Gain, whose str() is what Markdown shows of it. HTML and CSS draw all but the curves.
 The colours are those of Okabe and Ito (2008), which colour-blind readers tell apart.
 """
 
@@ -29,7 +29,6 @@ COLOURS = {  # role: on light, on dark
     "page": ("#ffffff", "#0d1117"),
     "ink": ("#1f2328", "#e6edf3"),
     "muted": ("#59636e", "#9198a1"),
-    "axis": ("#6e7781", "#7d8590"),
     "grid": ("#d0d7de", "#30363d"),
     "blue": ("#0072B2", "#56B4E9"),
     "orange": ("#D55E00", "#E69F00"),
@@ -50,12 +49,6 @@ class Approach(typing.NamedTuple):
     meaning: str
 
 
-PANDA = ("PANDA: a fresh prompt that learns from the labels and, as far as source and target are "
-         "similar, from pot's prompt. After the underscore: the distillation loss.")
-SELF = ("Control: the distillation loss of PANDA, but the teacher is prompt_2x. It shows what "
-        "distillation gives without a source.")
-EARLY = "PANDA with several sources: one teacher, which starts from the mean of their prompts."
-LATE = "PANDA with several sources: a teacher for each."
 APPROACHES = [  # the first prefix that fits counts
     Approach("prompt_2x", "green", False, "Control: prompt with twice the steps."),
     Approach("prompt_3x", "green", True, "Control: prompt with three times the steps."),
@@ -64,21 +57,24 @@ APPROACHES = [  # the first prefix that fits counts
              "Prompt transfer from several sources: starts from the mean of their prompts."),
     Approach("pot", "blue", False,
              "Prompt transfer: starts from the source's prompt, then learns from the labels."),
-    Approach("panda_kl", "orange", False, PANDA),
-    Approach("panda", "purple", False, PANDA),
-    Approach("self_kl", "orange", True, SELF),
-    Approach("self", "purple", True, SELF),
-    Approach("early_kl", "orange", True, EARLY),
-    Approach("early", "purple", True, EARLY),
-    Approach("late_kl", "orange", False, LATE),
-    Approach("late", "purple", False, LATE),
+    Approach("panda", "purple", False,
+             "PANDA: a fresh prompt that learns from the labels and, as far as source and target "
+             "are similar, from pot's prompt. After the underscore: the distillation loss."),
+    Approach("self", "purple", True,
+             "Control: the distillation loss of PANDA, but the teacher is prompt_2x. It shows what "
+             "distillation gives without a source."),
+    Approach("early", "purple", True, "PANDA with several sources: one teacher, which starts from "
+             "the mean of their prompts."),
+    Approach("late", "purple", False, "PANDA with several sources: a teacher for each."),
     Approach("finetune", "ink", False, "Model tuning: all weights of T5 are trained."),
-    Approach("", "axis", False, "Another approach."),
+    Approach("", "muted", False, "Another approach."),
 ]
 
 
 def approach_of(name):
-    return next(approach for approach in APPROACHES if name.startswith(approach.prefix))
+    """Its look and meaning. Students are purple, with the distance kl orange."""
+    approach = next(approach for approach in APPROACHES if name.startswith(approach.prefix))
+    return approach._replace(colour="orange") if name.endswith("_kl") else approach
 
 
 def shortened(name, width=26):
@@ -120,6 +116,9 @@ class Link(typing.NamedTuple):
     text: str
     href: str
 
+    def __str__(self):
+        return f"[{self.text}]({self.href})"
+
     def html(self):
         return tag("td", tag("a", escape(self.text), href=urllib.parse.quote(self.href)))
 
@@ -129,6 +128,9 @@ class Heat(typing.NamedTuple):
 
     text: str
     share: float
+
+    def __str__(self):
+        return self.text
 
     def html(self):
         colour = "blue" if self.share > 0 else "orange"
@@ -145,26 +147,26 @@ class Gain(typing.NamedTuple):
     axis: tuple  # (low, high), the same in all rows
     colour: str
 
+    def __str__(self):
+        return self.text
+
     def html(self):
         """Marks at a percentage of the width of a .track."""
+        spans = [("zero", 0, 0)]  # from, to
+        spans += [("seed", value, value) for value in self.values]
+        ends = interval(self.values)
+        if ends:
+            spans.append(("interval", *ends))
+        mean = statistics.mean(self.values)
+        spans.append(("mean", mean, mean))
         place = Scale(*self.axis, 0, 100)
-        marks = [tag("i", class_="zero", style=f"left: {place(0):.1f}%")]
-        for value in self.values:
-            marks.append(tag("i", class_="seed", style=f"left: {place(value):.1f}%"))
-        if seed_interval(self.values):
-            low, high = map(place, seed_interval(self.values))
-            marks.append(tag("i", class_="interval",
-                             style=f"left: {low:.1f}%; width: {high - low:.1f}%"))
-        mean = place(statistics.mean(self.values))
-        marks.append(tag("i", class_="mean", style=f"left: {mean:.1f}%"))
+        marks = []
+        for kind, low, high in spans:
+            style = f"left: {place(low):.1f}%; width: {place(high) - place(low):.1f}%"
+            marks.append(tag("i", class_=kind, style=style))
         track = tag("div", "".join(marks), class_="track", aria_hidden="true",
                     style=f"color: var(--{self.colour})")
         return tag("td", tag("div", track + escape(self.text), class_="gain"))
-
-
-def seed_interval(values):
-    """The 95 % interval of three seeds or more; of fewer, where it says nothing, ()."""
-    return (interval(values) or ()) if len(values) > 2 else ()
 
 
 def html_table(table, label):
@@ -188,20 +190,24 @@ def html_table(table, label):
 
 
 class Section(typing.NamedTuple):
-    """A part of a page: sentences, then a table and charts, where it has them."""
+    """A part of a page: sentences, then a table, then charts and parts side by side."""
 
     name: str  # its heading; "" for none
     sentences: list = []
     table: tuple = ((), ())
-    charts: list = []  # SVG; a section with charts is not in Markdown
+    charts: list = []  # HTML or SVG; a section with charts is not in Markdown
+    parts: list = []  # sections
+    width: int = 400  # of a chart or part: as many as fit stand side by side
     folded: bool = False
 
     def html(self):
         pieces = [tag("p", escape(sentence)) for sentence in self.sentences]
         if self.table[1]:
             pieces.append(html_table(self.table, self.name))
-        if self.charts:
-            pieces.append(tag("div", "\n".join(self.charts), class_="panels"))
+        panels = self.charts + [part.html() for part in self.parts]
+        if panels:
+            pieces.append(tag("div", "\n".join(panels), class_="panels",
+                              style=f"--width: {self.width}px"))
         if self.folded:
             return tag("details", tag("summary", escape(self.name)) + "\n".join(pieces))
         heading = tag("h2", escape(self.name)) if self.name else ""
@@ -214,7 +220,7 @@ class Section(typing.NamedTuple):
             lines += [sentence, ""]
         if self.table[1]:
             lines += [*markdown(self.table), ""]
-        return lines
+        return lines + flat(part.markdown() for part in self.parts)
 
 
 def markdown_page(title, sections):
@@ -224,14 +230,10 @@ def markdown_page(title, sections):
 
 def html_page(title, sections):
     """A page with a heading, which needs no other file."""
-    pairs = [f"--{role}: light-dark({light}, {dark});" for role, (light, dark) in COLOURS.items()]
-    colours = ":root { color-scheme: light dark; " + " ".join(pairs) + " }"
-    style = colours + CSS.replace("FONT", FONT)
+    roles = [f"--{role}: light-dark({light}, {dark});" for role, (light, dark) in COLOURS.items()]
     pieces = [tag("h1", escape(title))] + [section.html() for section in sections]
-    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"{tag('title', escape(title))}\n{tag('style', style)}\n</head>\n"
-            f"<body>\n{tag('main', chr(10).join(pieces))}\n</body>\n</html>\n")
+    return PAGE.format(title=escape(title), style=CSS.replace("FONT", FONT),
+                       colours="\n".join(roles), main="\n".join(pieces))
 
 
 def markdown(table):
@@ -239,25 +241,14 @@ def markdown(table):
 
     >>> print(*markdown((["a", "b"], [["long", "1"]])), sep="\\n")
     | a    | b |
-    |------|---|
+    | ---- | - |
     | long | 1 |
     """
     header, rows = table
-    lines = [header] + [[cell_text(cell) for cell in row] for row in rows]
+    lines = [header] + [list(map(str, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    text = []
-    for cells in lines:
-        padded = [f" {cell:{width}} " for cell, width in zip(cells, widths)]
-        text.append(f"|{'|'.join(padded)}|")
-    rule = ["-" * (width + 2) for width in widths]
-    text.insert(1, f"|{'|'.join(rule)}|")
-    return text
-
-
-def cell_text(cell):
-    if isinstance(cell, Link):
-        return f"[{cell.text}]({cell.href})"
-    return cell if isinstance(cell, str) else cell.text
+    lines.insert(1, ["-" * width for width in widths])
+    return [f"| {' | '.join(map(str.ljust, cells, widths))} |" for cells in lines]
 
 
 # ------------------------------------------------------------------- SVG
@@ -366,22 +357,16 @@ class Series:
 
     name: str
     curves: list  # [(x, y), …] for each seed
-    approach: Approach = APPROACHES[-1]  # its look
+    approach: Approach  # its look
 
 
 def mean_curve(curves):
     """The mean over the seeds, step by step, of curves [(x, y), …]."""
     points = []
     for of_step in zip(*curves):
-        x = of_step[0][0]
-        points.append((x, statistics.mean(y for _, y in of_step)))
+        steps, values = zip(*of_step)
+        points.append((steps[0], statistics.mean(values)))
     return points
-
-
-def y_range_of(series):
-    """(low, high) of an axis that holds all curves."""
-    curves = flat(each.curves for each in series)
-    return widened([y for _, y in flat(curves)])
 
 
 def line_chart(series, title, x_label, y_range, log=False):
@@ -393,8 +378,8 @@ def line_chart(series, title, x_label, y_range, log=False):
     means = [mean_curve(each.curves) for each in series]
     steps = [x for x, _ in flat(means)]
     label_width = max(7.2 * len(each.name) for each in series)
-    span = (min(steps), max(steps)) if len(set(steps)) > 1 else widened(steps)
-    x_scale = Scale(*span, 48, WIDTH - label_width - 16)
+    x_range = widened(steps)
+    x_scale = Scale(*x_range, 48, WIDTH - label_width - 16)
     y_scale = Scale(*y_range, HEIGHT - 48, 32)
     marks = [svg_text(8, 16, title, font_weight="bold"), *axes(x_scale, y_scale, x_label, log)]
     ends = []
@@ -414,11 +399,11 @@ def line_chart(series, title, x_label, y_range, log=False):
 def axes(x_scale, y_scale, x_label, log):
     """Ticks with their numbers: below, and as lines across."""
     left, right, bottom = x_scale.start, x_scale.end, y_scale.start
-    marks = [svg_line(left, bottom, right, bottom, "axis"),
+    marks = [svg_line(left, bottom, right, bottom, "muted"),
              svg_text((left + right) / 2, bottom + 36, x_label, "middle", "muted")]
     for value in ticks(x_scale.low, x_scale.high, 6):
         x = x_scale(value)
-        marks.append(svg_line(x, bottom, x, bottom + 4, "axis"))
+        marks.append(svg_line(x, bottom, x, bottom + 4, "muted"))
         marks.append(svg_text(x, bottom + 18, tick_text(value), "middle", "muted"))
     for value in (log_ticks if log else ticks)(y_scale.low, y_scale.high):
         y = y_scale(math.log10(value) if log else value)
@@ -441,30 +426,22 @@ def curves_of(run, kind):
     column = {"CE": 1, "KD": 2}[kind]
     curves = []
     for terms in run["losses"]:
-        pairs = [(term[0], term[column]) for term in terms if (term[column] or 0) > 0]
-        curves.append([(step, math.log10(loss)) for step, loss in pairs])
+        positive = [term for term in terms if term[column] > 0]
+        curves.append([(term[0], math.log10(term[column])) for term in positive])
     return curves
 
 
 def curve_panels(results, kind, what):
     """A panel for each source, its runs beside plain prompt tuning, with one range of y."""
-    plain = []
-    groups = {}
-    for run in results["runs"]:
-        series = Series(run["approach"], curves_of(run, kind), approach_of(run["approach"]))
-        if not all(series.curves):
-            continue
-        if run["approach"] == "prompt":
-            plain.append(series)
-        else:
-            groups.setdefault(run["source"], []).append(series)
-    if plain and not groups:
-        groups[""] = []
-    y_range = y_range_of(plain + flat(groups.values())) if groups else None
+    runs = [run for run in results["runs"] if all(curves_of(run, kind))]
+    values = [y for _, y in flat(flat(curves_of(run, kind) for run in runs))]
+    transfers = [run for run in runs if run["approach"] != "prompt"]
     panels = []
-    for source, series in groups.items():
+    for source in dict.fromkeys(run["source"] for run in transfers or runs):
+        series = [Series(run["approach"], curves_of(run, kind), approach_of(run["approach"]))
+                  for run in runs if run["approach"] == "prompt" or run["source"] == source]
         title = f"from {shortened(source)}: {what}" if source else f"without a source: {what}"
-        panels.append(line_chart(plain + series, title, "step", y_range, log=kind != "dev"))
+        panels.append(line_chart(series, title, "step", widened(values), log=kind != "dev"))
     return panels
 
 
@@ -473,15 +450,32 @@ def learning_sections(results):
     dev = curve_panels(results, "dev", f"dev {results['metric']}")
     losses = (curve_panels(results, "CE", "cross-entropy (CE)")
               + curve_panels(results, "KD", "distance to the teacher (KD)"))
-    sections = [Section("Learning curves", ["Thick: the mean of the seeds. Thin: each seed."],
-                        charts=dev[:4]),
-                Section("The other sources", charts=dev[4:], folded=True),
-                Section("Losses, on a log axis", charts=losses, folded=True)]
-    return [section for section in sections if section.charts]
+    return [Section("Learning curves", ["Thick: the mean of the seeds. Thin: each seed."],
+                    charts=dev[:4]),
+            Section("The other sources", charts=dev[4:], folded=True),
+            Section("Losses, on a log axis", charts=losses, folded=True)]
 
 
 # ------------------------------------------------------------------- style
 
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; {colours} }}
+{style}
+</style>
+</head>
+<body>
+<main>
+{main}
+</main>
+</body>
+</html>
+"""
 CSS = """
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 FONT;
   font-variant-numeric: tabular-nums }
@@ -490,16 +484,18 @@ h1, h2, p { max-width: 690px }
 h1 { font-size: 25px; line-height: 1.25 }
 h2 { font-size: 19px; margin: 32px 0 8px }
 h1 + section:not(:has(h2)) { font-size: 18px }
-.panels { display: grid; gap: 16px; margin: 8px 0;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)) }
+.panels { display: grid; gap: 0 32px; margin: 8px 0;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--width)), 1fr)) }
 .panels svg { width: 100%; max-width: 516px; height: auto }
+.panels section { min-width: 0 }
+main:has(.panels section) { max-width: 1500px }
 .wide { overflow-x: auto; margin: 8px 0 16px; background:
   linear-gradient(to right, var(--page) 40%, transparent) left / 40px 100% no-repeat local,
   linear-gradient(to left, var(--page) 40%, transparent) right / 40px 100% no-repeat local,
-  linear-gradient(to right, var(--axis), transparent) left / 12px 100% no-repeat scroll,
-  linear-gradient(to left, var(--axis), transparent) right / 12px 100% no-repeat scroll }
+  linear-gradient(to right, var(--muted), transparent) left / 12px 100% no-repeat scroll,
+  linear-gradient(to left, var(--muted), transparent) right / 12px 100% no-repeat scroll }
 .wide::-webkit-scrollbar { height: 9px }
-.wide::-webkit-scrollbar-thumb { background: var(--axis); border-radius: 5px }
+.wide::-webkit-scrollbar-thumb { background: var(--muted); border-radius: 5px }
 table { border-collapse: collapse; font-size: 14px }
 th, td { padding: 4px 14px 4px 0; text-align: left; white-space: nowrap;
   border-bottom: 1px solid var(--grid) }
@@ -508,10 +504,11 @@ td.heat { padding: 4px 10px; min-width: 40px; text-align: center; border: 1px so
 .gain { display: flex; align-items: center; gap: 12px }
 .track { position: relative; width: 240px; height: 22px; flex: none }
 .track i { position: absolute; top: 0; height: 100%; transform: translateX(-50%) }
-.track .zero { border-left: 1px dashed var(--axis) }
+.track .zero { border-left: 1px dashed var(--muted) }
 .track .seed { top: 15px; height: 6px; border-left: 2px solid }
 .track .interval { top: 10px; height: 2px; background: currentcolor; transform: none }
-.track .mean { top: 6px; width: 10px; height: 10px; border-radius: 5px; background: currentcolor }
+.track .mean { top: 6px; min-width: 10px; height: 10px; border-radius: 5px;
+  background: currentcolor }
 [aria-label="The names"] td { white-space: normal; min-width: 260px; max-width: 560px }
 details { margin: 8px 0 }
 summary { cursor: pointer; padding: 4px 0 }
@@ -527,6 +524,8 @@ p { overflow-wrap: anywhere }
   svg, tr { break-inside: avoid }
   .wide { overflow: visible; background: none }
   table { font-size: 10px }
-  .panels { grid-template-columns: 1fr 1fr }
+  th, td { white-space: normal }
+  .panels:has(svg) { grid-template-columns: 1fr 1fr }
+  details::details-content { content-visibility: visible; block-size: auto }
 }
 """

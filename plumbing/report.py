@@ -21,154 +21,127 @@ A table is (header, rows), as html_report.py describes it.
 """
 
 import argparse
+import contextlib
 import itertools
 import statistics
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy
+
 from plumbing.files import read_json, write_json, write_text
 from plumbing.html_report import (Gain, Heat, Link, Section, approach_of, flat, html_page,
-                                  learning_sections, markdown, markdown_page, seed_interval,
+                                  html_table, learning_sections, markdown, markdown_page,
                                   shortened, widened)
-from plumbing.stats import (differences, gain, mean_permutation_p, number, plus_minus, significant,
-                            spearman, star)
-
-KEYS = ["model", "target", "metric", "seeds", "majority", "promptless", "chosen_on_reported",
-        "runs", "similarity", "recipe", "changed", "dtype", "date", "command", "seconds"]
+from plumbing.stats import (differences, interval, mean_permutation_p, number, plus_minus,
+                            significant, spearman, star)
 
 
-def run_name(run):
+TEACHERS = ["teacher accuracy", "cosine of the gradients of CE and KD, first step", "later, mean"]
+
+
+def run_name(approach, source):
     """How a page calls a run: "pot from toy-nli"."""
-    source = shortened(run["source"])
-    return f"{run['approach']} from {source}" if source else run["approach"]
+    return f"{approach} from {shortened(source)}" if source else approach
 
 
-def plain_scores(results):
-    """The scores of plain prompt tuning; None if it was not run."""
-    for run in results["runs"]:
-        if run["approach"] == "prompt":
-            return run["scores"]
-    return None
+def mean_score(run):
+    return statistics.mean(run["scores"])
 
 
-def compared_runs(results):
-    """(run, its gains over plain prompt tuning by seed), of all other runs."""
-    base = plain_scores(results)
-    if base is None:
-        return []
-    others = [run for run in results["runs"] if run["approach"] != "prompt"]
-    return [(run, differences(run["scores"], base)) for run in others]
+def gains_of(run, results):
+    """Its scores less those of plain prompt tuning, seed by seed; train.py always runs that."""
+    scores = {each["approach"]: each["scores"] for each in results["runs"]}
+    return differences(run["scores"], scores["prompt"])
 
 
-def similarity_of(results, source, measure=None):
-    """Of one source with the target, the mean over the seeds; by default the recipe's measure."""
-    measure = measure or results["recipe"].get("similarity", "panda")
-    if measure == "none":
-        return 1.0  # what weighs every source then
-    return statistics.mean(seed[measure] for seed in results["similarity"][source])
+def similarity_of(results, source, measure):
+    """Of one source with the target, the mean over the seeds; 1 by "none", which is no measure."""
+    return statistics.mean(seed.get(measure, 1.0) for seed in results["similarity"][source])
 
 
 # ------------------------------------------------------------------- a target's tables
 
 
-def count(number_of, noun):
-    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
-
-
-def gain_axis(results):
-    """(low, high) of all gains with their intervals, and 0."""
-    values = [0.0]
-    for _, gains in compared_runs(results):
-        values += [*gains, *seed_interval(gains)]
-    return widened(values)
+def by_run(runs, header, cells):
+    """A table with a row for each run: its name, and the list that cells(run) makes."""
+    rows = [[run["approach"], shortened(run["source"])] + cells(run) for run in runs]
+    return ["approach", "source", *header], rows
 
 
 def scores_table(results):
-    """A row for each run: its score, gain, similarity and time."""
-    rows = []
-    base = plain_scores(results)
+    """Each run's score, gain, similarity and time."""
+    on_axis = []  # all gains, 0 among them, with their intervals
     for run in results["runs"]:
-        gained = ""
-        if base is not None and run["approach"] != "prompt":
-            gained = Gain(gain(run["scores"], base), differences(run["scores"], base),
-                          gain_axis(results), approach_of(run["approach"]).colour)
+        gains = gains_of(run, results)
+        on_axis += [*gains, *interval(gains)]
+    axis = widened(on_axis)
+
+    def cells(run):
+        gains = gains_of(run, results)
+        text = plus_minus(gains, "+") + star(gains)
+        gained = Gain(text, gains, axis, approach_of(run["approach"]).colour)
+        if run["approach"] == "prompt":
+            gained = ""
         similarity = ""
         if run["source"] in results["similarity"]:
-            similarity = number(similarity_of(results, run["source"]), "+", 2)
-        rows.append([run["approach"], run["source"], plus_minus(run["scores"]),
-                     gained, similarity, f"{run['seconds']:.1f}"])
-    return ["approach", "source", results["metric"], "gain over prompt", "similarity",
-            "seconds"], rows
+            measure = results["recipe"]["similarity"]
+            similarity = number(similarity_of(results, run["source"], measure), "+", 2)
+        return [plus_minus(run["scores"]), gained, similarity, f"{run['seconds']:.1f}"]
 
-
-def metrics_table(results):
-    """Every metric of a task that has several."""
-    names = list(results["runs"][0]["metrics"][0])
-    rows = []
-    for run in results["runs"]:
-        scores = [plus_minus([metrics[name] for metrics in run["metrics"]]) for name in names]
-        rows.append([run["approach"], run["source"], *scores])
-    return ["approach", "source", *names], rows if len(names) > 1 else []
+    header = [results["metric"], "gain over prompt", "similarity", "seconds"]
+    return by_run(results["runs"], header, cells)
 
 
 def note(results):
     """What the table's signs mean."""
     n = len(results["seeds"])
     if n < 3:
-        return f"{count(n, 'seed')}: too few for a test (n = {n})."
+        return f"{seeds(n)}: too few for a test (n = {n})."
     return f"Mean ± standard deviation, n = {n} seeds. *: significant, a paired t-test at 5 %."
+
+
+def seeds(n):
+    return "1 seed" if n == 1 else f"{n} seeds"
 
 
 def table(results):
     """The table for a terminal, at most 100 columns wide: lines of Markdown, and a note."""
-    header, rows = scores_table(results)
-    rows = [[approach, shortened(source), *cells] for approach, source, *cells in rows]
-    return [*markdown((header, rows)), note(results)]
+    return markdown(scores_table(results)) + [note(results)]
 
 
-def seeds_table(results):
-    """A row for each run: each seed's score, which links to what was trained."""
-    header = ["approach", "source"] + [f"seed {seed}" for seed in results["seeds"]]
-    rows = []
-    for run in results["runs"]:
-        links = [Link(f"{score:.1f}", f"../{folder}/")
-                 for score, folder in zip(run["scores"], run["folders"])]
-        rows.append([run["approach"], run["source"], *links])
-    return header, rows
-
-
-def mean_or_dash(values, digits=2):
+def mean_or_dash(values):
     """The mean of those that are no None, as text."""
     values = [value for value in values if value is not None]
-    return number(statistics.mean(values), digits=digits) if values else "–"
+    return number(statistics.mean(values), digits=2) if values else "–"
 
 
-def teachers_table(results):
-    """What the teachers of the runs with distillation add; no row without one."""
-    header = ["approach", "source", "teacher accuracy", "cosine of the gradients of CE and KD, "
-              "first step", "later, mean", "CE, first", "last", "KD, first", "last"]
-    rows = []
-    for run in results["runs"]:
-        if set(run["teacher_accuracy"]) == {None}:
-            continue
-        first = [terms[0] for terms in run["losses"]]
-        last = [terms[-1] for terms in run["losses"]]
-        later = flat(terms[1:] for terms in run["losses"])
-        row = [run["approach"], run["source"], mean_or_dash(run["teacher_accuracy"])]
-        for terms, column in ((first, 3), (later, 3), (first, 1), (last, 1), (first, 2), (last, 2)):
-            row.append(mean_or_dash([term[column] for term in terms]))
-        rows.append(row)
-    return header, rows
+def of_teachers(run):
+    """What its teachers add, of a run with distillation: the columns TEACHERS."""
+    first = [terms[0][3] for terms in run["losses"]]
+    later = [term[3] for term in flat(terms[1:] for terms in run["losses"])]
+    return [mean_or_dash(values) for values in (run["teacher_accuracy"], first, later)]
 
 
-def cost_table(results):
-    """Of one training by itself: a teacher and a source's prompt come on top."""
-    header = ["approach", "source", "seconds", "steps", "trained numbers",
-              "their gradients and the optimiser, bytes"]
-    rows = [[run["approach"], run["source"], f"{run['seconds']:.1f}", f"{run['steps']:,}",
-             f"{run['trained']:,}", f"{run['training_bytes']:,}"] for run in results["runs"]]
-    return header, rows
+def details_table(results):
+    """Each seed's score, which links to what was trained; other metrics; teachers; cost.
+
+    The cost is of one training by itself: a teacher and a source's prompt come on top.
+    """
+    others = [name for name in results["runs"][0]["metrics"][0] if name != results["metric"]]
+    header = [f"seed {seed}" for seed in results["seeds"]] + others + TEACHERS
+    header += ["steps", "trained numbers", "bytes of gradients and optimiser"]
+
+    def cells(run):
+        row = [Link(f"{score:.1f}", f"../{folder}/")
+               for score, folder in zip(run["scores"], run["folders"])]
+        for name in others:
+            row.append(plus_minus([metrics[name] for metrics in run["metrics"]]))
+        row += of_teachers(run)
+        return row + [f"{run[name]:,}" for name in ("steps", "trained", "training_bytes")]
+
+    return by_run(results["runs"], header, cells)
 
 
 def confusion_table(results):
@@ -185,10 +158,8 @@ def confusion_table(results):
 
 def changed_table(results, most=10):
     """Examples to which the best run's prompt gives another answer than the plain prompt."""
-    rows = []
-    for text, target, plain, best in results["answers"]["rows"]:
-        if plain != best:
-            rows.append([shortened(text, 200), target, plain, best])
+    rows = [[shortened(text, 200), target, plain, best]
+            for text, target, plain, best in results["answers"]["rows"] if plain != best]
     return ["input", "label", "plain prompt", "best"], rows[:most]
 
 
@@ -213,40 +184,27 @@ def finding(run, gains):
     """One run's score and gain in words.
 
     >>> finding({"approach": "pot", "source": "toy-nli", "scores": [85.0, 85.2]}, [6.1, 6.3])
-    'pot from toy-nli, 85.1, 6.2 over plain prompt tuning (2 seeds; too few for a test).'
+    'pot from toy-nli, 85.1, a gain of +6.2 over plain prompt tuning (2 seeds; too few for a test).'
     """
-    score = f"{statistics.mean(run['scores']):.1f}"
-    mean = statistics.mean(gains)
-    side = "over" if mean >= 0 else "below"
-    relation = f"{abs(mean):.1f} {side}" if any(gains) else "the same as"
+    name = run_name(run["approach"], run["source"])
+    if name == "prompt":
+        return f"plain prompt tuning, {plus_minus(run['scores'])} ({seeds(len(gains))})."
     verdict = "significant" if significant(gains) else "not significant"
     if len(gains) < 3:
         verdict = "too few for a test"
-    return (f"{run_name(run)}, {score}, {relation} plain prompt tuning "
-            f"({count(len(gains), 'seed')}; {verdict}).")
-
-
-def headline_sentences(results):
-    """The best run beside plain prompt tuning and model tuning; the best of PANDA if another."""
-    compared = sorted(compared_runs(results), key=lambda pair: -statistics.mean(pair[1]))
-    if not compared:
-        seeds = count(len(results["seeds"]), "seed")
-        return [f"{run_name(run)}: {plus_minus(run['scores'])}, {seeds}."
-                for run in results["runs"]]
-    tuned = [pair for pair in compared if pair[0]["approach"] != "finetune"] or compared
-    panda = [pair for pair in tuned if pair[0]["approach"].startswith("panda")]
-    sentences = [f"Best: {finding(*tuned[0])}"]
-    if statistics.mean(tuned[0][1]) <= 0:
-        base = statistics.mean(plain_scores(results))
-        sentences = [f"Best: plain prompt tuning, {base:.1f}. Next: {finding(*tuned[0])}"]
-    if panda and panda[0] is not tuned[0]:
-        sentences.append(f"Best of PANDA: {finding(*panda[0])}")
-    return sentences
+    return (f"{name}, {mean_score(run):.1f}, a gain of {number(statistics.mean(gains), '+')} over "
+            f"plain prompt tuning ({seeds(len(gains))}; {verdict}).")
 
 
 def headline(results):
-    """One or two plain sentences: what was found."""
-    return " ".join(headline_sentences(results))
+    """The best prompt, and the best of PANDA if that is another: a sentence for each."""
+    prompts = [run for run in results["runs"] if run["approach"] != "finetune"]
+    prompts.sort(key=mean_score, reverse=True)
+    panda = [run for run in prompts if run["approach"].startswith("panda")]
+    sentences = [f"Best: {finding(prompts[0], gains_of(prompts[0], results))}"]
+    if panda and panda[0] is not prompts[0]:
+        sentences.append(f"Best of PANDA: {finding(panda[0], gains_of(panda[0], results))}")
+    return sentences
 
 
 def setup(results):
@@ -255,9 +213,10 @@ def setup(results):
     if results["chosen_on_reported"]:
         chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
                   "all scores a little too high.")
+    made = f"{results['date']}, {results['seconds']:.0f} seconds: {results['command']}"
     return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
-            f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}. "
-            f"{results['date']}, {results['seconds']:.0f} seconds.", chosen]
+            f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}.",
+            chosen, made]
 
 
 # ------------------------------------------------------------------- files
@@ -273,9 +232,9 @@ def report_folder(out, results):
 def pair_results(results, source):
     """What results.json of a pair holds: the runs of one source, and those without a source."""
     content = {name: results[name] for name in ("model", "target", "metric", "seeds")}
-    seeds = results["similarity"][source]
-    similarity = {name: statistics.mean(seed[name] for seed in seeds) for name in seeds[0]}
-    content |= {"source": source, "similarity": similarity, "config": results["recipe"]}
+    measures = results["similarity"][source][0]
+    content["similarity"] = {name: similarity_of(results, source, name) for name in measures}
+    content |= {"source": source, "config": results["recipe"]}
     runs = [run for run in results["runs"] if run["source"] in ("", source)]
     for field in ("scores", "seconds", "steps"):
         content[field] = {run["approach"]: run[field] for run in runs}
@@ -283,71 +242,52 @@ def pair_results(results, source):
 
 
 def write_page(path, title, sections):
-    """path.md and path.html."""
-    write_text(path.with_suffix(".md"), markdown_page(title, sections))
-    write_text(path.with_suffix(".html"), html_page(title, sections))
+    """path.md and path.html, of the sections that have something to show."""
+    shown = [each for each in sections
+             if each.sentences or each.table[1] or each.charts or each.parts]
+    write_text(path.with_suffix(".md"), markdown_page(title, shown))
+    write_text(path.with_suffix(".html"), html_page(title, shown))
 
 
 def write_report(folder, results):
     """report.md and report.html."""
-    first, *others = headline_sentences(results)
-    by_gain = sorted(results["runs"], key=lambda run: -statistics.mean(run["scores"]))
-    caption = [note(results)]
-    if len(results["seeds"]) > 2:
-        caption.append("Dots: the mean. Ticks: the seeds. Lines: the paired 95 % interval.")
-    sections = [
-        Section("", others),
-        Section("Scores", caption, scores_table(results | {"runs": by_gain})),
-        Section("", setup(results)),
-        *learning_sections(results),
-        *answers_sections(results),
-        Section("The names", table=glossary(results["runs"])),
-        Section("All metrics", table=metrics_table(results), folded=True),
-        Section("Scores of each seed", table=seeds_table(results), folded=True),
-        Section("Teachers", table=teachers_table(results), folded=True),
-        Section("Time and cost", table=cost_table(results), folded=True),
-        Section("Recipe", [f"`{results['command']}`"], recipe_table(results), folded=True)]
-    shown = [each for each in sections if each.sentences or each.table[1] or each.charts]
-    write_page(folder / "report", f"{results['target']}: {first}", shown)
+    first, *others = headline(results)
+    best_first = sorted(results["runs"], key=mean_score, reverse=True)
+    legend = ("Dots: the mean. Ticks: the seeds. Lines, of three seeds or more: the paired 95 % "
+              "interval.")
+    sections = [Section("", others)]
+    scores = scores_table(results | {"runs": best_first})
+    sections.append(Section("Scores", [note(results), legend], scores))
+    sections.append(Section("", setup(results)))
+    sections += learning_sections(results)
+    sections.append(Section("The names", table=glossary(results["runs"])))
+    best = f"{run_name(*results['answers']['of'])}, seed {results['seeds'][0]}"
+    folded = {f"Answers of {best}": confusion_table(results),
+              f"Answers changed by {best}": changed_table(results),
+              "Seeds, teachers and cost": details_table(results),
+              "Recipe": recipe_table(results)}
+    for name, table in folded.items():
+        sections.append(Section(name, table=table, folded=True))
+    write_page(folder / "report", f"{results['target']}: {first}", sections)
 
 
-def answers_sections(results):
-    """What the best run answers, of results that have it."""
-    if "answers" not in results:
-        return []
-    approach, source = results["answers"]["of"]
-    name = run_name({"approach": approach, "source": source})
-    seed = results["seeds"][0]
-    return [Section(f"Answers of {name}, seed {seed}", table=confusion_table(results), folded=True),
-            Section(f"Answers that {name} changed, seed {seed}", table=changed_table(results),
-                    folded=True)]
-
-
-def run_keys(results):
-    """(approach, source, seed) of everything that was trained."""
-    names = [(run["approach"], run["source"]) for run in results["runs"]]
-    return set(itertools.product(names, results["seeds"]))
-
-
-def complete_results(path):
-    """The checked results in a results.json; None in a pair's file whose target has its own."""
-    content = read_json(path)
-    if "source" in content and "report" not in content:
-        return None
-    content = content.get("report", content)
-    check(content, path)
-    return content
+def trained(results):
+    """The folders of everything that was trained."""
+    return set(flat(run["folders"] for run in results["runs"]))
 
 
 def keep_larger(path, results):
     """Rename a results.json that has runs which the new results lack, and print its new name."""
-    old = complete_results(path) if path.exists() else None
-    if old is None or run_keys(old) <= run_keys(results):
+    old = read_results(path) if path.exists() else None
+    if old is None:
         return
-    others = len(list(path.parent.glob("results-*.json")))
-    kept = path.with_name(f"results-{others + 1}.json")
-    path.rename(kept)
-    print(f"{path} had runs that this one lacks; it is kept as {kept.name}", flush=True)
+    with unaltered(path):
+        lost = trained(old) - trained(results)
+    if lost:
+        others = len(list(path.parent.glob("results-*.json")))
+        kept = path.with_name(f"results-{others + 1}.json")
+        path.rename(kept)
+        print(f"{path} had runs that this one lacks; it is kept as {kept.name}", flush=True)
 
 
 def write(out, results):
@@ -357,27 +297,26 @@ def write(out, results):
     target's as well, which stands in it under "report".
     """
     folder = report_folder(out, results)
+    contents = {folder: results}
     for source in results["similarity"]:
         pair_folder = Path(out) / f"{source}-to-{results['target']}"
-        content = pair_results(results, source)
+        contents[pair_folder] = pair_results(results, source)
         if pair_folder == folder:
-            content["report"] = results
-        keep_larger(pair_folder / "results.json", results)
-        write_json(pair_folder / "results.json", content)
-    if len(results["similarity"]) != 1:
-        keep_larger(folder / "results.json", results)
-        write_json(folder / "results.json", results)
+            contents[folder]["report"] = results
+    for where, content in contents.items():
+        keep_larger(where / "results.json", results)
+        write_json(where / "results.json", content)
     write_report(folder, results)
     return folder
 
 
 def ending(out, folder, results):
     """Lines for the end of a command: the table, the headline, and what to do next."""
-    lines = ["", *table(results), "", headline(results), ""]
     prompts = [run for run in results["runs"] if run["approach"] != "finetune"]
-    best = max(prompts, key=lambda run: statistics.mean(run["scores"]))
+    best = max(prompts, key=mean_score)
     of_best_seed = best["scores"].index(max(best["scores"]))
     path = Path(out) / best["folders"][of_best_seed]
+    lines = ["", *table(results), "", *headline(results), ""]
     lines.append(f"The best prompt, as the PEFT library reads it: {path}")
     lines.append(f'    python predict.py answer {path} --text "…"')
     lines.append(f'    PeftModel.from_pretrained(t5, "{path}")')
@@ -388,31 +327,38 @@ def ending(out, folder, results):
 # ------------------------------------------------------------------- reading results again
 
 
-def check(results, path):
-    """Raise a ValueError of one line if results from a file lack something."""
-    missing = [key for key in KEYS if key not in results]
-    if missing:
-        raise ValueError(f"{path}: altered, or of another version: no {', '.join(missing)}; run "
-                         "train.py again to write it")
+@contextlib.contextmanager
+def unaltered(path):
+    """Turn an error of results that lack something into a ValueError of one line."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: altered, or of another version ({error!r}); delete it, and run "
+                         "train.py again to write it") from None
+
+
+def read_results(path):
+    """The results in a results.json; None in a pair's file whose target has its own."""
+    content = read_json(path)
+    if "source" in content:
+        return content.get("report")
+    return content
 
 
 def read_run(folder):
-    """{folder of a report: its results}, of a run's --out folder. Raises ValueError."""
-    reports = {}
-    for path in sorted(Path(folder).glob("*/results.json")):
-        results = complete_results(path)
-        if results is not None:
-            reports[path.parent] = results
+    """{results.json: its results}, of a run's --out folder, those with most trainings last."""
+    reports = {path: read_results(path) for path in sorted(Path(folder).glob("*/results.json"))}
+    reports = {path: results for path, results in reports.items() if results is not None}
     if not reports:
         raise ValueError(f"{folder} holds no */results.json of a target: wanted the --out folder "
                          "of a run of train.py")
     return reports
 
 
-def by_target(folder):
-    """{target: results} of a run; of two reports of one target the one with more trainings."""
-    reports = sorted(read_run(folder).values(), key=lambda results: len(run_keys(results)))
-    return {results["target"]: results for results in reports}
+def by_target(reports):
+    """{target: results}; of two reports of one target the one with more runs."""
+    smallest_first = sorted(reports.values(), key=lambda results: len(results["runs"]))
+    return {results["target"]: results for results in smallest_first}
 
 
 # ------------------------------------------------------------------- several pairs
@@ -422,10 +368,10 @@ def gains_by_pair(all_results):
     """{approach: {(source, target): gains by seed}}, of the approaches with one source."""
     gains = {}
     for results in all_results:
-        for run, of_run in compared_runs(results):
+        for run in results["runs"]:
             if run["source"] in results["similarity"]:
-                pair = run["source"], results["target"]
-                gains.setdefault(run["approach"], {})[pair] = of_run
+                pairs = gains.setdefault(run["approach"], {})
+                pairs[run["source"], results["target"]] = gains_of(run, results)
     return gains
 
 
@@ -434,50 +380,45 @@ def gain_matrix(pairs, sources, targets, largest):
 
     largest: the gain that has the full colour.
     """
-    means = {pair: statistics.mean(gains) for pair, gains in pairs.items()}
     rows = []
     for source in sources:
         row = [source]
-        for pair in itertools.product([source], targets):
-            if pair in pairs:
-                text = number(means[pair], "+") + star(pairs[pair])
-                row.append(Heat(text, means[pair] / largest))
-            else:
-                row.append("–")
+        for target in targets:
+            gains = pairs.get((source, target))
+            row.append(heat(statistics.mean(gains), largest, star(gains)) if gains else "–")
         rows.append(row)
     last = ["mean"]
     for target in targets:
-        column = [mean for (_, other), mean in means.items() if other == target]
-        mean = statistics.mean(column or [0.0])
-        last.append(Heat(number(mean, "+"), mean / largest) if column else "–")
+        column = flat(gains for (_, other), gains in pairs.items() if other == target)
+        last.append(heat(statistics.mean(column), largest) if column else "–")
     return ["from … to", *targets], [*rows, last]
 
 
-def source_scores(results):
-    """{source: mean score of pot}."""
-    return {run["source"]: statistics.mean(run["scores"]) for run in results["runs"]
-            if run["approach"] == "pot" and run["source"] in results["similarity"]}
+def heat(mean, largest, sign=""):
+    return Heat(number(mean, "+") + sign, mean / largest)
 
 
-def ranking_table(all_results):
-    """How each measure ranks a target's sources: Spearman's correlation with the scores of pot.
+def ranking_table(all_results, pairs):
+    """How each measure ranks a target's sources: Spearman's correlation with their gains.
 
-    Only of targets with three sources or more.
+    pairs: {(source, target): gains} of pot. Only of targets with three sources or more.
     """
-    ranked = [results for results in all_results if len(source_scores(results)) > 2]
+    targets = []
+    ranked = {}  # measure -> for each target (similarities, gains), both by source
+    for results in all_results:
+        gains = {source: statistics.mean(of_pair) for (source, target), of_pair in pairs.items()
+                 if target == results["target"]}
+        if len(gains) < 3:
+            continue
+        targets.append(results["target"])
+        for measure in results["similarity"][min(gains)][0]:
+            similarities = [similarity_of(results, source, measure) for source in gains]
+            ranked.setdefault(measure, []).append((similarities, list(gains.values())))
     rows = []
-    measures = next(iter(ranked[0]["similarity"].values()))[0] if ranked else []
-    for measure in measures:
-        pairs = []
-        for results in ranked:
-            scores = source_scores(results)
-            similarities = [similarity_of(results, source, measure) for source in scores]
-            pairs.append((similarities, list(scores.values())))
-        correlations = [spearman(*pair) for pair in pairs]
-        correlations.append(statistics.mean(correlations))
-        cells = [number(rho, "+", 2) for rho in correlations]
-        rows.append([measure, *cells, f"{mean_permutation_p(pairs):.3f}"])
-    targets = [results["target"] for results in ranked]
+    for measure, of_targets in ranked.items():
+        correlations = [spearman(*both) for both in of_targets]
+        cells = [number(rho, "+", 2) for rho in [*correlations, statistics.mean(correlations)]]
+        rows.append([measure, *cells, f"{mean_permutation_p(of_targets):.3f}"])
     return ["measure", *targets, "mean", "p, by permutation"], rows
 
 
@@ -489,40 +430,37 @@ def grid_sentence(approach, pairs):
             f"{stars} are significant, where chance alone gives {0.05 * len(pairs):.1f}.")
 
 
-def source_order(gains):
-    """The sources, those with the largest mean gain over all targets and approaches first."""
-    means = {}
-    for (source, _), of_pair in flat(pairs.items() for pairs in gains.values()):
-        means.setdefault(source, []).append(statistics.mean(of_pair))
-    return sorted(means, key=lambda source: -statistics.mean(means[source]))
-
-
 def write_grid(out, all_results):
     """Write grid.md and grid.html; return the page's path, None of fewer than two pairs.
 
     all_results: a list, one for each target.
     """
     gains = gains_by_pair(all_results)
-    if max(map(len, gains.values()), default=0) < 2:
+    if len(gains.get("pot", ())) < 2:
         return None
-    means = [statistics.mean(of_pair) for pairs in gains.values() for of_pair in pairs.values()]
+    means = [statistics.mean(of_pair) for of_pair in flat(map(dict.values, gains.values()))]
     largest = max(2.0, *map(abs, means))  # differences of less than a point stay pale
+    scale = [heat(gain, largest) for gain in numpy.linspace(min(means), max(means), 5)]
+    of_pot = gains["pot"]
+    best_first = sorted(of_pot, key=lambda pair: statistics.mean(of_pot[pair]), reverse=True)
+    sources = list(dict.fromkeys(source for source, _ in best_first))
     targets = [results["target"] for results in all_results]
-    first, *others = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
-    matrices = [Section(approach, table=gain_matrix(pairs, source_order(gains), targets, largest))
+    sentences = [grid_sentence(approach, pairs) for approach, pairs in gains.items()]
+    sentences.append("Gain over plain prompt tuning, in points. *: significant, a paired t-test at "
+                     "5 % of each pair by itself.")
+    matrices = [Section(approach, table=gain_matrix(pairs, sources, targets, largest))
                 for approach, pairs in gains.items()]
-    test = ("Gain over plain prompt tuning, in points. *: significant, a paired t-test at 5 % of "
-            "each pair by itself.")
+    bar = html_table(([""] * 6, [["colours", *scale]]), "Colours")
+    sections = [Section("", sentences[1:]), Section("", charts=[bar])]
+    sections.append(Section("", parts=matrices, width=72 * len(targets) + 100))
     links = [[results["target"], Link("report", f"{report_folder('', results)}/report.html")]
              for results in all_results]
-    sections = [Section("", [*others, test]), *matrices,
-                Section("Reports", table=(["target", "report"], links))]
-    ranking = ranking_table(all_results)
-    if ranking[1]:
-        sections.append(Section("How well a similarity ranks the sources: Spearman's correlation",
-                                table=ranking))
+    sections.append(Section("Reports", table=(["target", "report"], links)))
+    sections.append(Section("How well a similarity ranks the sources: Spearman's correlation",
+                            table=ranking_table(all_results, of_pot)))
     names = glossary(flat(results["runs"] for results in all_results))
-    write_page(Path(out) / "grid", first, [*sections, Section("The names", table=names)])
+    sections.append(Section("The names", table=names))
+    write_page(Path(out) / "grid", sentences[0], sections)
     return Path(out) / "grid.html"
 
 
@@ -548,16 +486,14 @@ def runs_table(runs, approaches):
     if not targets:
         raise ValueError(f"{', '.join(runs)} have no target in common")
     rows = []
-    for name, title in (("majority", "majority class"), ("promptless", "T5 without a prompt")):
-        rows.append([title, "", *[number(first[target][name]) for target in targets]])
     for (name, run), approach in itertools.product(runs.items(), approaches):
         row = [name, approach]
         for target in targets:
             scores = scores_of(run[target], approach)
-            text = plus_minus(scores)
-            if run[target]["seeds"] == first[target]["seeds"]:
-                text += star(differences(scores, scores_of(first[target], approaches[0])))
-            row.append(text)
+            base = scores_of(first[target], approaches[0])
+            has_same_seeds = run[target]["seeds"] == first[target]["seeds"]
+            sign = star(differences(scores, base)) if has_same_seeds else ""
+            row.append(plus_minus(scores) + sign)
         rows.append(row)
     return ["run", "approach", *targets], rows
 
@@ -574,48 +510,45 @@ def recipe_differences(runs):
         values = [str(recipe.get(option, "–")) for recipe in recipes]
         if len(set(values)) > 1:
             rows.append([option, *values])
-    rows = rows or [["nothing"] + [""] * len(runs)]
     return ["what differs between the recipes", *runs], rows
 
 
 def compare(folders, approaches):
     """Print a table of several runs and write compared.html beside the first one's."""
-    runs = {str(folder): by_target(folder) for folder in folders}
+    runs = {str(folder): by_target(read_run(folder)) for folder in folders}
     shown = runs_table(runs, approaches)
     options = recipe_differences(runs)
     legend = ("Mean ± standard deviation over the seeds. *: differs significantly from the first "
               "run and approach, a paired t-test at 5 % over the same seeds.")
     print(*markdown(shown), legend, "", *markdown(options), sep="\n")
     page = Path(folders[0]) / "compared.html"
-    write_page(page.with_suffix(""), "Runs compared", [
-        Section("Scores", [legend], shown), Section("Recipes", table=options)])
+    recipes = Section("Recipes", ["What all have in common is left out."], options)
+    write_page(page, "Runs compared", [Section("Scores", [legend], shown), recipes])
     return page
 
 
 def rewrite(folder):
     """Write a run's pages again, each beside its results.json."""
     reports = read_run(folder)
-    for report, results in reports.items():
-        try:
-            write_report(report, results)
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"{report / 'results.json'} was altered ({error!r}); run train.py "
-                             "again to write it") from None
-    write_grid(folder, list(by_target(folder).values()))
+    for path, results in reports.items():
+        with unaltered(path):
+            write_report(path.parent, results)
+    write_grid(folder, list(by_target(reports).values()))
+    return folder
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m plumbing.report", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("python -m plumbing.report",
+                                     description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
     parser.add_argument("--approach", help="compare these approaches, comma-separated")
     args = parser.parse_args()
     folders = [Path(folder).expanduser() for folder in args.folders]
-    page = folders[0]
-    if args.approach or len(folders) > 1:
-        page = compare(folders, (args.approach or "prompt").split(","))
-    else:
-        rewrite(page)
+    with unaltered(f"a results.json of {folders[0]} or another run"):
+        if args.approach or len(folders) > 1:
+            page = compare(folders, (args.approach or "prompt").split(","))
+        else:
+            page = rewrite(folders[0])
     print(f"written to {page}", file=sys.stderr)
 
 

@@ -10,13 +10,14 @@ whoever asks for the same thing, and a changed recipe never reads an old result.
 
 import collections
 import dataclasses
+import datetime
 import fcntl
 import filecmp
 import hashlib
 import json
 import math
-import pickle
 import shlex
+import statistics
 import sys
 import time
 import zipfile
@@ -27,9 +28,9 @@ import torch
 from plumbing import files, processes
 from plumbing.optimizer import state_bytes
 
-DAMAGE = (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, OSError,
-          pickle.UnpicklingError, zipfile.BadZipFile)  # what damaged files raise
 PARTS = ("bank", "optimizer", "scaler")  # of a training: what has a state_dict
+PLURALS = {"scores": "score", "metrics": "metrics", "curves": "curve", "losses": "losses",
+           "teacher_accuracy": "teacher_accuracy"}  # in a report, of a Result
 STATE_EVERY = 60  # seconds between two states on disk, beside those of evaluations
 LINE_EVERY = 60  # and between two lines of a training, beside its last, where there is no terminal
 
@@ -55,8 +56,7 @@ class Result:
     best: object = None  # what was trained: a prompt (P, D)
 
     def to_json(self):
-        values = dataclasses.asdict(dataclasses.replace(self, best=None))
-        return {name: value for name, value in values.items() if name not in ("folder", "best")}
+        return {name: value for name, value in vars(self).items() if name not in ("folder", "best")}
 
 
 class RunDirectory:
@@ -103,16 +103,14 @@ class RunDirectory:
         if self.shipped:
             folders.append(self.shipped / f"{config['task']}-{config['seed']}")
         for folder in folders:
-            if not (folder / file).exists():
-                continue
-            made_by = files.read_json(folder / file)
-            if made_by.get("config") != config:
-                continue
-            try:
-                return read(folder, made_by)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{folder / file} is damaged ({error}): delete {folder}, and it "
-                                 "is trained again") from None
+            path = folder / file
+            made_by = files.read_json(path) if path.exists() else {}
+            if made_by.get("config") == config:
+                try:
+                    return read(folder, made_by)
+                except (KeyError, TypeError) as error:
+                    raise ValueError(f"{path} is damaged ({error}): delete {folder}, and it is "
+                                     "trained again") from None
         return None
 
     def find_all(self, title, configs, file, read):
@@ -124,10 +122,11 @@ class RunDirectory:
         state = read_state(self.state_path(configs)) if self.resume else None
         if processes.shares_by("rows"):
             processes.all_agree(key_of(configs), f"{title}: what decides it")
-            processes.all_agree(state and state["step"], f"{title}: its saved state")
+            step = state and state["progress"]["step"]
+            processes.all_agree(step, f"{title}: its saved state")
         results = [self.find(config, file, read) for config in configs]
         if state:  # it trains these runs, some of which may be written already
-            for n in state["todo"]:
+            for n in state["progress"]["todo"]:
                 results[n] = None
         results = processes.from_first(results)
         known = collections.Counter(map(self.whence, configs, results))
@@ -156,16 +155,14 @@ class RunDirectory:
 
     def journal(self, title, configs, todo, training, evals, state):
         """The Journal of a training of the runs `todo`, new or where `state` has stopped."""
-        names = [run.name for run in training.runs]
-        steps = training.runs[0].steps
+        journal = Journal(self, title, self.state_path(configs), todo, training, evals, state)
         if not self.quiet:
-            self.say(f"{title}: {len(names)} runs of {steps} steps, each scored "
-                     f"{min(evals, steps)} times on {len(training.task.choose)} dev examples")
-        journal = Journal(self, title, self.state_path(configs), names, steps, evals)
-        journal.begin(state, todo, training.bank.snapshot)
+            self.say(f"{title}: {len(todo)} runs of {journal.total} steps, each scored "
+                     f"{min(evals, journal.total)} times on {len(training.task.choose)} dev "
+                     "examples")
         return journal
 
-    def collect(self, ctx, target, seeds, results, measures, promptless, defaults):
+    def collect(self, ctx, target, seeds, results, measures, promptless):
         """All that a report says of one target, as JSON can hold it (plumbing/report.py).
 
         ctx: a train.Context; target: a data.EncodedTask; results: (approach, source) -> a Result
@@ -176,20 +173,22 @@ class RunDirectory:
             folders = [name_for_people(approach, source, target.name, seed) for seed in seeds]
             for folder, result in zip(folders, of_seeds):
                 self.copy(result.folder, folder)
-            runs.append({"approach": approach, "source": source, "folders": folders}
-                        | collect_seeds(of_seeds))
-        recipe = dataclasses.asdict(ctx.recipe)
-        defaults = dataclasses.asdict(defaults)
-        changed = {name: value for name, value in recipe.items() if value != defaults[name]}
-        return {
-            "model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype,
-            "target": target.name, "metric": target.task.metrics[0],
-            "labels": list(target.task.labels), "seeds": seeds,
-            "majority": target.majority, "promptless": promptless,
-            "chosen_on_reported": target.choose == target.report,
-            "runs": runs, "similarity": measures, "recipe": recipe, "changed": changed,
-            "date": time.strftime("%Y-%m-%d"), "seconds": time.time() - self.began,
-            "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])}
+            run = {"approach": approach, "source": source, "folders": folders}
+            runs.append(run | collect_seeds(of_seeds))
+        recipe = vars(ctx.recipe)
+        defaults = vars(type(ctx.recipe)())
+        content = {"model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype}
+        content |= {"target": target.name, "metric": target.task.metrics[0],
+                    "labels": list(target.task.labels), "seeds": seeds}
+        content |= {"majority": target.majority, "promptless": promptless,
+                    "chosen_on_reported": target.choose == target.report}
+        content |= {"runs": runs, "similarity": measures, "recipe": recipe}
+        content["changed"] = {name: recipe[name] for name in recipe
+                              if recipe[name] != defaults[name]}
+        content["date"] = time.strftime("%Y-%m-%d")
+        content["seconds"] = time.time() - self.began
+        content["command"] = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+        return content
 
     def copy(self, folder, name):
         """A second copy of a folder under a name for people.
@@ -207,10 +206,9 @@ class RunDirectory:
 def collect_seeds(results):
     """What a report says of one approach: its Results, one for each seed."""
     first = results[0]
-    seconds = sum(result.seconds for result in results) / len(results)
-    lists = {plural: [getattr(result, name) for result in results] for plural, name in (
-        ("scores", "score"), ("metrics", "metrics"), ("curves", "curve"), ("losses", "losses"),
-        ("teacher_accuracy", "teacher_accuracy"))}
+    seconds = statistics.mean(result.seconds for result in results)
+    lists = {plural: [getattr(result, name) for result in results]
+             for plural, name in PLURALS.items()}
     return lists | {"seconds": seconds, "steps": first.losses[-1][0], "trained": first.trained,
                     "training_bytes": first.training_bytes}
 
@@ -233,45 +231,36 @@ class Progress:
     """How far a training of N runs is; all of it goes into its state on disk."""
 
     todo: list  # which of the runs that were asked for are trained: the others were there
-    step: int
-    seconds: float
     curves: list  # for each run (step, score) pairs
     losses: list  # for each run (step, CE, KD, cosine)
     best: list  # for each run the snapshot with the best score
+    step: int = 0
+    seconds: float = 0.0
 
 
 class Journal:
     """Keeps the progress of one training, saves its state, and goes on from it.
 
-    path: of its state; names: of the runs that are trained; evals: how often they are scored in
-    `steps` steps.
+    path: of its state; todo: which of the runs that were asked for are trained; training: a
+    train.Training of these; evals: how often they are scored; state: of read_state, or None.
     """
 
-    def __init__(self, run_directory, title, path, names, steps, evals):
+    def __init__(self, run_directory, title, path, todo, training, evals, state):
         self.run_directory = run_directory
         self.title = title
         self.path = path
-        self.names = names
-        self.total = steps
+        self.names = [run.name for run in training.runs]
+        self.total = training.runs[0].steps
         self.evals = evals
-        self.progress = None
         self.parts = {}  # name -> what has a state: bank, optimizer, scaler
         self.diverged = {}  # run -> the step at which its loss was no number
-        self.steps_done = 0  # by this process,
-        self.training = 0.0  # the seconds they took,
-        self.scoring = 0.0  # and the seconds spent on scores
-        self.saved = self.said = time.time()
-
-    def begin(self, state, todo, snapshot):
-        """Start where `state` (of read_state) stopped, or at step 0 with the snapshots as best."""
+        self.began = self.saved = self.said = time.time()
         if state:
-            names = [field.name for field in dataclasses.fields(Progress)]
-            self.progress = Progress(**{name: state[name] for name in names})
-            return
-        runs = range(len(self.names))
-        self.progress = Progress(
-            todo, step=0, seconds=0.0, curves=[[] for _ in runs], losses=[[] for _ in runs],
-            best=[snapshot(n) for n in runs])
+            self.progress = Progress(**state["progress"])
+        else:
+            best = [training.bank.snapshot(n) for n in range(len(todo))]
+            self.progress = Progress(todo, [[] for _ in todo], [[] for _ in todo], best)
+        self.first_step = self.progress.step
 
     def steps(self, state=None, **parts):
         """The numbers of the steps that are left. After each, its time is counted.
@@ -286,12 +275,9 @@ class Journal:
                                    f"{self.total} ({self.path})")
         while self.progress.step < self.total:
             began = time.time()
-            scoring = self.scoring
             yield self.progress.step
             self.progress.step += 1
-            self.steps_done += 1
             self.progress.seconds += time.time() - began
-            self.training += time.time() - began - (self.scoring - scoring)
             if self.is_due(self.progress.step - 1) or time.time() - self.saved > STATE_EVERY:
                 self.save()
 
@@ -300,8 +286,8 @@ class Journal:
         return (step + 1) * self.evals // self.total > step * self.evals // self.total
 
     def save(self):
-        state = dataclasses.asdict(self.progress)
-        state.update({name: part.state_dict() for name, part in self.parts.items()})
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state["progress"] = vars(self.progress)
         if processes.is_writer():
             files.write_whole(self.path, lambda new: torch.save(state, new))
         self.saved = time.time()
@@ -332,33 +318,15 @@ class Journal:
                                ce=dict(zip(self.names, ce)))
         if self.run_directory.quiet:
             return
-        line = (f"{self.title}: step {step}/{self.total} {100 * step // self.total}%, mean of "
-                f"{len(scores)}: CE {sum(ce) / len(ce):.3f}, dev {sum(scores) / len(scores):.1f}"
-                f"{self.time_left(step)}")
+        per_step = (time.time() - self.began) / (step - self.first_step)  # of this process
+        left = datetime.timedelta(seconds=round(per_step * (self.total - step)))
+        line = (f"{self.title}: step {step}/{self.total}, mean of {len(scores)}: "
+                f"CE {statistics.mean(ce):.3f}, dev {statistics.mean(scores):.1f}, left {left}")
         if sys.stdout.isatty():
             print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
         elif step == self.total or time.time() - self.said > LINE_EVERY:
             print(line, flush=True)
             self.said = time.time()
-
-    def time_left(self, step):
-        """Of this training; nothing before two evaluations."""
-        evaluations = len(self.progress.curves[0])
-        if evaluations < 2 or not self.steps_done:
-            return ""
-        per_step = self.training / self.steps_done
-        per_score = self.scoring / evaluations
-        seconds = per_step * (self.total - step) + per_score * max(0, self.evals - evaluations)
-        minutes, seconds = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f", left {hours}:{minutes:02}:{seconds:02}"
-
-    def timed_scores(self, score):
-        """score() with its time counted by itself."""
-        began = time.time()
-        scores = score()
-        self.scoring += time.time() - began
-        return scores
 
     def results(self, training, metrics, accuracies):
         """For each run its Result, None if it diverged.
@@ -400,10 +368,10 @@ def read_state(path):
         if flipped:
             raise ValueError(f"the checksum of {flipped} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for name in (*[field.name for field in dataclasses.fields(Progress)], *PARTS):
+        Progress(**state["progress"])
+        for name in PARTS:
             state[name]
-    except DAMAGE as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-        raise ValueError(f"{path} is damaged ({reason}): delete it, and this training starts "
+    except Exception as error:  # a damaged file can raise any
+        raise ValueError(f"{path} is damaged ({error!r:.100}): delete it, and this training starts "
                          "again") from None
     return state

@@ -3,7 +3,6 @@
 All functions take plain lists of numbers. Scores and gains are in points of a percentage.
 """
 
-import itertools
 import math
 import statistics
 
@@ -110,14 +109,14 @@ def significant(gains):
 
 
 def interval(scores):
-    """(low, high): Student's 95 % interval of the mean; None for one score, or for equal ones.
+    """(low, high): Student's 95 % interval of the mean. () of fewer than three, or of equal ones.
 
     >>> [round(end, 2) for end in interval([70, 72, 74])]  # 72 ± 4.303 * 2 / sqrt(3)
     [67.03, 76.97]
     """
     mean, deviation = spread(scores)
-    if not deviation:
-        return None
+    if len(scores) < 3 or not deviation:
+        return ()
     low, high = 0, 100  # t is 12.7 at one degree of freedom, and smaller at more
     for _ in range(40):
         t = (low + high) / 2
@@ -127,16 +126,6 @@ def interval(scores):
             high = t
     half = t * deviation / math.sqrt(len(scores))
     return mean - half, mean + half
-
-
-def gain(scores, base):
-    """Scores less others, seed by seed, as text; a star where significant.
-
-    >>> gain([70, 72, 74], [60, 63, 74]), gain([70, 72, 74], [60, 63, 64])
-    ('+6.3 ± 5.5', '+9.7 ± 0.6 *')
-    """
-    gains = differences(scores, base)
-    return plus_minus(gains, "+") + star(gains)
 
 
 def star(gains):
@@ -157,20 +146,6 @@ def unit_ranks(values):
     return centred / (numpy.linalg.norm(centred) or 1)
 
 
-def permutation_p(x, y, draws=10_000, seed=0):
-    """Two-sided p value of Spearman's correlation: how often another order of y does as well.
-
-    All orders of up to 8 values, else `draws` random ones.
-
-    >>> round(permutation_p([1, 2, 3], [4, 5, 6]), 4)  # two of the six orders reach |1|
-    0.3333
-    """
-    if len(x) > 8:
-        return mean_permutation_p([(x, y)], draws, seed)
-    orders = numpy.array(list(itertools.permutations(unit_ranks(y))))
-    return float(reached(orders @ unit_ranks(x), spearman(x, y)).mean())
-
-
 def mean_permutation_p(pairs, draws=10_000, seed=0):
     """Two-sided p value of the mean of several Spearman's correlations, of lists (x, y).
 
@@ -183,12 +158,8 @@ def mean_permutation_p(pairs, draws=10_000, seed=0):
         orders = generator.permuted(numpy.tile(unit_ranks(y), (draws, 1)), axis=1)
         total += orders @ unit_ranks(x)
     observed = statistics.mean(spearman(x, y) for x, y in pairs)
-    return float((1 + reached(total / len(pairs), observed).sum()) / (1 + draws))
-
-
-def reached(correlations, observed):
-    """Where a correlation is as far from 0 as the observed one; 1e-9 allows for rounding."""
-    return numpy.abs(correlations) >= abs(observed) - 1e-9
+    reached = abs(total) / len(pairs) >= abs(observed) - 1e-9  # which allows for rounding
+    return float((1 + reached.sum()) / (1 + draws))
 
 
 # ------------------------------------------------------------------- several tests
