@@ -461,8 +461,8 @@ def dev_examples(name, share, args):
     if is_file(args.data):
         dev = formats.read_examples(name, task, options.path_flag(args.data), train=False)
     elif len(task.files) == 2:
-        paths = located(name, task.files, args.data, args.cache, dev_only=True)
-        dev = formats.read_examples(name, task, paths[1], train=False)
+        [path] = located(name, task.files[1:], args.data, args.cache)
+        dev = formats.read_examples(name, task, path, train=False)
     else:
         _, dev = data.load(name, args.data, args.cache)
     dev = data.evenly_spaced(dev, share.max_dev)
