@@ -414,7 +414,7 @@ def dev_examples(name, args):
     task = data.find_task(name)
     path = args.data
     if len(task.files) == 2 and not (path and path.is_file()):
-        _, path = located(name, task.files, args.data, args.cache, dev_only=True)
+        [path] = located(name, task.files[1:], args.data, args.cache)
     if path and path.is_file():
         dev = formats.read_examples(name, task, path, train=False)
     else:

@@ -252,7 +252,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
     candidates = min(SPECIAL + COMMONEST, pieces or V) - SPECIAL
     if length > candidates:
         raise ValueError(f"{length} vectors cannot be drawn without replacement "
-                         f"from {candidates} pieces")
+                         f"from {candidates} pieces: give a smaller --length, or --init uniform")
     drawn = SPECIAL + torch.randperm(candidates, generator=generator)[:length]
     prompt = embedding[drawn.to(embedding.device)].float().cpu()
     if how == "labels":
@@ -264,7 +264,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
 def from_text(embedding, length, ids):
     """The embeddings (P, D) of token ids, repeated until there are P of them."""
     if len(ids) == 0 or min(ids) < SPECIAL:
-        raise ValueError("initialising from a text needs one whose pieces are all known")
+        raise ValueError("--init text: needs one whose pieces are all known")
     repeated = [ids[i % len(ids)] for i in range(length)]
     return embedding[torch.tensor(repeated, device=embedding.device)].float().cpu()
 

@@ -66,6 +66,11 @@ def published_name(name):
 SIZES = range(1, 10 ** 6 + 1)
 DEPTHS = range(1, 257)
 CHOICES = {
+    "vocab_size": SIZES,
+    "d_model": SIZES,
+    "d_kv": SIZES,
+    "d_ff": SIZES,
+    "num_heads": SIZES,
     "num_layers": DEPTHS,
     "num_decoder_layers": DEPTHS,
     "relative_attention_num_buckets": SIZES[3:],
@@ -89,33 +94,28 @@ def read_config(folder, fields):
     Raises ValueError for a missing file, a missing setting, or a value that no T5 has.
     """
     path = Path(folder) / "config.json"
-    if not os.path.lexists(path):
-        raise ValueError(f"{folder} holds no config.json (found: {listing(folder)})")
-    settings = {name: value for name, value in read_json(path).items() if value is not None}
+    settings = {field.name: field.default for field in fields}
+    given = {name: value for name, value in read_json(path).items() if value is not None}
+    settings.update(given)
+    if settings["num_decoder_layers"] is dataclasses.MISSING:
+        settings["num_decoder_layers"] = settings["num_layers"]
+    missing = [name for name, value in settings.items() if value is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"{path} is not the configuration of a T5: it lacks {', '.join(missing)}")
     for name, choices in CHOICES.items():
         if name in settings:
             check(path, name, settings[name], choices)
-    if settings.get("scale_decoder_outputs") is False:
-        settings["tie_word_embeddings"] = False
-    if "num_layers" in settings:
-        settings.setdefault("num_decoder_layers", settings["num_layers"])
-
-    config = {field.name: settings.get(field.name, field.default) for field in fields}
-    missing = [name for name, value in config.items() if value is dataclasses.MISSING]
-    if missing:
-        raise ValueError(f"{path} is not the configuration of a T5: it lacks {', '.join(missing)}")
-    for field in fields:
-        if field.type is int:
-            check(path, field.name, config[field.name], SIZES)
     # Half of the buckets hold one distance each, so the largest distance is beyond them.
-    exact = config["relative_attention_num_buckets"] // 2
+    exact = settings["relative_attention_num_buckets"] // 2
     distance = "relative_attention_max_distance"
-    check(path, distance, config[distance], SIZES[exact:])
-    epsilon = config["layer_norm_epsilon"]
+    check(path, distance, settings[distance], SIZES[exact:])
+    epsilon = settings["layer_norm_epsilon"]
     if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
         raise ValueError(f"{path}: layer_norm_epsilon is {epsilon!r:.80}; "
                          "wanted a number between 0 and 1")
-    return config
+    if settings.get("scale_decoder_outputs") is False:
+        settings["tie_word_embeddings"] = False
+    return {field.name: settings[field.name] for field in fields}
 
 
 def check(path, name, value, choices):
@@ -127,13 +127,6 @@ def check(path, name, value, choices):
     else:
         wanted = " or ".join(json.dumps(choice) for choice in choices)
     raise ValueError(f"{path}: {name} is {value!r:.80}; wanted {wanted}")
-
-
-def listing(folder):
-    """What a folder holds, for an error message."""
-    if not os.path.isdir(folder):
-        return "no folder"
-    return ", ".join(sorted(os.listdir(folder))) or "nothing"
 
 
 # ----------------------------------------------------------------- files of tensors
@@ -153,19 +146,12 @@ def reading(path):
     try:
         yield
     except Exception as error:  # for a damaged file torch raises nearly every kind
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # between advice to execute it all the same
+            before, _, _ = str(error).partition("Check the documentation of torch.load")
+            reason = before.strip().rpartition("\n")[2]
         raise ValueError(f"{path} cannot be read, is the download complete? "
-                         f"{type(error).__name__}: {reason(error):.200}") from None
-
-
-def reason(error):
-    """The line of an error message that says what is wrong.
-
-    Around its reason for refusing a pickle, torch puts the advice to execute it all the same.
-    """
-    text = str(error).partition("Check the documentation of torch.load")[0]
-    lines = text.strip().splitlines() or [""]
-    refused = isinstance(error, pickle.UnpicklingError)
-    return lines[-1].strip() if refused else lines[0]
+                         f"{type(error).__name__}: {reason:.200}") from None
 
 
 def read_tensors(path):
@@ -184,22 +170,13 @@ def read_tensors(path):
 
 
 def weight_files(folder):
-    """The paths of the files that hold a checkpoint's weights. Raises ValueError."""
+    """The paths of the files of a folder's weights, [] if there are none. Raises ValueError."""
     for form in FORMS:
         path = folder / form
-        if os.path.lexists(path):
-            return shards(path) if form.endswith(".json") else [path]
-    raise ValueError(f"{folder} holds no weights: wanted {' or '.join(FORMS)}; "
-                     f"found {listing(folder)}")
-
-
-def shards(index):
-    """The files that an index names. Raises ValueError."""
-    paths = [index.with_name(name) for name in shard_names(index)]
-    absent = [path.name for path in paths if not path.exists()]
-    if absent:
-        raise ValueError(f"{index} names files that are not there: {summary(absent)}")
-    return paths
+        if path.exists():
+            names = shard_names(path) if form.endswith(".json") else [form]
+            return [folder / name for name in names]
+    return []
 
 
 def shard_names(index):
@@ -208,7 +185,7 @@ def shard_names(index):
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"{index}: weight_map is {weight_map!r:.80}; wanted an object")
     for name in weight_map.values():
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", name):
+        if not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", str(name)):
             raise ValueError(f"{index}: weight_map names {name!r:.80}; "
                              "wanted .safetensors or .bin files beside it")
     return sorted(set(weight_map.values()))
@@ -228,88 +205,75 @@ def read_weights(folder, shapes, tied):
     Copies of the embedding must be equal, and any one of them is enough. All numbers are read
     into memory: see read_tensors. Raises ValueError that names all tensors that do not fit.
     """
+    paths = weight_files(Path(folder))
+    if not paths:
+        raise ValueError(f"{folder} holds no weights: wanted {' or '.join(FORMS)}")
     tensors = {}
-    for path in weight_files(Path(folder)):
-        add_tensors(tensors, path)
+    for path in paths:
+        content = read_tensors(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} holds a {type(content).__name__}, wanted tensors by name")
+        tensors.update(content)
     tensors.pop(LEFTOVER, None)
     names = COPIES + [OUTPUT] if tied else COPIES
     copies = [name for name in names if name in tensors]
-    wanted = dict(shapes)
     if copies:
-        del wanted[EMBEDDING]
-        wanted.update(dict.fromkeys(copies, shapes[EMBEDDING]))
-    check_fit(folder, tensors, wanted)
-    first = tensors[copies[0]]
-    for name in copies[1:]:
-        if not torch.equal(tensors[name].float(), first.float()):
+        tensors.setdefault(EMBEDDING, tensors[copies[0]])
+    check_fit(folder, tensors, shapes | dict.fromkeys(copies, shapes[EMBEDDING]))
+    for name in copies:
+        if not torch.equal(tensors[name].float(), tensors[EMBEDDING].float()):
             raise ValueError(f"{folder}: {copies[0]} and {name} differ, but in this T5 they are "
                              "one tensor; is tie_word_embeddings in config.json right?")
-    tensors[EMBEDDING] = first
     return {name: tensors[name] for name in shapes}
 
 
-def add_tensors(tensors, path):
-    """Add the tensors of one file. Raises ValueError if one is there already."""
-    content = read_tensors(path)
-    is_dict = isinstance(content, dict)
-    if not is_dict or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
-        raise ValueError(f"{path} holds something other than tensors by name")
-    twice = sorted(tensors.keys() & content.keys())
-    if twice:
-        raise ValueError(f"{path} holds {twice[0]!r:.80}, which another shard holds as well")
-    tensors.update(content)
-
-
 def check_fit(folder, tensors, wanted):
-    """Raise one ValueError for all that is missing, unexpected, mismatched or no weights.
+    """Raise one ValueError for all that is missing, unexpected or mismatched.
 
     tensors: name -> tensor; wanted: name -> shape.
     """
-    missing = [name for name in wanted if name not in tensors]
-    unexpected, mismatched, flawed = [], [], []
-    for name, tensor in tensors.items():
-        if name not in wanted:
-            unexpected.append(f"{name!r:.80}"[1:-1])
-            continue
-        if tuple(tensor.shape) != wanted[name]:
-            mismatched.append(f"{name} is {tuple(tensor.shape)}, config.json says {wanted[name]}")
-        elif flaw(tensor):
-            flawed.append(f"{name} {flaw(tensor)}")
-    kinds = {"missing": missing, "unexpected": unexpected, "mismatched": mismatched,
-             "no weights": flawed}
+    missing = []
+    unexpected = [f"{name!r:.80}" for name in tensors if name not in wanted]
+    mismatched = []
+    for name, shape in wanted.items():
+        if name not in tensors:
+            missing.append(name)
+        elif flaw(tensors[name], shape):
+            mismatched.append(f"{name} {flaw(tensors[name], shape)}")
+    kinds = {"missing": missing, "unexpected": unexpected, "mismatched": mismatched}
     problems = [f"{kind}: {summary(names)}." for kind, names in kinds.items() if names]
     if problems:
         raise ValueError(f"{folder}: the weights do not fit config.json. {' '.join(problems)}")
 
 
-def flaw(tensor):
-    """What keeps a tensor of the right shape from being used, or None."""
+def flaw(tensor, shape):
+    """What keeps what was read from being a tensor of weights of this shape, or None."""
+    if not isinstance(tensor, torch.Tensor):
+        return f"is no tensor but {type(tensor).__name__}"
+    if tensor.shape != shape:
+        return f"is {tuple(tensor.shape)}, wanted {shape}"
     if tensor.dtype not in FLOATS:
-        names = ", ".join(str(dtype) for dtype in FLOATS)
-        return f"is {tensor.dtype}, wanted one of {names}"
+        return f"is {tensor.dtype}, wanted one of {', '.join(map(str, FLOATS))}"
     if tensor.layout != torch.strided or tensor.is_meta:
         return "is sparse or without numbers"
-    if tensor.numel():
-        for extreme in torch.aminmax(tensor):
-            if not extreme.float().isfinite():  # nor is 1e300 in fp32
-                return "holds numbers that are not finite"
+    for extreme in torch.aminmax(tensor):
+        if not extreme.float().isfinite():  # nor is 1e300 in fp32
+            return "holds numbers that are not finite"
     return None
 
 
 def summary(names):
-    """Names for a message: all of a few; of many the first, their number and common beginning.
+    """Names for a message: all of a few; of many the first, and their number.
 
     >>> summary(["encoder.q", "encoder.k"])
     'encoder.q; encoder.k'
-    >>> summary([f"module.{i}" for i in range(100)]).partition("…")[2]
-    ", 100 in all, each begins with 'module.'"
+    >>> summary([f"module.{i}" for i in range(100)])[-28:]
+    '; module.16; mod… 100 in all'
     """
     text = "; ".join(names)
     if len(text) <= 200:
         return text
-    prefix = os.path.commonprefix(names)
-    common = f", each begins with {prefix!r:.40}" if prefix else ""
-    return f"{text[:130]}…, {len(names)} in all{common}"
+    return f"{text[:180]}… {len(names)} in all"
 
 
 # ---------------------------------------------------------- fingerprint and writing

@@ -15,15 +15,11 @@ HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE; http_proxy, https_proxy and no_proxy.
 Not here: private and gated repositories. The hub's own tool fills its cache with them.
 """
 
-import contextlib
-import difflib
 import fcntl
 import hashlib
 import http.client
 import os
-import queue
 import re
-import shutil
 import ssl
 import sys
 import threading
@@ -34,7 +30,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from plumbing.checkpoint import FORMS, shard_names
+from plumbing.checkpoint import FORMS, shard_names, weight_files
 from plumbing.files import flush_to_disk, write_whole
 
 HUB = "https://huggingface.co"
@@ -45,6 +41,8 @@ PAUSE = 2  # seconds before the second try, twice as many before each later one
 BLOCK = 1 << 16  # bytes
 HEADER_TIME = 120  # seconds until the headers of the last redirect have come
 LEAST_SPEED = 1000  # bytes a second, on average after the first TIMEOUT
+BEYOND_THE_END = 416  # an HTTP status: what is there already is longer than the file
+AGAIN = (408, 429, BEYOND_THE_END)  # another try may help: also after a time-out, or too many
 
 # A folder of the data folder, or one file of it -> (the zip with its files, or the file
 # itself; bytes; SHA-256). The publishers' files of 2026-11.
@@ -143,10 +141,13 @@ NETWORK_ERRORS = (Broken, urllib.error.URLError, http.client.HTTPException, Conn
                   TimeoutError, ssl.SSLError)
 
 
+def user_cache():
+    return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+
+
 def cache_folder(cache=None):
     """Where downloads are kept: `cache`, or $PANDA_T5_CACHE, or the user's cache folder (XDG)."""
-    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = cache or os.environ.get("PANDA_T5_CACHE") or f"{user}/panda-t5"
+    folder = cache or os.environ.get("PANDA_T5_CACHE") or f"{user_cache()}/panda-t5"
     return Path(folder).expanduser()
 
 
@@ -163,11 +164,11 @@ class Announced:
     def read(self, headers):
         """Take the hub's headers. What is known already stays, whatever a later answer says."""
         size = headers.get("X-Linked-Size", "")
-        if self.size is None and re.fullmatch("[0-9]{1,18}", size):
+        if self.size is None and size.isdecimal():
             self.size = int(size)
-        checksum = re.fullmatch('(W/)?"?([0-9a-f]{64})"?', headers.get("X-Linked-Etag", ""))
-        if self.sha256 is None and checksum:
-            self.sha256 = checksum[2]
+        checksum = headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"')
+        if self.sha256 is None and re.fullmatch("[0-9a-f]{64}", checksum):
+            self.sha256 = checksum
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
@@ -184,32 +185,6 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         return new
 
 
-def printable(text):
-    """Text from a server on one line, without control characters.
-
-    >>> printable("not\\nfound\\x1b[31m")
-    'not found [31m'
-    """
-    visible = "".join(c if c.isprintable() else " " for c in str(text))
-    return " ".join(visible.split())
-
-
-def offline():
-    """The variable that forbids requests, "" if there is none."""
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
-            return name
-    return ""
-
-
-@contextlib.contextmanager
-def locked(path):
-    """Hold the lock file `path`; other processes wait until it is free (Linux and macOS)."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def fetch(url, path, size=None, sha256=None):
     """Download `url` to `path`, whole or not at all; nothing to do if it is there.
 
@@ -218,12 +193,14 @@ def fetch(url, path, size=None, sha256=None):
     """
     if path.exists():
         return
-    if offline():
-        raise DownloadError(f"{url}: {offline()} is set, no request is sent")
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise DownloadError(f"{url}: {name} is set, no request is sent")
     partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.parent / ".lock"):
+        with open(path.parent / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # other processes wait here until the file is closed
             if not path.exists():  # another process may have been faster
                 fetch_in_tries(url, partial, size, sha256)
                 flush_to_disk(partial)
@@ -240,7 +217,7 @@ def fetch_in_tries(url, partial, size, sha256):
         print(f"fetching {url}", file=sys.stderr)
         try:
             receive(url, partial, announced)
-            verify(partial, announced)
+            verify(partial, announced.sha256)
             return
         except WrongFile as error:
             partial.unlink(missing_ok=True)
@@ -248,11 +225,13 @@ def fetch_in_tries(url, partial, size, sha256):
             is_final = not resumed  # else the old half was wrong, and is gone
         except NETWORK_ERRORS as error:
             failure = error
-            if announced.sha256 is None:  # nothing to hold two halves against
-                partial.unlink(missing_ok=True)
             status = getattr(error, "code", 500)
-            is_final = status < 500 and status not in (408, 429)  # time-out; too many
-        message = f"{url}: {printable(failure) or type(failure).__name__}"
+            is_final = status < 500 and status not in AGAIN
+            # Also where there is nothing to hold two halves against.
+            if announced.sha256 is None or status == BEYOND_THE_END:
+                partial.unlink(missing_ok=True)
+        reason = repr(str(failure))[1:-1]  # of a server's control characters it shows the codes
+        message = f"{url}: {reason}"
         if is_final or attempt == TRIES - 1:
             raise DownloadError(message, getattr(failure, "code", None))
         print(f"{message}; trying again", file=sys.stderr)
@@ -276,15 +255,13 @@ def receive(url, partial, announced):
                 raise WrongFile(f"cannot go on from byte {have}")
         else:
             have = 0
-        total = None
-        length = response.headers.get("Content-Length", "")
-        if re.fullmatch("[0-9]{1,18}", length):
-            total = have + int(length)
-        limit = total if announced.size is None else announced.size
-        if limit is None and not response.chunked:
+        total = announced.size
+        if response.length is not None:
+            total = have + response.length
+        if total is None and not response.chunked:
             raise WrongFile("the server does not say how long the file is")
         with open(partial, "ab" if have else "wb") as file:
-            have = copy(response, file, have, limit)
+            have = copy(response, file, have, announced.size or total)
     if total not in (None, have):
         raise Broken(f"{have} of {total} bytes arrived")
 
@@ -294,22 +271,21 @@ def answer_to(request, announced):
 
     The time limit of urllib is for each byte; so the headers are waited for in a thread.
     """
-    answers = queue.Queue()
+    answers = []
 
     def wait():
         try:
             opener = urllib.request.build_opener(Redirects(announced))
-            answers.put(opener.open(request, timeout=TIMEOUT))
+            answers.append(opener.open(request, timeout=TIMEOUT))
         except Exception as error:  # raised again below
-            answers.put(error)
+            answers.append(error)
 
-    threading.Thread(target=wait, daemon=True).start()
-    try:
-        answer = answers.get(timeout=HEADER_TIME)
-    except queue.Empty:
-        raise Broken(f"no headers within {HEADER_TIME} s") from None
-    if getattr(answer, "code", None) == 416:
-        raise WrongFile("the range that is missing is beyond the end of the file")
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(HEADER_TIME)
+    if not answers:
+        raise Broken(f"no headers within {HEADER_TIME} s")
+    [answer] = answers
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -320,8 +296,8 @@ def copy(response, file, have, limit):
 
     Raises WrongFile rather than write more than `limit`, and Broken if it takes too long.
     """
-    name = Path(file.name).stem
-    begin = last_print = time.monotonic()
+    begin = time.monotonic()
+    next_print = 10
     received = 0
     for block in iter(lambda: response.read1(BLOCK), b""):
         received += len(block)
@@ -329,28 +305,23 @@ def copy(response, file, have, limit):
         if limit is not None and have > limit:
             raise WrongFile(f"more than the {limit} bytes that were announced")
         file.write(block)
-        now = time.monotonic()
-        if received < LEAST_SPEED * (now - begin - TIMEOUT):
+        seconds = time.monotonic() - begin
+        if received < LEAST_SPEED * (seconds - TIMEOUT):
             raise Broken(f"less than {LEAST_SPEED} bytes a second")
-        if now - last_print > 10:
-            last_print = now
-            share = f" of {limit / 1e6:.1f}" if limit else ""
-            print(f"{name}: {have / 1e6:.1f}{share} MB", file=sys.stderr, flush=True)
+        if seconds > next_print:
+            next_print += 10
+            print(f"{file.name}: {have} of {limit or '?'} bytes", file=sys.stderr, flush=True)
     return have
 
 
-def verify(path, announced):
-    """Raise WrongFile if a file has not the size and checksum that were announced."""
-    size = path.stat().st_size
-    if announced.size not in (None, size):
-        raise WrongFile(f"{path} has {size} bytes, wanted {announced.size}")
-    if announced.sha256 is None:
+def verify(path, sha256):
+    """Raise WrongFile if a file has not the checksum that was announced, if one was."""
+    if sha256 is None:
         return
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    if checksum != announced.sha256:
-        raise WrongFile(f"{path} is not the published file: SHA-256 {checksum}, wanted "
-                        f"{announced.sha256}")
+    if checksum != sha256:
+        raise WrongFile(f"{path} is not the published file: SHA-256 {checksum}, wanted {sha256}")
 
 
 # --------------------------------------------------------------------------- the tasks' files
@@ -374,7 +345,7 @@ def obtain(file, root):
     path = root / file if key == file else root / "archives" / f"{key}.zip"
     try:
         fetch(url, path, size, sha256)
-        verify(path, Announced(size, sha256))  # it may have been put there by hand
+        verify(path, sha256)  # it may have been put there by hand
     except (DownloadError, WrongFile) as error:
         raise ValueError(f"{url} could not be fetched ({error}). By hand: put that file at {path}, "
                          f"or give a folder with {file} in it as --data FOLDER") from None
@@ -387,22 +358,14 @@ def unpack(path, target):
 
     No other name that the archive holds is used, so that none can lead out of the folder.
     """
-    member = "/".join(target.parts[-2:])
     with zipfile.ZipFile(path) as archive:
-        if member not in archive.namelist():
-            raise ValueError(f"{path} holds no {member}")
-
-        def write(new):
-            with archive.open(member) as source, open(new, "wb") as file:
-                shutil.copyfileobj(source, file)
-
-        write_whole(target, write)
+        content = archive.read("/".join(target.parts[-2:]))
+    write_whole(target, lambda new: new.write_bytes(content))
 
 
-def located(name, files, folder=None, cache=None, dev_only=False):
+def located(name, files, folder=None, cache=None):
     """The paths of a task's files: inside `folder`, or in the cache, where they are fetched once.
 
-    dev_only: whether the first file, for training, may be missing in `folder`.
     Raises ValueError that says which files are wanted and where they are obtained.
     """
     root = Path(folder).expanduser() if folder else cache_folder(cache) / "data"
@@ -411,31 +374,17 @@ def located(name, files, folder=None, cache=None, dev_only=False):
     paths = []
     for file in files:
         path = root / file
-        other = root / OTHER_FILES.get(file, file)
-        is_needed = not (dev_only and folder and file == files[0])
-        if other.exists() and not path.exists():
-            path = other
-        elif not path.exists() and is_needed:
+        if not path.exists():
+            path = root / OTHER_FILES.get(file, file)
+        if not path.exists():
+            path = root / file
             if folder or not archive_of(file):
-                raise ValueError(missing(name, files, file, root, folder))
+                advice = BY_HAND.get(file.split("/")[0], "without --data they are fetched")
+                raise ValueError(f"{path} is missing: {name} reads {' and '.join(files)} inside "
+                                 f"the folder that --data names; {advice}")
             obtain(file, root)
         paths.append(path)
     return paths
-
-
-def missing(name, files, file, root, folder):
-    """What to say of a file that is not there and is not fetched."""
-    advice = BY_HAND.get(file.split("/")[0], "")
-    if advice:
-        advice = f"; {advice}"
-    if folder and archive_of(file):
-        advice = "; without --data they are fetched"
-    if not folder:
-        advice += "; give that folder as --data FOLDER"
-    if file in OTHER_FILES:
-        advice += f"; {OTHER_FILES[file]} will do"
-    return (f"{root / file} is missing: {name} reads {' and '.join(files)} inside the data "
-            f"folder{advice}")
 
 
 # ---------------------------------------------------------------------- a T5 by its published name
@@ -443,76 +392,64 @@ def missing(name, files, file, root, folder):
 SHORT_NAMES = ("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b")
 # What an HTTP error of the hub means.
 MEANINGS = {
-    401: "there is no such name, or it is private",
-    403: "it is gated: fetch it with the hub's own tool, whose cache is read",
-    404: "there is no such name, or it is no T5",
+    401: ": there is no such name, or it is private",
+    403: ": it is gated: fetch it with the hub's own tool, whose cache is read",
+    404: ": there is no such name, or it is no T5",
 }
 
 
 def published(name):
-    """Raise ValueError if this cannot be the name of a published T5; say which ones are near."""
-    if name in SHORT_NAMES or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        return
-    near = difflib.get_close_matches(name, SHORT_NAMES, n=2)
-    advice = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ValueError(f"{name!r} is neither a folder nor a model's name{advice} (known: "
-                     f"{', '.join(SHORT_NAMES)}, google/t5-base-lm-adapt, …)")
+    """Raise ValueError if this cannot be the name of a published T5."""
+    if name not in SHORT_NAMES and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        raise ValueError(f"{name!r} is neither a folder nor a model's name (known: "
+                         f"{', '.join(SHORT_NAMES)}, google/t5-base-lm-adapt, …)")
 
 
 def library_copies(name):
     """The folders in the cache of the hub's own library with something of this T5."""
-    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    library = os.environ.get("HF_HOME") or f"{user}/huggingface"
+    library = os.environ.get("HF_HOME") or f"{user_cache()}/huggingface"
     hub = (os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
            or f"{library}/hub")
-    names = [name, f"google-t5/{name}"] if name in SHORT_NAMES else [name]
     folders = []
-    for repository in names:
+    for repository in (name, f"google-t5/{name}"):
         folder = Path(hub).expanduser() / f"models--{repository.replace('/', '--')}"
         main = folder / "refs" / "main"
         if os.access(main, os.R_OK):
-            commit = main.read_text(errors="replace").strip()
+            commit = main.read_text().strip()
             folders.append(folder / "snapshots" / commit)
     return folders
 
 
-def weight_files(folder):
-    """The names of the files of a folder's weights, [] if there are none. Raises ValueError."""
-    for form in FORMS:
-        if (folder / form).exists():
-            return shard_names(folder / form) if form.endswith(".index.json") else [form]
-    return []
-
-
 def is_complete(folder, weights):
     """Whether a folder has all files of a T5, readable (weights=False: its vocabulary)."""
-    files = ["spiece.model"]
+    paths = [folder / "spiece.model"]
     if weights:
-        files += ["config.json", *(weight_files(folder) or FORMS[:1])]
-    return all(os.access(folder / file, os.R_OK) for file in files)
+        paths += [folder / "config.json", *(weight_files(folder) or [folder / FORMS[0]])]
+    return all(os.access(path, os.R_OK) for path in paths)
 
 
 def fetch_checkpoint(url, folder, weights):
     """Fetch what a folder lacks of a T5. Raises DownloadError."""
-    if weights:
-        fetch(f"{url}/config.json", folder / "config.json")
-    fetch(f"{url}/spiece.model", folder / "spiece.model")
+    def get(file):
+        fetch(f"{url}/{file}", folder / file)
+        if file.endswith(".index.json"):
+            check_index(folder / file)
+
+    get("spiece.model")
     if not weights:
         return
+    get("config.json")
     if not weight_files(folder):
-        fetch_first_form(url, folder)
-    for file in weight_files(folder):
-        fetch(f"{url}/{file}", folder / file)
+        fetch_first_form(get)
+    for path in weight_files(folder):
+        get(path.name)
 
 
-def fetch_first_form(url, folder):
+def fetch_first_form(get):
     """Fetch the weights, or their index, in the first form that is published."""
     for form in FORMS:
         try:
-            fetch(f"{url}/{form}", folder / form)
-            if form.endswith(".index.json"):
-                check_index(folder / form)
-            return
+            return get(form)
         except DownloadError as error:
             if error.status != 404 or form == FORMS[-1]:
                 raise
@@ -527,19 +464,19 @@ def check_index(path):
         raise
 
 
-def checkpoint(name, hub=None, cache=None, weights=True):
+def checkpoint(name, cache=None, weights=True):
     """The folder of a T5: a folder as it is, or a published name, fetched once.
 
     name      t5-small … t5-11b, owner/repository as in google/t5-base-lm-adapt, or a folder
-    hub       its address (default: $HF_ENDPOINT, or HUB)
     weights   False: only the vocabulary is needed
     A whole copy in the cache of the hub's own library is used from there.
     Raises ValueError that says which files to put where.
     """
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
     published(name)
-    hub = (hub or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     if not re.fullmatch(r"https?://[^\s@/]+(/\S*)?", hub):
         raise ValueError(f"HF_ENDPOINT is {hub.rpartition('@')[2]!r}, wanted an address as {HUB}")
     folder = cache_folder(cache) / "models" / name
@@ -552,9 +489,8 @@ def checkpoint(name, hub=None, cache=None, weights=True):
     try:
         fetch_checkpoint(f"{hub}/{name}/resolve/main", folder, weights)
     except DownloadError as error:
-        meaning = f": {MEANINGS[error.status]}" if error.status in MEANINGS else ""
-        files = "config.json, spiece.model and model.safetensors (or pytorch_model.bin)"
+        meaning = MEANINGS.get(error.status, "")
         raise ValueError(f"{name} could not be fetched ({error}{meaning}). By hand: put its "
-                         f"{files if weights else 'spiece.model'} into {folder}, or give their "
-                         "folder as --model") from None
+                         "config.json, spiece.model and model.safetensors (or pytorch_model.bin) "
+                         f"into {folder}, or give their folder as --model") from None
     return folder

@@ -17,7 +17,8 @@ memory is full or another process has stopped; 130 after Ctrl-C.
 import argparse
 import dataclasses
 import difflib
-import math
+import itertools
+import operator
 import os
 import re
 import signal
@@ -27,8 +28,8 @@ from pathlib import Path
 from plumbing.download import published
 from plumbing.files import read_json
 
-# What a recipe.json may name beside the fields of the recipe.
-OF_COMMAND = {"source": str, "target": str, "approach": str, "seeds": int}
+# What a recipe.json may name beside the fields of the recipe, with what holds if it does not.
+OF_COMMAND = {"source": "", "target": "", "approach": "prompt,pot,panda", "seeds": 3}
 RENAMED = {"--strength": "--kd-lambda", "--metric": "--similarity", "--seed": "--first-seed",
            "--learning-rate": "--lr"}
 NO_HOME = "Could not determine home directory."  # pathlib's, as where a container has no users
@@ -40,12 +41,13 @@ NO_HOME = "Could not determine home directory."  # pathlib's, as where a contain
 def run(main, program):
     """Run a command. A mistake is one line on standard error; see the top of this file."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it as it ends other tools
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as by 2>&-
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        getattr(sys, name).reconfigure(errors="replace")  # what the terminal does not know: ?
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None if it is closed, as by 1>&-
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # what the terminal does not know: ?
     try:
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from the last saved state"
         print(f"\n{program}: stopped{goes_on if program == 'train.py' else ''}", file=sys.stderr)
@@ -62,7 +64,8 @@ def explain(error):
     if isinstance(error, ValueError):
         return 2, message
     if isinstance(error, OSError):
-        return 2, f"{error.filename or 'a file'}: {error.strerror or message}"
+        where = error.filename or "standard output or an open file"
+        return 2, f"{where}: {error.strerror or message}"
     if message == NO_HOME:
         return 2, "~ and the cache need a home folder, and HOME is not set: set it, or give paths"
     if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", message):
@@ -74,11 +77,9 @@ def explain(error):
 
 
 def process_name():
-    """ "process 1 of 2: " of those that torchrun has started, all but the first; else ""."""
+    """ "process 1: " of those that torchrun has started, all but the first; else ""."""
     rank = os.environ.get("RANK", "0")
-    if rank == "0":
-        return ""
-    return f"process {rank} of {os.environ.get('WORLD_SIZE', '?')}: "
+    return "" if rank == "0" else f"process {rank}: "
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,57 +91,45 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
-    def parse_args(self, argv=None):
-        argv = sys.argv[1:] if argv is None else argv
-        for word in argv:
-            if word.startswith("--") and word.endswith("=--"):  # argparse makes it an empty list
-                raise ValueError(f"{word[:-3]} is '--', wanted a value")
-        return super().parse_args(argv)
-
     def error(self, message):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         if unknown is None:
             raise ValueError(f"{message}; --help lists all flags")
         flag = unknown[1].replace("_", "-")
-        near = difflib.get_close_matches(flag, self._option_string_actions)
-        if flag in RENAMED and RENAMED[flag] in self._option_string_actions:
-            raise ValueError(f"unknown flag {unknown[1]}: it is called {RENAMED[flag]}")
+        near = difflib.get_close_matches(RENAMED.get(flag, flag), self._option_string_actions)
         hint = f"did you mean {near[0]}?" if near else "--help lists all flags"
         raise ValueError(f"unknown flag {unknown[1]}; {hint}")
 
 
 # ---------------------------------------------------------------- options as data
 
+# Kinds of limits of a number -> (whether it keeps to the limit, what is wanted).
+LIMITS = {
+    "at_least": (operator.ge, "{:,.12g} or more"),
+    "above": (operator.gt, "more than {:,.12g}"),
+    "below": (operator.lt, "less than {:,.12g}"),
+    "at_most": (operator.le, "at most {:,.12g}"),
+}
 
-def option(default, text, at_least=None, above=None, below=None, at_most=None, choices=(),
-           free=None, words=""):
+
+def option(default, text, choices=(), free=None, words="", **limits):
     """A dataclass field that is a flag.
 
     free: value -> whether it is good beside the choices; words: what it then is.
+    limits: kind -> number, as in LIMITS.
     """
     return dataclasses.field(default=default, metadata={
-        "help": text, "at_least": at_least, "above": above, "below": below, "at_most": at_most,
-        "choices": choices, "free": free, "words": words})
+        "help": text, "choices": choices, "free": free, "words": words, **limits})
 
 
-def check(name, value, at_least=None, above=None, below=None, at_most=None, choices=(), free=None,
-          words="", **_):
+def check(name, value, choices=(), free=None, words="", **limits):
     """Raise ValueError that names the flag, its value and what is wanted, if that is not good."""
-    if choices:
-        if value not in choices and not (free and free(value)):
-            raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
-        return
-    flag = f"--{name.replace('_', '-')}"
-    if not abs(value) < math.inf:
-        raise ValueError(f"{flag} is {value}, wanted a finite number")
-    if at_least is not None and value < at_least:
-        raise ValueError(f"{flag} is {value}, wanted {at_least} or more")
-    if above is not None and value <= above:
-        raise ValueError(f"{flag} is {value}, wanted more than {above}")
-    if below is not None and value >= below:
-        raise ValueError(f"{flag} is {value}, wanted less than {below}")
-    if at_most is not None and value > at_most:
-        raise ValueError(f"{flag} is {value}, wanted at most {at_most:,.12g}")
+    if choices and value not in choices and not (free and free(value)):
+        raise ValueError(f"unknown {name} {value!r}: {', '.join(choices)}{words}")
+    for kind, (is_good, wanted) in LIMITS.items():
+        if kind in limits and not is_good(value, limits[kind]):  # nan keeps to none
+            raise ValueError(f"--{name.replace('_', '-')} is {value}, wanted "
+                             f"{wanted.format(limits[kind])}")
 
 
 def add_options(parser, recipe):
@@ -154,24 +143,19 @@ def add_options(parser, recipe):
         parser.add_argument(flag, type=type(field.default), help=text.replace("%", "%%"))
 
 
-def read_recipe(folder, recipe, ignore_others=False):
-    """What the recipe.json of a model folder says, {} if there is none. Raises ValueError.
-
-    ignore_others: whether names that are no field of this recipe are left out, and no error.
-    """
+def read_recipe(folder, recipe):
+    """What the recipe.json of a model folder says, {} if there is none. Raises ValueError."""
     path = Path(folder) / "recipe.json"
     if not path.exists():
         return {}
-    types = {field.name: type(field.default) for field in dataclasses.fields(recipe)}
-    types.update(OF_COMMAND)
+    defaults = {field.name: field.default for field in dataclasses.fields(recipe)} | OF_COMMAND
     values = read_json(path)
-    if ignore_others:
-        values = {name: value for name, value in values.items() if name in types}
     for name, value in values.items():
-        if name not in types:
-            raise ValueError(f"{path}: unknown name {name!r}, wanted {', '.join(types)}")
-        if type(value) is not types[name]:
-            raise ValueError(f"{path}: {name} is {value!r}, wanted a {types[name].__name__}")
+        if name not in defaults:
+            raise ValueError(f"{path}: unknown name {name!r}, wanted {', '.join(defaults)}")
+        wanted = type(defaults[name])
+        if type(value) is not wanted:
+            raise ValueError(f"{path}: {name} is {value!r}, wanted a {wanted.__name__}")
     return values
 
 
@@ -180,50 +164,40 @@ def choose(recipe, args, folder, quick=None):
 
     Precedence: flag, quick (what --quick says: name -> value), the folder's recipe.json, default.
     """
-    fields = dataclasses.fields(recipe)
-    flags = {field.name: getattr(args, field.name) for field in fields
-             if getattr(args, field.name) is not None}
-    of_quick = without(quick or {}, flags)
-    of_model = without(read_recipe(folder, recipe), OF_COMMAND | flags | of_quick)
-    chosen = recipe(**of_model, **of_quick, **flags)
-    for field in fields:
-        check(field.name, getattr(chosen, field.name), **field.metadata)
-    origins = []
-    named = {"flags": flags, "--quick": of_quick, f"{folder}/recipe.json": of_model}
-    for origin, values in named.items():
-        if values:
-            origins.append(f"{origin}: {listed(values)}")
-    origins.append("all else by default")
-    return chosen, "recipe: " + "; ".join(origins)
+    fields = {field.name: field.metadata for field in dataclasses.fields(recipe)}
+    flags = {name: value for name, value in vars(args).items() if value is not None}
+    layers = {"flags": flags, "--quick": quick or {},
+              f"{folder}/recipe.json": read_recipe(folder, recipe)}
+    values = {}
+    origins = ""
+    for origin, layer in layers.items():
+        new = {name: layer[name] for name in fields if name in layer and name not in values}
+        values.update(new)
+        if new:
+            listed = ", ".join(f"{name} {value}" for name, value in new.items())
+            origins += f"{origin}: {listed}; "
+    chosen = recipe(**values)
+    for name, metadata in fields.items():
+        check(name, getattr(chosen, name), **metadata)
+    return chosen, f"recipe: {origins}all else by default"
 
 
-def without(values, names):
-    """The values whose names are not among these."""
-    return {name: value for name, value in values.items() if name not in names}
-
-
-def listed(values):
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def names(text, twice=False):
+def names(text):
     """The names in a comma-separated list. Raises ValueError for one that is there twice.
 
     >>> names("cb, rte")
     ['cb', 'rte']
     """
     found = [name.strip() for name in text.split(",") if name.strip()]
-    if len(set(found)) < len(found) and not twice:
+    if len(set(found)) < len(found):
         raise ValueError(f"{text} names something twice")
     return found
 
 
 def path_flag(path):
-    """A path that a user gave, with ~ expanded. Raises ValueError for bytes that are no UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{ascii(path)} is no UTF-8: rename it, or give another path") from None
+    """A path that a user gave, with ~ expanded. Raises ValueError."""
+    if not re.fullmatch("[^\udc80-\udcff]+", str(path)):  # as Python reads bytes that are no UTF-8
+        raise ValueError(f"{ascii(path)} is no path in UTF-8: rename it, or give another path")
     return Path(path).expanduser()
 
 
@@ -281,52 +255,39 @@ def check_train(args, recipe, approaches):
 
     args.recipe: the chosen recipe. What is not given comes from the model's recipe.json.
     """
-    of_model = read_recipe(args.model, recipe)
-    seeds = 1 if args.quick else of_model.get("seeds", 3)
-    seeds = seeds if args.seeds is None else args.seeds
-    check("seeds", seeds, at_least=1, at_most=10_000)
+    gave_source = args.source is not None
+    defaults = OF_COMMAND | read_recipe(args.model, recipe)
+    if args.quick:
+        defaults["seeds"] = 1
+    for name in OF_COMMAND:
+        if getattr(args, name) is None:
+            setattr(args, name, defaults[name])
+    check("seeds", args.seeds, at_least=1, at_most=10_000)
     check("first_seed", args.first_seed, at_least=0, at_most=2 ** 62)
-    args.seeds = range(args.first_seed, args.first_seed + seeds)
+    args.seeds = range(args.first_seed, args.first_seed + args.seeds)
     if args.tokens is not None:
         check("tokens", args.tokens, at_least=1, at_most=10 ** 9)
     for flag in ("out", "data", "cache"):
-        path = getattr(args, flag)
-        if path == "":
-            raise ValueError(f"--{flag} is empty, wanted a path")
-        if path is not None:
-            setattr(args, flag, path_flag(path))
-    if args.data and not args.data.is_dir():
-        raise ValueError(f"--data {args.data}: there is no such folder")
-    approach = args.approach or of_model.get("approach", "prompt,pot,panda")
-    args.approach = names(approach)
-    if not args.approach:
-        raise ValueError(f"--approach {approach!r} names nothing")
-    for name in args.approach:
+        if getattr(args, flag) is not None:
+            setattr(args, flag, path_flag(getattr(args, flag)))
+
+    args.approach = names(args.approach)
+    for name in args.approach or [""]:
         check("approach", name, choices=approaches)
-    has_source = bool({"pot", "panda", "fusion"} & set(args.approach))
-    if args.source and not has_source:
-        raise ValueError(f"--source {args.source}: only pot, panda and fusion have one, not "
-                         f"--approach {approach}")
-    args.target = names(args.target or of_model.get("target", ""))
-    args.source = names(args.source or of_model.get("source", "")) if has_source else []
+    args.target = names(args.target)
+    args.source = names(args.source)
     if not args.target:
         raise ValueError("give --target, the tasks to tune on")
-    if has_source and not args.source:
-        raise ValueError("give --source, the tasks to transfer from, or --approach prompt")
-    check_pairs(args)
+    if not {"pot", "panda", "fusion"} & set(args.approach):
+        if gave_source:
+            raise ValueError("only pot, panda and fusion have a --source, not --approach "
+                             f"{','.join(args.approach)}")
+        args.source = []
+    elif all(pair[0] == pair[1] for pair in itertools.product(args.source, args.target)):
+        raise ValueError("give --source, tasks other than the target, or --approach prompt")
+    if "fusion" in args.approach:
+        for target in args.target:
+            if len(set(args.source) - {target}) < 2:
+                raise ValueError(f"fusion is of several sources: give --source two beside {target}")
     if args.split == "pairs" and not args.resume:
         raise ValueError("--split pairs reads what others have trained: not with --no-resume")
-
-
-def check_pairs(args):
-    """Each target needs a source other than itself; fusion needs two."""
-    if not args.source:
-        return
-    for target in args.target:
-        others = [source for source in args.source if source != target]
-        if not others and len(args.target) == 1:
-            raise ValueError(f"{target} cannot be its own source: give another --source, or "
-                             "--approach prompt")
-        if "fusion" in args.approach and len(others) < 2:
-            raise ValueError("fusion is of several sources: give --source two others for each "
-                             "target")

@@ -82,11 +82,7 @@ def load(folder, fingerprint=None):
 
 def missing(folder, name):
     """Why a folder that lacks this file is no prompt, and what to do."""
-    if not os.path.isdir(folder):
-        near = sorted(folder.parent.glob(f"{folder.name}*/prompt.json"))
-        names = ", ".join(path.parent.name for path in near[:3])
-        return f"there is no such folder; of similar names: {names or 'none'}"
-    if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
+    if (folder / "config.json").exists():
         return f"it is a whole T5; use it by --model {folder}"
     return f"it lacks {name}"
 
@@ -101,23 +97,19 @@ def load_peft(folder):
     paths = [folder / name for name in WEIGHTS if os.path.lexists(folder / name)]
     if not paths:
         raise ValueError(f"{folder} is no prompt: {missing(folder, WEIGHTS[0])}")
-    config = folder / "adapter_config.json"
-    settings = read_json(config)
-    submodules = settings.get("num_transformer_submodules")
-    if submodules not in (1, None):
-        raise ValueError(f"{folder} has vectors before the decoder's input as well "
-                         f"(num_transformer_submodules {submodules!r:.20}), wanted 1")
-    if settings.get("peft_type") not in PEFT_TYPES:
-        raise ValueError(f"{config}: peft_type is {settings.get('peft_type')!r:.80}; "
-                         f"wanted {' or '.join(PEFT_TYPES)}")
     content = read_tensors(paths[0])
     if not isinstance(content, dict) or "prompt_embeddings" not in content:
         raise ValueError(f"{paths[0]} holds no prompt_embeddings")
     prompt = as_prompt(paths[0], content["prompt_embeddings"])
-    for name, size in zip(("num_virtual_tokens", "token_dim"), prompt.shape):
-        if settings.get(name) != size:
+    P, D = prompt.shape
+    config = folder / "adapter_config.json"
+    settings = read_json(config)
+    wanted = {"peft_type": PEFT_TYPES, "num_transformer_submodules": [1, None],
+              "num_virtual_tokens": [P], "token_dim": [D]}
+    for name, choices in wanted.items():
+        if settings.get(name) not in choices:
             raise ValueError(f"{config}: {name} is {settings.get(name)!r:.80}; "
-                             f"wanted {size}, as in {paths[0].name}")
+                             f"wanted {' or '.join(map(str, choices))}")
     return prompt
 
 
@@ -139,8 +131,8 @@ def from_file(path, fingerprint=None, shape=None):
         else:
             prompt = load_peft(path)
     elif path.suffix == ".npy":
-        with reading(path):
-            prompt = torch.from_numpy(numpy.load(path, allow_pickle=False))
+        with reading(path), open(path, "rb") as file:  # numpy.load would take a pickle for an array
+            prompt = torch.from_numpy(numpy.lib.format.read_array(file, allow_pickle=False))
     elif path.suffix in (".pt", ".pth"):
         prompt = read_tensors(path)
         if isinstance(prompt, dict) and len(prompt) == 1:  # {"prompt_embeddings": array}, say
@@ -156,11 +148,8 @@ def as_prompt(path, prompt, shape=None):
         raise ValueError(f"{path} holds no single array")
     size = tuple(prompt.shape)
     if len(size) != 2 or not prompt.numel():
-        raise ValueError(f"{path} holds an array of shape {size}, wanted (P, D)")
-    if shape is not None and size != tuple(shape):
-        raise ValueError(f"{path} holds an array of shape {size}, wanted {tuple(shape)}, "
-                         "length and width")
-    problem = flaw(prompt)
+        raise ValueError(f"{path} holds an array of shape {size}, wanted (length, width)")
+    problem = flaw(prompt, shape or size)
     if problem:
-        raise ValueError(f"{path} holds an array that {problem}")
+        raise ValueError(f"{path}: its array (length, width) {problem}")
     return prompt.detach().float()

@@ -194,7 +194,7 @@ def test_start_from_the_vocabulary():
     assert sorted(start[:, 0].tolist()) == list(range(3, 5003))
     all_of_ten = prompt.initialise("vocabulary", embedding, length=7, seed=0, pieces=10)
     assert sorted(all_of_ten[:, 0].tolist()) == list(range(3, 10))
-    with pytest.raises(ValueError, match="8 vectors cannot be drawn .* from 7 pieces"):
+    with pytest.raises(ValueError, match="8 vectors cannot be drawn .* from 7 pieces: .* --length"):
         prompt.initialise("vocabulary", embedding, length=8, seed=0, pieces=10)
 
 
@@ -209,7 +209,7 @@ def test_start_from_labels_or_a_text():
     text = prompt.initialise("text", embedding, length=5, seed=0, text=[7, 3])
     assert text[:, 0].tolist() == [7, 3, 7, 3, 7]
     for unknown in ([], [7, 2, 3]):  # 2 is unk
-        with pytest.raises(ValueError, match="one whose pieces are all known"):
+        with pytest.raises(ValueError, match="--init text: needs one whose pieces are all known"):
             prompt.initialise("text", embedding, length=2, seed=0, text=unknown)
     with pytest.raises(ValueError, match="needs a task with labels"):
         prompt.initialise("labels", embedding, length=4, seed=0)

@@ -6,7 +6,7 @@
 
     def test_a_command(tiny, fork, tmp_path):
         done = fork(lambda: tiny.train(tmp_path, "--lr", "nan")).wait()
-        assert (done.status, done.stderr) == (2, "train.py: --lr is nan, wanted a finite number\n")
+        assert (done.status, done.stderr) == (2, "train.py: --lr is nan, wanted more than 0\n")
 """
 
 import json

@@ -99,22 +99,17 @@ def test_without_flags_the_toy_world():
     assert train.parse_arguments(["--approach", "prompt"]).source == []
 
 
-@pytest.mark.parametrize("flag", ["out", "data", "cache", "model", "init"])
-def test_a_tilde_is_the_users_folder(flag, tiny, tmp_path, monkeypatch):
+def test_a_tilde_is_the_users_folder(tiny, tmp_path, monkeypatch, capsys):
     """Where a shell leaves it, as in --out=~/runs or in a script's quotes."""
     monkeypatch.setenv("HOME", str(tiny.folder.parent))
-    flags = [*tiny.flags(tmp_path), f"--{flag}", f"~/{tiny.folder.name}"]
-    args = train.parse_arguments(flags)
-    if flag == "model":
-        assert args.recipe.length == 3  # of the recipe.json there
-    elif flag != "init":
-        assert getattr(args, flag) == tiny.folder
-
-
-def test_a_tilde_in_the_other_commands(tiny, monkeypatch, capsys):
-    monkeypatch.setenv("HOME", str(tiny.folder.parent))
-    monkeypatch.setattr("sys.argv", ["model.py", f"~/{tiny.folder.name}", "cats"])
-    model.main()
+    name = f"~/{tiny.folder.name}"
+    flags = [f"--{flag}={name}" for flag in ("out", "data", "cache", "model", "init")]
+    args = train.parse_arguments([*tiny.flags(tmp_path), *flags])
+    assert args.recipe.length == 3  # of the recipe.json of --model
+    assert [args.out, args.data, args.cache] == 3 * [tiny.folder]
+    monkeypatch.setattr("sys.argv", ["model.py", "~/none", "cats"])
+    with pytest.raises(ValueError, match=f"^{tiny.folder.parent}/none/spiece.model is missing"):
+        model.main()
     monkeypatch.setenv("HOME", str(world.PROMPTS))
     transferability.main(["~/toy-nli-0", "~/toy-sst2-0"])
     assert "| toy-nli-0 | +1.00 |" in capsys.readouterr().out
@@ -126,57 +121,38 @@ def test_a_tilde_in_the_other_commands(tiny, monkeypatch, capsys):
 @pytest.mark.parametrize("words, complaint", [
     # flags
     ("--targte toy-cb", "unknown flag --targte; did you mean --target?"),
-    ("--source_step 2", "unknown flag --source_step; did you mean --source-steps?"),
     ("--xyz 1", "unknown flag --xyz; --help lists all flags"),
-    ("--strength 2", "unknown flag --strength: it is called --kd-lambda"),
-    ("--metric on", "unknown flag --metric: it is called --similarity"),
-    ("--seed 1", "unknown flag --seed: it is called --first-seed"),
-    ("--lr=--", "--lr is '--', wanted a value"),
+    ("--seed 1", "unknown flag --seed; did you mean --first-seed?"),  # nor is it --seeds
     ("--steps many", "argument --steps: invalid int value: 'many'; --help lists all flags"),
     # numbers and words
-    ("--lr nan", "--lr is nan, wanted a finite number"),
+    ("--lr nan", "--lr is nan, wanted more than 0"),
     ("--lr 1e20", "--lr is 1e+20, wanted at most 1,000"),
-    ("--lr 0", "--lr is 0.0, wanted more than 0"),
     ("--held-out 1", "--held-out is 1.0, wanted less than 1"),
-    ("--held-out 0.99", "toy-cb: --held-out 0.99 of 20 dev examples leaves none to"),
     ("--seeds 0", "--seeds is 0, wanted 1 or more"), ("--tokens 0", "--tokens is 0, wanted 1 or"),
     ("--labelled -1", "--labelled is -1, wanted 0 or more"),
-    ("--length 5000", "5000 vectors cannot be drawn without replacement"),
-    ("--schedule magic", "unknown schedule 'magic': constant, cosine"),
     ("--kd kl,magic", "unknown kd 'kl,magic': kl, labels, mse, hidden"),
     ("--kd labels --target toy-ner", "--kd labels: toy-ner has no labels, its answers are free"),
     ("--kd kl,kl", "kl,kl names something twice"),
-    ("--kd ,", "unknown kd ',': kl, labels, mse, hidden"),
     ("--init nowhere.npy", "unknown init 'nowhere.npy': uniform, vocabulary, labels, text:SOME"),
-    ("--init=", "unknown init '': uniform"),
-    ("--init /\udcff", "'/\\udcff' is no UTF-8: rename it, or give another path"),
+    ("--init /\udcff", "'/\\udcff' is no path in UTF-8: rename it, or give another path"),
     # tasks and approaches
-    ("--target toy-cv", "unknown task 'toy-cv'; did you mean toy-cb"),
-    ("--target ./no/mine.json", "unknown task './no/mine.json'; `python data.py` lists all; for"),
     ("--source toy-nli,toy-nli", "toy-nli,toy-nli names something twice"),
-    ("--source toy-cb", "toy-cb cannot be its own source: give another --source, or"),
-    ("--target cb --source mnli", "only the toy world's tasks have a default T5: give"),
-    ("--target cb --model t5-small", "give --source, the tasks to transfer from, or --approach"),
-    ("--approach magic", "unknown approach 'magic': prompt, pot, panda, controls, fusion, fine"),
-    ("--approach ,", "--approach ',' names nothing"),
+    ("--approach ,", "unknown approach '': prompt, pot, panda"),
     ("--approach fusion --source toy-nli", "fusion is of several sources: give --source two"),
-    ("--approach prompt --source toy-nli", "--source toy-nli: only pot, panda and fusion have"),
+    ("--approach prompt --source toy-nli", "only pot, panda and fusion have a --source, not --app"),
     # machines, files and folders
-    ("--device gpu", "unknown device 'gpu'"), ("--dtype fp16", "--dtype fp16 needs a GPU"),
-    ("--model t5-smal", "'t5-smal' is neither a folder nor a model's name; did you mean t5-small"),
+    ("--device gpu", "unknown device 'gpu'"),
+    ("--model t5-smal", "'t5-smal' is neither a folder nor a model's name (known: t5-small"),
     ("--model {tmp}/file", "--model {tmp}/file is a file, wanted the folder of a T5: its config"),
-    ("--model {tmp} --target toy-cb --source toy-nli", "{tmp}"),
-    ("--data /not/there", "--data /not/there: there is no such folder"),
+    ("--data /not/there --target cb", "the data folder /not/there is no folder"),
     ("--out {tmp}/file", "{tmp}/file cannot be written: File exists"),
-    ("--out=", "--out is empty, wanted a path"), ("--out=--", "--out is '--', wanted a value"),
+    ("--out=", "'' is no path"),
     ("--split pairs --no-resume", "--split pairs reads what others have trained: not with")])
 def test_bad_input_is_one_line_with_status_2(words, complaint, tiny, end, tmp_path):
+    """More of these are in tests/test_train.py."""
     (tmp_path / "file").write_text("")
     flags = words.format(tmp=tmp_path).split()
-    if not {"--model", "mnli"} & set(flags):
-        flags = ["--model", str(tiny.folder), *flags]
-    if not any(flag.startswith("--out") for flag in flags):
-        flags += ["--out", str(tmp_path / "out")]
+    flags = ["--model", str(tiny.folder), "--out", str(tmp_path / "out"), *flags]
     status, line = end(lambda: train.main(flags))
     assert line.startswith(f"train.py: {complaint.format(tmp=tmp_path)}")
     assert (status, line.count("\n")) == (2, 1)
@@ -198,17 +174,20 @@ def test_every_flag_has_help_with_its_default():
     (ValueError("a\nb: no such file"), 2, "train.py: a b: no such file\n"),
     (FileNotFoundError(2, "No such file or directory", "/x"), 2,
      "train.py: /x: No such file or directory\n"),
-    (RuntimeError("CUDA out of memory"), 1,
-     "train.py: CUDA out of memory; give fewer --tokens\n"),
+    (RuntimeError("CUDA out of memory"), 1, "train.py: CUDA out of memory; give fewer --tokens\n"),
     (MemoryError(), 1, "train.py: out of memory; give fewer --tokens\n"),
     (KeyboardInterrupt(), 130,
      "\ntrain.py: stopped; the same command goes on from the last saved state\n")])
 def test_what_a_user_can_do_something_about_is_one_line(error, status, line, end):
     assert end(error) == (status, line)
-
-
-def test_only_training_goes_on(end):
     assert end(KeyboardInterrupt(), "predict.py") == (130, "\npredict.py: stopped\n")
+
+
+def test_a_full_disk_under_standard_output_is_named(end, monkeypatch):
+    """As with `> /dev/full`; what is printed may lie in Python's buffer until the end."""
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))
+    assert end(lambda: print("much")) == (
+        2, "train.py: standard output or an open file: No space left on device\n")
 
 
 @pytest.mark.parametrize("error", [TypeError("ours"), RuntimeError("connection ours")])
@@ -235,7 +214,7 @@ def test_a_closed_stream_swallows_what_is_printed(name, end, monkeypatch):
 
 def test_of_several_processes_each_says_which_it_is(end, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    for rank, who in (("0", ""), ("2", "process 2 of 3: ")):
+    for rank, who in (("0", ""), ("2", "process 2: ")):
         monkeypatch.setenv("RANK", rank)
         assert end(ValueError("wrong")) == (2, f"train.py: {who}wrong\n")
         assert end(RuntimeError("Connection closed by peer")) == (

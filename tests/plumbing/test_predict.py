@@ -326,7 +326,7 @@ def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
     ("answer toy/nothing --text x", "no such file or folder"),
     ("answer PEFT --text x", "does not say its task: give --task"),
     ("answer NPY --task toy-cb --text x", "does not name its T5: give --model"),
-    ("answer SST2 SHORT --text x", r"array of shape \(3, 128\), wanted \(10, 128\)"),
+    ("answer SST2 SHORT --text x", r"\(length, width\) is \(3, 128\), wanted \(10, 128\)"),
     ("score NLI SST2 --task toy-nli", "must be of one task, not of toy-nli, toy-sst2"),
     ("score NLI --task mrpc", "toy-nli answers .*; mrpc answers not_equivalent, .*: no labels and"),
     ("score NLI --task toy-ner", "toy-nli answers .*; toy-ner answers text: no labels and"),

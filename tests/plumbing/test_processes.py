@@ -105,7 +105,7 @@ def test_a_process_that_differs_is_refused(split, flags, complaint, tiny, torchr
     more = flags(tiny, tmp_path)
     both = torchrun(lambda rank: tiny.train(tmp_path / "out", "--split", split,
                                             *(more if rank == 1 else ())))
-    for who, process in zip(("", "process 1 of 2: "), both):
+    for who, process in zip(("", "process 1: "), both):
         assert process.status == 2
         assert process.stderr.startswith(
             f"train.py: {who}{complaint} differs between process 0 and process 1: give all ")

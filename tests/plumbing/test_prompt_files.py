@@ -20,15 +20,11 @@ from plumbing import prompt_files
 
 ROOT = Path(__file__).parents[2]
 ARRAY = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]  # P = 2, D = 3
-OF_PEFT = {
-    "auto_mapping": None, "base_model_name_or_path": "t5", "inference_mode": True,
-    "modules_to_save": None, "num_attention_heads": 3, "num_layers": 2,
-    "num_transformer_submodules": 1, "num_virtual_tokens": 2, "peft_type": "PROMPT_TUNING",
-    "peft_version": "0.21.2", "prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": None,
-    "revision": None, "task_type": "SEQ_2_SEQ_LM", "token_dim": 3, "tokenizer_kwargs": None,
-    "tokenizer_name_or_path": None}
-
-
+OF_PEFT = {  # and null for the rest
+    "base_model_name_or_path": "t5", "inference_mode": True, "num_attention_heads": 3,
+    "num_layers": 2, "num_transformer_submodules": 1, "num_virtual_tokens": 2,
+    "peft_type": "PROMPT_TUNING", "peft_version": "0.21.2", "prompt_tuning_init": "RANDOM",
+    "task_type": "SEQ_2_SEQ_LM", "token_dim": 3}
 CONFIG = types.SimpleNamespace(num_layers=2, num_heads=3)
 
 
@@ -36,28 +32,27 @@ def write(folder, how):
     """ARRAY in a file or folder of this kind."""
     array = torch.tensor(ARRAY)
     path = folder / {"npy": "p.npy", "pt": "p.pt", "dict": "q.pt"}.get(how, how)
+    if how in ("peft", "bin"):
+        path.mkdir()
+        (path / "adapter_config.json").write_text(json.dumps(OF_PEFT))
     if how == "npy":
         numpy.save(path, array.numpy())
     elif how == "pt":
         torch.save(torch.nn.Parameter(array.half()), path)
-    elif how == "dict":
-        torch.save({"prompt_embeddings": array}, path)
     elif how == "ours":
         prompt_files.save(path, array, {"task": "cb", "fingerprint": "f"}, "t5", CONFIG)
+    elif how == "peft":
+        save_file({"prompt_embeddings": array}, path / "adapter_model.safetensors")
     else:
-        path.mkdir()
-        (path / "adapter_config.json").write_text(json.dumps(OF_PEFT))
-        if how == "peft":
-            save_file({"prompt_embeddings": array}, path / "adapter_model.safetensors")
-        else:
-            torch.save({"prompt_embeddings": array}, path / "adapter_model.bin")
+        file = path if how == "dict" else path / "adapter_model.bin"
+        torch.save({"prompt_embeddings": array}, file)
     return path
 
 
 def test_a_prompt_is_written_as_peft_writes_it(tmp_path):
     folder = write(tmp_path, "ours")
     adapter = json.loads((folder / "adapter_config.json").read_text())
-    assert {name: OF_PEFT[name] for name in adapter} == adapter  # the rest is null there
+    assert {name: OF_PEFT[name] for name in adapter} == adapter
     tensors = load_file(folder / "adapter_model.safetensors")
     assert list(tensors) == ["prompt_embeddings"]
     assert tensors["prompt_embeddings"].tolist() == ARRAY
@@ -66,11 +61,7 @@ def test_a_prompt_is_written_as_peft_writes_it(tmp_path):
     prompt, made_by = prompt_files.load(folder)
     assert prompt.tolist() == [[0.0] * 3] * 2 and made_by["task"] == "cb"
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
-
-
-def test_a_shipped_prompt_is_read():
-    prompt, made_by = prompt_files.load(ROOT / "toy" / "prompts" / "toy-nli-0")
-    assert prompt.shape == (10, 128) and made_by["task"] == "toy-nli"
+    assert prompt_files.load(ROOT / "toy" / "prompts" / "toy-nli-0")[0].shape == (10, 128)
 
 
 @pytest.mark.parametrize("how", ["npy", "pt", "dict", "ours", "peft", "bin"])
@@ -81,38 +72,35 @@ def test_every_kind_is_a_start(how, tmp_path, monkeypatch):
     assert prompt.dtype == torch.float32 and not prompt.requires_grad
     monkeypatch.setenv("HOME", str(tmp_path))
     assert prompt_files.from_file(f"~/{path.name}", "f").tolist() == ARRAY
-    with pytest.raises(ValueError, match=r"shape \(2, 3\), wanted \(5, 3\), length and width"):
+    with pytest.raises(ValueError, match=r"\(length, width\) is \(2, 3\), wanted \(5, 3\)"):
         prompt_files.from_file(path, "f", (5, 3))
 
 
-def test_a_prompt_of_another_model_is_refused_and_both_are_named(tmp_path):
+@pytest.mark.parametrize("read", [prompt_files.load, prompt_files.from_file])
+def test_a_prompt_of_another_model_or_with_other_vectors_is_refused(read, tmp_path):
     folder = write(tmp_path, "ours")
-    assert prompt_files.load(folder, fingerprint="f")[0].tolist() == ARRAY
-    for read in (prompt_files.load, prompt_files.from_file):
-        with pytest.raises(ValueError, match="'t5', model and tokenizer f; this T5 is g: use"):
-            read(folder, fingerprint="g")
-
-
-def test_other_vectors_than_those_that_were_written_are_refused(tmp_path):
-    folder = write(tmp_path, "ours")
+    with pytest.raises(ValueError, match="'t5', model and tokenizer f; this T5 is g: use"):
+        read(folder, fingerprint="g")
     save_file({"prompt_embeddings": torch.zeros(2, 3)}, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="is damaged: its vectors are not those"):
-        prompt_files.load(folder)
+        read(folder)
 
 
 @pytest.mark.parametrize("read, name, message", [
-    (prompt_files.load, "our", "no such folder; of similar names: ours"),
     (prompt_files.load, "empty", "empty is not a prompt of ours: it lacks prompt.json"),
     (prompt_files.load, "t5", "it is a whole T5; use it by --model .*t5"),
     (prompt_files.from_file, "t5", "it is a whole T5; use it by --model .*t5"),
     (prompt_files.from_file, "empty", "it lacks adapter_model.safetensors"),
     (prompt_files.from_file, "none.npy", "none.npy: there is no such file or folder"),
     (prompt_files.from_file, "a.txt", "a.txt is no prompt: wanted a folder, a .npy"),
+    (prompt_files.from_file, "a.npy", "a.npy cannot be read, .* magic string is not correct"),
+    (prompt_files.from_file, "none-in-it.npy", "cannot be read, .* Object arrays cannot be loaded"),
     (prompt_files.from_file, "two.pt", "two.pt holds no single array")])
 def test_a_path_that_is_no_prompt_is_named(read, name, message, tmp_path):
-    write(tmp_path, "ours")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.txt").write_text("1 2 3")
+    for text in ("a.txt", "a.npy"):
+        (tmp_path / text).write_text("1.5 2.5 3.5")
+    numpy.save(tmp_path / "none-in-it.npy", numpy.array([None]), allow_pickle=True)
     torch.save({"a": torch.zeros(2, 3), "b": torch.zeros(2, 3)}, tmp_path / "two.pt")
     shutil.copytree(ROOT / "tests" / "fixtures" / "v1_0", tmp_path / "t5")
     with pytest.raises(ValueError, match=message):
@@ -120,7 +108,7 @@ def test_a_path_that_is_no_prompt_is_named(read, name, message, tmp_path):
 
 
 @pytest.mark.parametrize("field, value, message", [
-    ("num_transformer_submodules", 2, "before the decoder's input as well"),
+    ("num_transformer_submodules", 2, "num_transformer_submodules is 2; wanted 1"),
     ("peft_type", "LORA", "peft_type is 'LORA'; wanted PROMPT_TUNING or P_TUNING"),
     ("num_virtual_tokens", 3, "num_virtual_tokens is 3; wanted 2"),
     ("token_dim", "3", "token_dim is '3'; wanted 3")])
@@ -131,16 +119,11 @@ def test_a_folder_of_peft_with_something_else_is_refused(field, value, message, 
         prompt_files.from_file(folder)
 
 
-# What is in place of ARRAY, and why it is refused.
-NO_PROMPTS = [
-    (torch.zeros(1, 2, 3), r"shape \(1, 2, 3\), wanted \(P, D\)"), (torch.zeros(0, 3), "shape"),
-    (torch.full((2, 3), float("inf")), "not finite"), (torch.ones(2, 3) + 1j, "complex64"),
-    (torch.tensor(ARRAY).double() * 1e300, "not finite"),
-    (torch.ones(2, 3, dtype=torch.int8), "int8")]
-
-
 @pytest.mark.parametrize("how", ["npy", "pt", "ours", "peft"])
-@pytest.mark.parametrize("content, message", NO_PROMPTS)
+@pytest.mark.parametrize("content, message", [
+    (torch.zeros(1, 2, 3), r"of shape \(1, 2, 3\), wanted \(length, width\)"),
+    (torch.zeros(0, 3), "shape"), (torch.full((2, 3), float("inf")), "not finite"),
+    (torch.ones(2, 3, dtype=torch.int8), "int8")])
 def test_numbers_that_are_no_prompt_are_named(how, content, message, tmp_path):
     path = write(tmp_path, how)
     if how == "npy":
@@ -149,7 +132,7 @@ def test_numbers_that_are_no_prompt_are_named(how, content, message, tmp_path):
         torch.save(content, path)
     else:
         save_file({"prompt_embeddings": content}, path / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match=f"(p.npy|p.pt|safetensors) holds an array .*{message}"):
+    with pytest.raises(ValueError, match=f"(p.npy|p.pt|safetensors)[: ].* array .*{message}"):
         prompt_files.from_file(path)
 
 
@@ -157,15 +140,9 @@ def test_numbers_that_are_no_prompt_are_named(how, content, message, tmp_path):
     ("npy", "p.npy"), ("pt", "p.pt"), ("ours", "ours/adapter_model.safetensors"),
     ("ours", "ours/prompt.json"), ("peft", "peft/adapter_config.json"),
     ("bin", "bin/adapter_model.bin")])
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind" * 9])
-def test_a_damaged_file_is_named(content, how, name, tmp_path):
+def test_a_damaged_file_is_named(how, name, tmp_path):
     path = write(tmp_path, how)
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name} [^\n]*$"):
-        prompt_files.from_file(path)
-
-
-def test_an_array_of_pickles_is_not_executed(tmp_path):
-    numpy.save(tmp_path / "p.npy", numpy.array([None]), allow_pickle=True)
-    with pytest.raises(ValueError, match="p.npy cannot be read.* Object arrays cannot be loaded"):
-        prompt_files.from_file(tmp_path / "p.npy")
+    for content in (b"", b"nothing of the kind" * 9):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} [^\n]*$"):
+            prompt_files.from_file(path)

@@ -57,29 +57,26 @@ def refusal(path):
     return message
 
 
-TEXTS = {
-    "the cats sleep": [3, 4, 5, 1],
-    "dogs fly": [6, 2, 1],  # no such word
-    "": [1],
-    # The first id above the 7 pieces is <extra_id_99>, the last is <extra_id_0>.
-    "the <extra_id_0> sleep<extra_id_99>": [3, 106, 5, 7, 1],
-    "<extra_id_1>dogs": [105, 6, 1],
-    "<extra_id_100>": [2, 1],  # no sentinel
-}
-
-
 def test_texts_become_ids_one_by_one_and_all_at_once(tokenizer):
-    assert [tokenizer.encode(text) for text in TEXTS] == list(TEXTS.values())
-    assert tokenizer.encode_all(list(TEXTS)) == list(TEXTS.values())
+    texts = {
+        "the cats sleep": [3, 4, 5, 1],
+        "dogs fly": [6, 2, 1],  # no such word
+        "": [1],
+        # The first id above the 7 pieces is <extra_id_99>, the last is <extra_id_0>.
+        "the <extra_id_0> sleep<extra_id_99>": [3, 106, 5, 7, 1],
+        "<extra_id_1>dogs": [105, 6, 1],
+        "<extra_id_100>": [2, 1],  # no sentinel
+    }
+    assert [tokenizer.encode(text) for text in texts] == list(texts.values())
+    assert tokenizer.encode_all(list(texts)) == list(texts.values())
     assert tokenizer.encode_all([]) == []
     assert [tokenizer.sentinel(i) for i in (0, 1, 99)] == [106, 105, 7]
 
 
-@pytest.mark.parametrize("ids, text", [
-    ([3, 4, 1, 5, 1], "the cats"), ([3, 4], "the cats"), ([1, 3], ""),  # up to the first eos
-    ([0, 3, 7, 4, 106, 5, 1, 0], "the cats sleep"), ([6, 1], "dogs")])  # 6 is the last word
-def test_decoding_leaves_out_padding_and_sentinels(ids, text, tokenizer):
-    assert tokenizer.decode(ids) == text
+def test_decoding_ends_at_the_first_eos_and_leaves_out_padding_and_sentinels(tokenizer):
+    for ids, text in (([3, 4, 1, 5, 1], "the cats"), ([3, 4], "the cats"), ([1, 3], ""),
+                      ([0, 3, 7, 4, 106, 5, 1, 0], "the cats sleep"), ([6, 1], "dogs")):
+        assert tokenizer.decode(ids) == text
 
 
 def test_bytes_of_a_command_line_that_are_no_text_are_refused(tokenizer):
@@ -97,7 +94,6 @@ def test_a_vocabulary_is_known_by_its_content(vocabulary, tmp_path, tokenizer):
 @pytest.mark.parametrize("damage, message", [
     (lambda content: b"", "is the download complete?"),
     (lambda content: content[:len(content) // 2], "is no vocabulary of sentencepiece"),
-    (lambda content: b"version https://git-lfs.github.com/", "is no vocabulary of sentencepiece"),
     # sentencepiece's own habit: unk 0, bos 1, eos 2, no pad
     (lambda content: train(), "its pad, eos and unk are (-1, 2, 0), wanted (0, 1, 2)")])
 def test_a_file_that_is_no_vocabulary_of_t5(damage, message, path):
@@ -109,45 +105,38 @@ def test_a_missing_vocabulary_is_named_with_what_to_copy(tmp_path):
     path = tmp_path / "spiece.model"
     assert "is missing, or no file: the tokenizer needs T5's spiece.model" in refusal(path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    message = refusal(path)
-    assert "the tokenizer.json beside it is not read: copy spiece.model from the T5" in message
+    assert "tokenizer.json beside it is not read: copy spiece.model from" in refusal(path)
 
 
-@pytest.mark.parametrize("rows", [106, "many", None])
-def test_a_vocabulary_fits_the_model_beside_it(rows, path):
+def test_a_vocabulary_fits_the_model_beside_it(path):
     path.with_name("config.json").write_text('{"vocab_size": 107}')
     assert Tokenizer(path).pieces == 7  # and 100 sentinels
-    path.with_name("config.json").write_text(json.dumps({"vocab_size": rows}))
-    assert "config.json: vocab_size is " in refusal(path)
+    for rows in (106, "many", None):
+        path.with_name("config.json").write_text(json.dumps({"vocab_size": rows}))
+        assert "config.json: vocab_size is " in refusal(path)
 
 
 # Of a published T5, shortened: its pad, eos and unk, and all of its sentinels.
 PUBLISHED = ["<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(100))]
 
 
-def transformers_file(name, tokens):
-    """What is in one of the files in which transformers keeps added tokens."""
-    ids = {token: 32099 - i for i, token in enumerate(tokens)}
-    return {
-        "added_tokens.json": ids,
-        "tokenizer_config.json": {"extra_ids": 100, "added_tokens_decoder": {
-            str(i): {"content": token, "special": True} for token, i in ids.items()}},
-        "tokenizer_config.json of 2020": {"additional_special_tokens": tokens},
-        "tokenizer_config.json of 2026": {"extra_special_tokens": tokens},
-        "tokenizer.json": {"version": "1.0", "added_tokens": [
-            {"id": i, "content": token, "special": True} for token, i in ids.items()]},
-    }[name]
+IDS = {token: 32099 - i for i, token in enumerate(PUBLISHED)}
 
 
-@pytest.mark.parametrize("name", [
-    "added_tokens.json", "tokenizer_config.json", "tokenizer_config.json of 2020",
-    "tokenizer_config.json of 2026", "tokenizer.json"])
-def test_added_tokens_are_refused_and_those_of_the_published_t5_are_not(name, path):
-    file = path.with_name(name.partition(" ")[0])
-    file.write_text(json.dumps(transformers_file(name, PUBLISHED)))
+@pytest.mark.parametrize("name, content_of", [
+    ("added_tokens.json", dict),
+    ("tokenizer_config.json", lambda ids: {"extra_ids": 100, "added_tokens_decoder": {
+        str(i): {"content": token, "special": True} for token, i in ids.items()}}),
+    ("tokenizer_config.json", lambda ids: {"additional_special_tokens": list(ids)}),  # of 2020
+    ("tokenizer_config.json", lambda ids: {"extra_special_tokens": list(ids)}),  # of 2026
+    ("tokenizer.json", lambda ids: {"version": "1.0", "added_tokens": [
+        {"id": i, "content": token, "special": True} for token, i in ids.items()]})])
+def test_added_tokens_are_refused_and_those_of_the_published_t5_are_not(name, content_of, path):
+    file = path.with_name(name)
+    file.write_text(json.dumps(content_of(IDS)))
     assert Tokenizer(path).pieces == 7
-    more = [*PUBLISHED, "<extra_id_100>", "▁cats", "<sep>"]  # one of them is a piece
-    file.write_text(json.dumps(transformers_file(name, more)))
+    more = IDS | {"<extra_id_100>": 32100, "▁cats": 32101, "<sep>": 32102}  # one of them is a piece
+    file.write_text(json.dumps(content_of(more)))
     assert "spiece.model lacks, which is not supported: '<extra_id_100>', '<sep>';" in refusal(path)
 
 
