@@ -120,6 +120,15 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     return bucket + torch.where(distance < exact, distance, far)
 
 
+def embedding(rows, width):
+    """An nn.Embedding with no numbers yet: `load` and `initialise` fill it.
+
+    nn.Embedding(rows, width) draws them, which on the meta device, where `load` builds a T5, makes
+    torch import its compiler: seconds at every start.
+    """
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+
+
 class RelativeBias(nn.Module):
     """One learned number per bucket and head, shared by all blocks of a stack.
 
@@ -141,7 +150,7 @@ class RelativeBias(nn.Module):
 
     def __init__(self, config, bidirectional):
         super().__init__()
-        self.table = nn.Embedding(config.relative_attention_num_buckets, config.num_heads)
+        self.table = embedding(config.relative_attention_num_buckets, config.num_heads)
         self.max_distance = config.relative_attention_max_distance
         self.bidirectional = bidirectional
 
@@ -291,7 +300,7 @@ class T5(nn.Module):
         super().__init__()
         self.config = config
         self.amp = None
-        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.shared = embedding(config.vocab_size, config.d_model)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)

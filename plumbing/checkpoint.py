@@ -213,6 +213,9 @@ def read_weights(folder, shapes, tied):
         content = read_tensors(path)
         if not isinstance(content, dict):
             raise ValueError(f"{path} holds a {type(content).__name__}, wanted tensors by name")
+        twice = sorted(tensors.keys() & content.keys())
+        if twice:
+            raise ValueError(f"{path} holds {twice[0]!r:.80}, which another shard holds as well")
         tensors.update(content)
     tensors.pop(LEFTOVER, None)
     names = COPIES + [OUTPUT] if tied else COPIES

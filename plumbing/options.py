@@ -91,12 +91,21 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def parse_args(self, argv=None):
+        argv = sys.argv[1:] if argv is None else argv
+        for word in argv:
+            if word.startswith("--") and word.endswith("=--"):  # argparse makes it an empty list
+                raise ValueError(f"{word[:-3]} is '--', wanted a value")
+        return super().parse_args(argv)
+
     def error(self, message):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         if unknown is None:
             raise ValueError(f"{message}; --help lists all flags")
         flag = unknown[1].replace("_", "-")
-        near = difflib.get_close_matches(RENAMED.get(flag, flag), self._option_string_actions)
+        if RENAMED.get(flag) in self._option_string_actions:
+            raise ValueError(f"unknown flag {unknown[1]}: it is called {RENAMED[flag]}")
+        near = difflib.get_close_matches(flag, self._option_string_actions)
         hint = f"did you mean {near[0]}?" if near else "--help lists all flags"
         raise ValueError(f"unknown flag {unknown[1]}; {hint}")
 

@@ -140,6 +140,13 @@ def test_an_index_names_files_beside_it_only(weight_map, t5):
     assert "index.json: weight_map" in message and "; wanted " in message
 
 
+def test_a_tensor_in_two_shards_is_named(tmp_path):
+    shutil.copytree(FIXTURES / "v1_0_sharded", tmp_path, dirs_exist_ok=True)
+    first, second, _ = sorted(tmp_path.glob("*.safetensors"))
+    save_file(load_file(first) | load_file(second), second)
+    assert "which another shard holds as well" in refusal(tmp_path)
+
+
 class Stowaway:
     """Pickled, it would make a folder wherever it is unpickled."""
 

@@ -122,7 +122,9 @@ def test_a_tilde_is_the_users_folder(tiny, tmp_path, monkeypatch, capsys):
     # flags
     ("--targte toy-cb", "unknown flag --targte; did you mean --target?"),
     ("--xyz 1", "unknown flag --xyz; --help lists all flags"),
-    ("--seed 1", "unknown flag --seed; did you mean --first-seed?"),  # nor is it --seeds
+    ("--seed 1", "unknown flag --seed: it is called --first-seed"),  # nor is it --seeds
+    ("--strength 2", "unknown flag --strength: it is called --kd-lambda"),
+    ("--out=--", "--out is '--', wanted a value"),
     ("--steps many", "argument --steps: invalid int value: 'many'; --help lists all flags"),
     # numbers and words
     ("--lr nan", "--lr is nan, wanted more than 0"),
