@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from toy import world
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
 EXERCISES = re.findall(
@@ -39,6 +41,7 @@ def test_examples_in_the_documents(page, monkeypatch):
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
 def test_the_lines_of_python_train_a_prompt(page, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(world.SIZES, "cb", (240, 20))
     text = (ROOT / page).read_text(encoding="utf-8").replace("runs/by-hand", str(tmp_path / "made"))
     lines = re.search(r"```python\n(.*?)```", text, re.S)[1]
     names = {}
@@ -54,7 +57,7 @@ for page in ("README.md", "docs/api.md"):
 
 
 @pytest.mark.parametrize("command", QUICK)
-def test_the_quick_commands_print_something(command, monkeypatch, capsys):
+def test_the_quick_commands_print_something(command, few, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     program, *arguments = shlex.split(command)
     monkeypatch.setattr("sys.argv", [program, *arguments])

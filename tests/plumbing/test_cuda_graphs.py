@@ -113,21 +113,6 @@ def test_only_steps_of_prompts_on_a_gpu_without_dropout_are_recorded(obstacle, t
 # ----------------------------------------------------------------- on a GPU
 
 
-class Steps:
-    """For train.train, in place of a Journal: one step again and again, nothing is kept."""
-
-    total = 4
-
-    def __init__(self, count):
-        self.count = count
-
-    def steps(self, state, **parts):
-        return [1] * self.count
-
-    def is_due(self, step):
-        return False
-
-
 def last_step(tiny, out, distance, device, dtype, record=True, watch=False):
     """(losses, gradient) of the last of some equal steps of two prompts, one with a teacher.
 
@@ -163,7 +148,9 @@ def last_step(tiny, out, distance, device, dtype, record=True, watch=False):
     training = train.Training(
         train.data.encode("toy-cb", ctx.tokenizer, ctx.recipe), runs, engine, bank,
         SimpleNamespace(param_groups=[]), 0.3, "constant", distance)
-    train.train(training, ctx.recipe, Steps(count))
+    journal = SimpleNamespace(  # one step again and again, nothing is kept
+        total=4, steps=lambda *_, **__: [1] * count, is_due=lambda step: False)
+    train.train(training, ctx.recipe, journal)
     if record and device == "cuda":
         assert engine.graphs.recordings
     return losses[-1].cpu(), gradients[-1].cpu()

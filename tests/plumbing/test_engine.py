@@ -3,6 +3,7 @@
     python -m pytest tests/plumbing/test_engine.py
 
 Oracle: the textbook's step, all rows in one batch without the engine; arithmetic in the comments.
+tests/test_train.py shows how rows are split by length.
 """
 
 import types
@@ -13,7 +14,7 @@ import torch
 import model
 from model import shift_right, target_log_probs
 from plumbing import cuda_graphs, engine
-from plumbing.engine import Engine, choose_device, choose_dtype, split_by_length
+from plumbing.engine import Engine, choose_device, choose_dtype
 from prompt import PromptBank, Row, collate
 
 SHORT = [Row(n, i, [5 + n] * (i + 2), [7, 9, 1][i % 2:]) for n in range(2) for i in range(6)]
@@ -41,19 +42,6 @@ def two_prompts():
 @pytest.fixture
 def t5(tiny_t5):
     return model.load(tiny_t5.folder)
-
-
-@pytest.mark.parametrize("tokens, chunks", [(1, 1), (15, 1), (20, 3), (10 ** 6, 1), (10 ** 6, 5)])
-def test_each_row_is_in_one_micro_batch_that_fits(tokens, chunks):
-    batches = list(split_by_length(SHORT, tokens, chunks, before=3))
-    rows = [row for batch in batches for row in batch]
-    assert sorted(map(id, rows)) == sorted(map(id, SHORT))
-    lengths = [len(row.ids) for row in rows]
-    assert lengths == sorted(lengths)
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * (3 + len(batch[-1].ids)) <= tokens
-    if tokens == 10 ** 6:
-        assert len(batches) == (4 if chunks == 5 else 1)  # 12 rows in chunks of 3: 4 of them
 
 
 @pytest.mark.parametrize("tokens, wide", [(1, False), (30, False), (8192, True)])

@@ -5,6 +5,8 @@
 Oracle: small numbers worked by hand, and the scores in the prompt.json files that training wrote.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -58,16 +60,15 @@ def test_the_winner_leads_by_seed_and_may_be_at_the_end_of_its_rates():
 
 
 def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatch, capsys):
-    for name, values in {"LABELS": (8, 0), "STEPS": (2,), "LAMBDAS": (1.0,), "FEW": 8}.items():
+    for name, values in {"LABELS": (8, 0), "STEPS": (2,), "FEW": 8, "LAMBDAS": (1.0,),
+                         "TEMPERATURES": {"kl": (2.0,)}}.items():
         monkeypatch.setattr(study, name, values)
-    argv = [*flags, "3", "--target", "toy-cb,toy-reviews", "--source", "toy-nli,toy-sst2"]
-    study.main(["--page", "--claims", "a,d", *argv])
-    assert capsys.readouterr().out.count("Not trained yet: source toy-nli") == 2
+    argv = [*flags, "2", "--target", "toy-cb,toy-reviews", "--source", "toy-nli,toy-sst2"]
     study.main(argv)
     printed = capsys.readouterr().out
-    assert printed.count("## ") == len(study.CLAIMS) and "Not trained" not in printed
-    monkeypatch.delattr(train, "train")
-    study.main(["--page", *argv])
+    assert printed.count("## ") == len(study.CLAIMS)
+    monkeypatch.delattr(train, "train")  # all is trained
+    study.main(argv)
     assert capsys.readouterr().out == printed
 
     scores = {}
@@ -75,15 +76,21 @@ def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatc
         run = read_json(path)
         if run["recipe"]["labelled"] == 0:
             scores[run["approach"], run["source"], run["seed"]] = run["score"]
-    plain, nli, sst2 = [[scores[(*run, seed)] for seed in (800, 801, 802)] for run in [
-        ("prompt", ""), ("pot", "toy-nli"), ("pot", "toy-sst2")]]
-    mean = [(a + b) / 2 for a, b in zip(nli, sst2)]
+    plain, pot = [[scores[(*run, seed)] for seed in (800, 801)]
+                  for run in [("prompt", ""), ("pot", "toy-nli")]]
     rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
-    for first, of_seeds in {"pot related": nli, "pot mean": mean}.items():
-        row = next(row for row in rows if row[1:3] == [first, "prompt"])  # of the first claim
-        assert row[3] == plus_minus(differences(of_seeds, plain), "+") and of_seeds != plain
+    row = next(row for row in rows if row[1:3] == ["pot", "prompt"])  # of the first claim
+    assert row[3] == plus_minus(differences(pot, plain), "+") and pot != plain
     with pytest.raises(ValueError, match="--source lacks toy-nli, which is related to toy-cb"):
         study.main([*flags, "1", "--source", "toy-cola"])
+
+
+def test_without_a_teacher_all_of_the_probability_is_on_the_right_label():
+    teachers = SimpleNamespace(labels=torch.tensor([[5, 1, 0], [5, 6, 1]]))
+    for targets, scores in [([[5, 6, 1], [5, 1, 0]], [[[-30, 0]], [[0, -30]]]),
+                            ([[5, 1]], [[[0, -30]]])]:  # all rows have the shorter label
+        batch = SimpleNamespace(targets=torch.tensor(targets))
+        assert [row.tolist() for row in study.right_label(teachers, batch, None)] == scores
 
 
 def test_learning_curves_leave_out_the_controls(tmp_path):

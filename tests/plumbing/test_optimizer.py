@@ -2,7 +2,8 @@
 
     python -m pytest tests/plumbing/test_optimizer.py
 
-Oracle: three steps by hand; the algorithm once more in numpy, prompt by prompt; torch's AdamW.
+Oracle: the algorithm once more in numpy, prompt by prompt; torch's AdamW. Two steps by hand are in
+tests/test_train.py.
 """
 
 import numpy
@@ -10,26 +11,6 @@ import torch
 
 from plumbing import optimizer
 from plumbing.optimizer import Adafactor, of_prompts, scheduled
-
-
-def test_adafactors_first_three_steps_by_hand():
-    """One prompt of four numbers, lr 0.5, no decay.
-
-    step 1  d = 1 - 1^-0.8 = 0, v = g^2, u = g / |g| = (1, -1, 1, 1): a root mean square of 1
-    step 2  three times that gradient: d = 1 - 2^-0.8 = 0.4257,
-            v = (0.4257 + 0.5743 * 9) g^2 = 5.5946 g^2, u = 3 / sqrt(5.5946) = 1.2683 times the
-            signs, which is scaled down to 1
-    step 3  a third of it: d = 1 - 3^-0.8 = 0.5848, v = (0.5848 * 5.5946 + 0.4152 / 9) g^2 =
-            3.3179 g^2, u = (1/3) / sqrt(3.3179) = 0.1830 times the signs, below 1 and left so
-    """
-    p = torch.nn.Parameter(torch.zeros(1, 2, 2))
-    gradient = torch.tensor([[[2.0, -3.0], [4.0, 0.5]]])
-    signs = gradient.sign()
-    adafactor = Adafactor([p], lr=0.5)
-    for times, moved in ((1, 0.5), (3, 1.0), (1 / 3, 1.0 + 0.5 * 0.1830)):
-        p.grad = times * gradient
-        adafactor.step()
-        torch.testing.assert_close(p.data, -moved * signs, rtol=1e-4, atol=0)
 
 
 def adafactor_in_numpy(start, gradients, lr, weight_decay):

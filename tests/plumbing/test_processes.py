@@ -65,7 +65,6 @@ def test_by_rows_two_processes_train_what_one_trains(optimizer, tiny, torchrun, 
     assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
     assert first.stdout.count(SLOWER) == 1 and second.stdout == ""
     same_prompts(tiny, tmp_path / "rows", tmp_path / "alone")
-    assert tiny.results(tmp_path / "rows").keys() == tiny.results(tmp_path / "alone").keys()
     assert files_in(tmp_path / "rows") == files_in(tmp_path / "alone")
 
 
