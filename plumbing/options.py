@@ -264,7 +264,7 @@ def check_train(args, recipe, approaches):
 
     args.recipe: the chosen recipe. What is not given comes from the model's recipe.json.
     """
-    gave_source = args.source is not None
+    gave_source = bool(args.source)
     defaults = OF_COMMAND | read_recipe(args.model, recipe)
     if args.quick:
         defaults["seeds"] = 1
