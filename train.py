@@ -111,6 +111,8 @@ class Recipe:
     similarity: str = option("panda", "measure that weighs PANDA's distance; none: the "
                              "similarity is 1 for every source",
                              choices=(*transferability.MEASURES, "none"))
+    probe: int = option(100, "how many inputs of a source and of a target the measures of transfer "
+                        "read", at_least=1, at_most=1e5)
     dropout: float = option(0.0, "dropout in the frozen T5 while a prompt is trained (0 in Lester "
                             "et al.'s code, 0.1 in PANDA's)", at_least=0, at_most=0.9)
     evals: int = option(20, "how many times a run is scored on dev; the best checkpoint is kept",
@@ -131,7 +133,8 @@ class Recipe:
 
 
 # --quick: other defaults, for a first look at a real task. Without --seeds it also means one seed.
-QUICK = {"length": 10, "batch": 4, "steps": 10, "source_steps": 10, "evals": 2, "max_dev": 20}
+QUICK = {"length": 10, "batch": 4, "steps": 10, "source_steps": 10, "evals": 2, "max_dev": 10,
+         "probe": 10}
 # The fields of the recipe that decide the result of a prompt, besides its model, examples, start,
 # teachers, seed and steps (configs_of). Then the same for a T5 that `finetune` has tuned.
 DECIDE_A_PROMPT = ("length", "optimizer", "lr", "schedule", "weight_decay", "batch", "dropout",
@@ -241,7 +244,7 @@ def train(training, recipe, journal, state=None):
             journal.record_losses(step, ce, kd, cosines)
         if is_scored:
             journal.record_scores(step, dev_scores(training), bank.snapshot)
-    return teacher_accuracies(training, teachers)
+    return teacher_accuracies(training, teachers, recipe.batch)
 
 
 def step_rows(training, step, batch):
@@ -305,7 +308,7 @@ def precompute(training, teachers, batch):
     engine.for_each(cache, rows, training.bank.length)
 
 
-def teacher_accuracies(training, teachers, most=200):
+def teacher_accuracies(training, teachers, batch, most=200):
     """How many of a run's first labelled examples its teachers answer right, in percent.
 
     For each run the mean over its teachers, or None if it has no teacher.
@@ -316,7 +319,8 @@ def teacher_accuracies(training, teachers, most=200):
         if not numbers:
             accuracies.append(None)
             continue
-        examples = task.labelled_examples(run.seed)[:most]
+        count = min(most, run.steps * batch)  # no more than the student has met
+        examples = task.labelled_examples(run.seed)[:count]
         rows = [Row(k, i, task.inputs[i]) for k in numbers for i in examples]
         texts = data.answers(training.engine, teachers.bank, task, rows)
         right = [text == task.tokenizer.decode(task.targets[row.example])
@@ -482,9 +486,10 @@ def source_prompt(ctx, task):
     return result.best
 
 
-def probe(ctx, source, target, seed, count=100):
-    """The Probe that the measures of transfer read: at most `count` of the target examples that are
-    labelled for this seed, and at most `count` inputs of the source."""
+def probe(ctx, source, target, seed):
+    """The Probe that the measures of transfer read: at most recipe.probe of the target examples
+    that are labelled for this seed, and at most as many inputs of the source."""
+    count = ctx.recipe.probe
     examples = target.labelled_examples(seed)[:count]
     ids = pad([target.inputs[i] for i in examples])
     answers = pad([target.targets[i] for i in examples])
