@@ -427,7 +427,7 @@ def grid_sentence(approach, pairs):
     mean = number(statistics.mean(map(statistics.mean, pairs.values())), "+")
     stars = sum(map(significant, pairs.values()))
     return (f"{approach}: a gain of {mean} over plain prompt tuning (mean of {len(pairs)} pairs); "
-            f"{stars} are significant, where chance alone gives {0.05 * len(pairs):.1f}.")
+            f"significant in {stars} of them, where chance alone gives {0.05 * len(pairs):.1f}.")
 
 
 def write_grid(out, all_results):
