@@ -71,7 +71,7 @@ class RunDirectory:
         self.resume = resume
         self.quiet = quiet
         self.shipped = shipped
-        self.began = time.time()
+        self.began = time.monotonic()
         self.asked = set()  # the folders of all runs that this command has asked for
         with files.naming(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ class RunDirectory:
         content["changed"] = {name: recipe[name] for name in recipe
                               if recipe[name] != defaults[name]}
         content["date"] = time.strftime("%Y-%m-%d")
-        content["seconds"] = time.time() - self.began
+        content["seconds"] = time.monotonic() - self.began
         content["command"] = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
         return content
 
@@ -254,13 +254,13 @@ class Journal:
         self.evals = evals
         self.parts = {}  # name -> what has a state: bank, optimizer, scaler
         self.diverged = {}  # run -> the step at which its loss was no number
-        self.began = self.saved = self.said = time.time()
+        self.saved = self.said = time.monotonic()
+        self.first_evaluation = None  # (when, after which step) of this process
         if state:
             self.progress = Progress(**state["progress"])
         else:
             best = [training.bank.snapshot(n) for n in range(len(todo))]
             self.progress = Progress(todo, [[] for _ in todo], [[] for _ in todo], best)
-        self.first_step = self.progress.step
 
     def steps(self, state=None, **parts):
         """The numbers of the steps that are left. After each, its time is counted.
@@ -274,11 +274,11 @@ class Journal:
             self.run_directory.say(f"{self.title}: going on from step {self.progress.step} of "
                                    f"{self.total} ({self.path})")
         while self.progress.step < self.total:
-            began = time.time()
+            began = time.monotonic()
             yield self.progress.step
             self.progress.step += 1
-            self.progress.seconds += time.time() - began
-            if self.is_due(self.progress.step - 1) or time.time() - self.saved > STATE_EVERY:
+            self.progress.seconds += time.monotonic() - began
+            if self.is_due(self.progress.step - 1) or time.monotonic() - self.saved > STATE_EVERY:
                 self.save()
 
     def is_due(self, step):
@@ -290,7 +290,7 @@ class Journal:
         state["progress"] = vars(self.progress)
         if processes.is_writer():
             files.write_whole(self.path, lambda new: torch.save(state, new))
-        self.saved = time.time()
+        self.saved = time.monotonic()
 
     def record_losses(self, step, ce, kd, cosines):
         """Note each run's losses after a step; a run whose loss is no number has diverged."""
@@ -318,15 +318,28 @@ class Journal:
                                ce=dict(zip(self.names, ce)))
         if self.run_directory.quiet:
             return
-        per_step = (time.time() - self.began) / (step - self.first_step)  # of this process
-        left = datetime.timedelta(seconds=round(per_step * (self.total - step)))
         line = (f"{self.title}: step {step}/{self.total}, mean of {len(scores)}: "
-                f"CE {statistics.mean(ce):.3f}, dev {statistics.mean(scores):.1f}, left {left}")
+                f"CE {statistics.mean(ce):.3f}, dev {statistics.mean(scores):.1f}"
+                f"{self.time_left(step)}")
         if sys.stdout.isatty():
             print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
-        elif step == self.total or time.time() - self.said > LINE_EVERY:
+        elif step == self.total or time.monotonic() - self.said > LINE_EVERY:
             print(line, flush=True)
-            self.said = time.time()
+            self.said = time.monotonic()
+
+    def time_left(self, step):
+        """Of this training, after the second evaluation of this process; before it nothing.
+
+        From one evaluation to another there is one scoring to the steps between them, as in what
+        is left.
+        """
+        now = time.monotonic()
+        if self.first_evaluation is None:
+            self.first_evaluation = (now, step)
+            return ""
+        before, first_step = self.first_evaluation
+        seconds = (now - before) / (step - first_step) * (self.total - step)
+        return f", left {datetime.timedelta(seconds=round(seconds))}"
 
     def results(self, training, metrics, accuracies):
         """For each run its Result, None if it diverged.

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ import train
 import transferability
 from plumbing import engine, files, report, run_files
 from plumbing.engine import Engine
-from plumbing.run_files import key_of, read_state
+from plumbing.run_files import RunDirectory, key_of, read_state
 from toy import world
 
 CPU = ["--device", "cpu"]
@@ -182,6 +183,36 @@ def test_the_time_of_a_stopped_training_is_counted(state, tiny, tmp_path):
     times = [files.read_json(path)["result"]["seconds"]
              for path in tmp_path.glob("out/trained/toy-cb-*/prompt.json")]
     assert sum(500 < time < 600 for time in times) == 2
+
+
+def journal_of(tmp_path, steps, evals):
+    """A Journal of one run."""
+    run = SimpleNamespace(name="prompt seed 0", steps=steps)
+    training = SimpleNamespace(
+        runs=[run], bank=SimpleNamespace(snapshot=str), task=SimpleNamespace(choose=[]))
+    directory = RunDirectory(tmp_path, quiet=False)
+    return directory.journal("cb", [{}], [0], training, evals, None)
+
+
+def test_the_time_left_counts_a_scoring_for_each_evaluation(tmp_path, monkeypatch, capsys):
+    """Steps of 2 s; a scoring of 1,000 s after every 10 of the 4,000 steps: 1,020 s for 10."""
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    journal = journal_of(tmp_path, steps=4000, evals=400)
+    for step in (9, 19, 29):
+        monkeypatch.setattr("time.monotonic", lambda step=step: 102.0 * (step + 1) + 61)
+        journal.record_losses(step, [1.0], [0.0], [None])
+        journal.record_scores(step, [50.0], str)
+    first, second, third = [line for line in capsys.readouterr().out.splitlines() if "/4000" in line]
+    assert "left" not in first
+    assert second.endswith(", left 4 days, 16:46:00")  # 398 * 1020 s
+    assert third.endswith(", left 4 days, 16:29:00")
+
+
+def test_a_clock_that_stands_still_stops_nothing(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("time.monotonic", lambda: 5.0)
+    monkeypatch.setattr("time.time", lambda: 5.0)
+    tiny.train(tmp_path, *CPU, "--evals", "3")
+    assert "\n0 seconds; with pictures" in capsys.readouterr().out
 
 
 def flip(content, position, bit):
