@@ -180,14 +180,14 @@ def own_task(name):
 
     The path is a .jsonl, .csv or .tsv file, or a folder with train.* and dev.* (docs/extend.md).
     """
-    path = options.path_flag(name)
+    path = options.path_flag(name)  # a Path, with ~ expanded
     is_data = path.suffix in (".jsonl", ".csv", ".tsv") or (path.is_dir() and name not in TASKS)
     if not is_data:
         return name
     fields = formats.task_from_file(path.resolve())
     if path.stem in TASKS:
         raise ValueError(f"{name}: there already is a task {path.stem}: rename the file")
-    with formats.naming_row(name):
+    with formats.naming_row(name):  # an error of Task names the file
         TASKS[path.stem] = Task(**fields)
     return path.stem
 
@@ -200,8 +200,8 @@ def load(name, folder=None, cache=None, at_least=0):
 
     They are read from `folder`, if one is given, else from the cache, into which they are
     downloaded once (except those that `python data.py` lists as "by hand"). A generated task needs
-    no files; it makes at least `at_least` training examples. The number of skipped rows
-    is printed on standard error. Raises ValueError for an unknown name, a missing file, or a
+    no files; it makes at least `at_least` training examples. A row without a text or a label is
+    skipped, and standard error has the number of these. Raises ValueError for an unknown name, a missing file, or a
     row that cannot be used.
     """
     task = find_task(name)
@@ -297,7 +297,7 @@ class EncodedTask:
             return range(count)
         return shuffled(count, seed, "labelled")[:self.labelled]
 
-    def step(self, seed, step, batch):
+    def at_step(self, seed, step, batch):
         """The indices of the training examples that this step of this seed visits."""
         return visited(self.labelled_examples(seed), seed, step, batch)
 
@@ -449,14 +449,15 @@ def dev_metrics(engine, bank, task, examples):
 
 
 @functools.lru_cache(maxsize=64)  # every step needs it, and shuffling MNLI takes a while
-def shuffled(count, seed, epoch):
-    """The order in which an epoch visits `count` examples. It depends on the arguments only.
+def shuffled(count, seed, purpose):
+    """The numbers below `count` in an order that depends on the arguments only.
 
-    So a run can continue in the middle without a stored order, and for one seed every approach
+    purpose: an epoch's number, for the order in which it visits the examples; or a word, for a
+    draw that is made once. So a run can continue in the middle without a stored order, and for one seed every approach
     visits the examples in the same order.
     """
     order = list(range(count))
-    random.Random(f"order {seed} {epoch}").shuffle(order)
+    random.Random(f"order {seed} {purpose}").shuffle(order)
     return tuple(order)
 
 
@@ -506,9 +507,10 @@ def show_examples(name, args):
     commonest = majority(name, Counter(example.target for example in train), dev)
     print(f"{name}: {len(train)} train, {len(dev)} dev, {task.metrics[0]} of the commonest target "
           f"{commonest:.1f} on all dev")
-    for example in dev[:args.count]:
+    shown = dev[:args.count]
+    inputs = encode_inputs(name, tokenizer, shown, args.max_input) if shown else []
+    for example, ids in zip(shown, inputs):
         whole = tokenizer.encode(example.input)
-        [ids] = encode_inputs(name, tokenizer, [example], args.max_input)
         target = tokenizer.encode(example.target)
         cut = f", cut from {len(whole)}" if len(ids) < len(whole) else ""
         print(f"\ninput  ({len(ids)} tokens{cut})  {tokenizer.decode(ids)}")

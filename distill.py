@@ -38,11 +38,11 @@ One step with numbers: a student with two rows, one target token in each (V = 2)
     ce = 0.6931, kd = (0.1927 + 0) / 2 = 0.0964, and with lambda * sim = 0.5
     L  = 0.6931 + 0.5 * 0.0964 = 0.7413        (tests/test_distill.py computes it)
 
-Each term of a prompt's loss is a mean over the prompt's own target tokens, positions or (`labels`)
-rows. So padding, the split of a step into batches, and the other prompts of a batch change nothing.
+Each term of a prompt's loss is a mean over what is compared for this prompt: its target tokens (CE,
+`kl`, `mse`), its encoder positions (`hidden`), or its rows (`labels`). So padding, the split of a step into batches, and the other prompts of a batch change nothing.
 A similarity below 0 counts as 0: such a source teaches nothing, and its student is plain prompt
-tuning. `mse` ignores the similarity, except in late fusion, where the similarities divide the
-weight among the teachers.
+tuning. `mse` ignores the similarity, except in late fusion (several teachers), where train.students
+divides the weight among the teachers by their similarities.
 
 With several sources, `fuse` averages their prompts into the start of one teacher (early fusion), or
 a student has one teacher for each source (late fusion). A new distance is one function and one
@@ -114,7 +114,7 @@ class Distance:
     between: object  # (student (R, U, ·), teacher (R, U, ·), temperature) -> (R, U)
     compares: str  # "logits" at the target tokens, "labels" (their log p), "memory" (the encoder's)
     scale: float = 1.0  # lambda is kd_lambda * scale
-    fixed: bool = False  # whether `weight` ignores sim (in late fusion sim still shares it out)
+    fixed: bool = False  # whether `weight` ignores sim
 
 
 DISTANCES = {
@@ -128,8 +128,8 @@ DISTANCES = {
 def weight(similarity, kd_lambda=1.0, distance="kl", batch=1):
     """lambda * sim, with sim clamped to [0, 1]; for a fixed distance lambda / batch.
 
-    lambda = kd_lambda * scale. Only mse is fixed. Its scale of 0.01 is that of the released code,
-    and so is the division by the batch size, although kd already is a mean. The scale of hidden,
+    lambda = kd_lambda * scale. Only mse is fixed. PANDA's released code multiplies its mean squared
+    error by 0.01 and divides it by the batch size, so we do the same. The scale of hidden,
     10, was chosen on other seeds than those in docs/panda.md.
 
     >>> [weight(sim, 2.0) for sim in (-0.2, 0.0, 0.5, 1.0)]
@@ -261,7 +261,7 @@ class Teachers:
 
     def __init__(self, t5, teachers, distance=DISTANCES["kl"], labels=None, limit=2 << 30):
         if distance.compares == "labels" and labels is None:
-            raise ValueError("--kd labels needs a task with labels, not free text")
+            raise ValueError("a distance of label scores needs a task with labels, not free text")
         self.t5 = t5
         self.labels = labels
         self.distance = distance

@@ -25,6 +25,9 @@ Left out: beam search and sampling, and a model split over several devices.
 
     python model.py toy/t5 "nli sentence1: old cats chased dogs . sentence2: cats chased dogs ."
 
+(The toy T5 was pretrained on inputs that begin with the name of the task, here "nli". Behind a
+prompt the name is left out.)
+
 Dimensions, the same letters in every file of this project:
     B batch        S source tokens   T target tokens   P prompt length
     D model        H heads           K head size       F feed-forward
@@ -121,10 +124,9 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
 
 
 def embedding(rows, width):
-    """An nn.Embedding with no numbers yet: `load` and `initialise` fill it.
+    """An nn.Embedding that is not initialised: `load` and `initialise` fill it in.
 
-    nn.Embedding(rows, width) draws them, which on the meta device, where `load` builds a T5, makes
-    torch import its compiler: seconds at every start.
+    nn.Embedding(rows, width) would initialise it at random, which slows down the start of `load`.
     """
     return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
 
@@ -143,9 +145,9 @@ class RelativeBias(nn.Module):
 
     So a prompt shifts the text, but changes no distance inside it. That is why a frozen T5 can
     still read the text behind a prompt that it has never seen. A longer prompt only moves its
-    first vectors farther from the words. Each distance below 8 has its own bucket. Larger
-    distances share buckets, which get wider and wider. All distances from 91 on share the last
-    bucket (91 is 8 * 16^(7/8), rounded up).
+    first vectors farther from the words. In the encoder each distance below 8 has its own
+    bucket. Larger distances share buckets, which get wider and wider. All distances from 91 on
+    share the last bucket (91 is 8 * 16^(7/8), rounded up).
     """
 
     def __init__(self, config, bidirectional):
@@ -184,7 +186,7 @@ class Attention(nn.Module):
         self.k = nn.Linear(D, inner, bias=False)
         self.v = nn.Linear(D, inner, bias=False)
         self.o = nn.Linear(inner, D, bias=False)
-        self.dropout = nn.Dropout(0.0)
+        self.dropout = nn.Dropout(0.0)  # only holds p: `attend` passes it on
 
     def to_heads(self, x):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, S, H*K) -> (B, H, S, K)
@@ -291,7 +293,7 @@ class T5(nn.Module):
                   precision). None: they are in the weights' type. In both cases the residual
                   stream and the mean inside a norm are in fp32, and the output of a norm is in the
                   type of its weights
-    fingerprint   a checksum of the configuration and all weights
+    fingerprint   a checksum of the configuration and all weights, set with the weights
 
     Dropout is 0 until `set_dropout`. It acts in train() mode only.
     """

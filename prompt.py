@@ -11,13 +11,14 @@ One gather (`PromptBank.prepend`) serves prompt tuning (N = 1), several seeds in
 ensemble, and a batch of several tasks. Each prompt has its own rows, and its loss is a mean over
 their target tokens. The loss of a step is the sum of the N losses, not their mean. So N prompts
 trained together get the gradients of N prompts trained alone (tests/test_prompt.py). There are two
-exceptions: dropout is drawn for a whole batch, and in fp16 all prompts share one loss scale, so if
-the gradient of one overflows, all of them skip the step.
+exceptions: dropout is drawn for a whole batch; and in fp16 the loss is multiplied by a scale, so
+that small gradients do not become 0. All prompts share this scale. If one gradient is then too
+large for fp16, all prompts skip the step.
 
 Also here: the answers of a bank, the start of a prompt (section 3.2 of the paper), the vote of
 several prompts (section 6), and `NoPrompt`, with which model tuning, the paper's baseline, runs in
 the same loop. predict.py prints the words nearest to a prompt (section 7). On disk a prompt is a
-folder in PEFT's format, with our prompt.json beside PEFT's files.
+folder in the format of the PEFT library, with our prompt.json beside its files.
 
 Left out: prompts in every layer ("deep" prompts), and prompts that a network computes.
 
@@ -127,10 +128,10 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # Each term of a prompt's loss is a mean over all rows of the prompt in a step, and a step may
-    # be computed in several batches. So each row carries 1 / count. CE is a mean over target
-    # tokens; the KD of distill.py is a mean over target tokens, encoder positions or rows.
-    # train.step_rows fills in these shares.
+    # For the loss. A mean is a sum of terms, each times 1 / count, where count is that of all rows
+    # of the prompt in a step. A step may be computed in several batches, which do not know the
+    # count, so each row carries 1 / count. CE is a mean over target tokens; the KD of distill.py
+    # is one over target tokens, encoder positions or rows. train.step_rows fills in the shares.
     token_share: float = 0.0  # 1 / number of target tokens in the step's rows of this prompt
     position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
     row_share: float = 0.0  # 1 / number of these rows
@@ -170,8 +171,8 @@ class Batch:
 def collate(rows, multiple=1, before=0):
     """Rows -> a Batch, padded to the longest.
 
-    P+S and T are padded up to a multiple of `multiple`. Then few shapes occur, and a GPU can replay
-    a recorded step. before: P, if `prepend` will put a prompt in front. It only counts here: the
+    P+S and T are padded up to a multiple of `multiple`. Then few shapes occur, which a GPU needs to
+    repeat a step without Python (CUDA graphs, plumbing/engine.py). before: P, if `prepend` will put a prompt in front. It only counts here: the
     ids have no columns for it.
     """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
@@ -235,7 +236,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
                vectors as for "vocabulary"
                "text": the embeddings of the pieces of a text, repeated
     embedding  (V, D), the model's
-    pieces     size of the vocabulary without sentinels and padding rows; None: V
+    pieces     size of the vocabulary without <extra_id_…> and unused rows at its end; None: V
     labels     for "labels": the token ids of each label, without eos
     text       for "text": its token ids, without eos
     """
@@ -264,7 +265,7 @@ def initialise(how, embedding, length, seed, pieces=None, labels=(), text=()):
 def from_text(embedding, length, ids):
     """The embeddings (P, D) of token ids, repeated until there are P of them."""
     if len(ids) == 0 or min(ids) < SPECIAL:
-        raise ValueError("--init text: needs one whose pieces are all known")
+        raise ValueError("--init text: needs a text of pieces that the vocabulary knows")
     repeated = [ids[i % len(ids)] for i in range(length)]
     return embedding[torch.tensor(repeated, device=embedding.device)].float().cpu()
 

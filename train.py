@@ -202,11 +202,11 @@ def train(training, recipe, journal, state=None):
     """Train the N prompts of a bank together, each as if it were alone.
 
     journal: a plumbing.run_files.Journal, which stores the step, losses, scores and the best
-    checkpoint of each run. Its `steps` restores bank, optimiser and scaler from `state`, and yields
-    the steps that are left. After each evaluation and every minute it saves the bank, optimiser and
-    scaler with all that it stores. Nothing else is needed to resume, because seed and step decide
-    which examples a step visits. Returns the percentage of training examples that each run's
-    teachers answer right.
+    checkpoint of each run. Its `steps` restores bank, optimiser and scaler (the loss scale of fp16)
+    from `state`, what a stopped training has saved, and yields the steps that are left. After each
+    evaluation and every minute it saves the three with all that it stores. Nothing else is needed
+    to resume, because seed and step decide which examples a step visits. Returns what
+    `teacher_accuracies` returns.
     """
     task = training.task
     engine = training.engine
@@ -253,7 +253,7 @@ def step_rows(training, step, batch):
     P = training.bank.length
     rows = []
     for n, run in enumerate(training.runs):
-        examples = task.step(run.seed, step, batch)
+        examples = task.at_step(run.seed, step, batch)
         token_share = 1 / sum(len(task.targets[i]) for i in examples)
         position_share = 1 / sum(P + len(task.inputs[i]) for i in examples)
         shares = (token_share, position_share, 1 / batch)
@@ -298,7 +298,7 @@ def precompute(training, teachers, batch):
         if run.steps * batch < len(examples):  # the student will visit only a part of them
             examples = []
             for step in range(run.steps):
-                examples += task.step(run.seed, step, batch)
+                examples += task.at_step(run.seed, step, batch)
         for k in numbers:
             rows += [Row(k, i, task.inputs[i], task.targets[i]) for i in examples]
 
@@ -372,6 +372,7 @@ def configs_of(ctx, task, runs, distance):
             config["temperature"] = recipe.temperature
             config["teachers"] = [[checksum(teacher), weight] for teacher, weight in run.teachers]
         configs.append(config)
+    # Micro-batches and processes draw dropout each by themselves, so their sizes count as well.
     dropout = recipe.finetune_dropout if runs[0].start is None else recipe.dropout
     if dropout or ctx.dtype == "fp16":
         beside = key_of([configs, ctx.engine.tokens, processes.size()])
@@ -624,18 +625,19 @@ def parse_arguments(argv=None):
     # This also fills in source, target, approach and seeds from the model's recipe.json if they
     # were not given. source, target and approach become lists of names, and seeds a range.
     options.check_train(args, Recipe, APPROACHES)
-    if "labels" in options.names(args.recipe.kd):
-        check_labels(args)
+    for name in options.names(args.recipe.kd):
+        if distill.DISTANCES[name].compares == "labels":
+            check_labels(name, args)
     return args
 
 
-def check_labels(args):
-    """Check that the distance `labels` can be used. Raises ValueError."""
+def check_labels(kd, args):
+    """Check that a distance between label scores can be used. Raises ValueError."""
     if args.recipe.dropout:
-        raise ValueError("--kd labels scores the labels without dropout: give --dropout 0")
+        raise ValueError(f"--kd {kd} scores the labels without dropout: give --dropout 0")
     for name in args.target:
         if not data.find_task(name).labels:
-            raise ValueError(f"--kd labels: {name} has no labels, its answers are free text")
+            raise ValueError(f"--kd {kd}: {name} has no labels, its answers are free text")
 
 
 def open_context(args):

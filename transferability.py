@@ -3,8 +3,8 @@
     python transferability.py PROMPT PROMPT …    each pair's similarity
 
 A measure takes a source prompt and a target prompt, (P, D) each, and returns a number in [-1, 1].
-A good measure ranks the sources of a target as the scores after transfer do: `spearman` says how
-well, and the grid of train.py lists it for every measure.
+A good measure ranks the sources of a target as their scores after transfer do; `spearman` says how
+well. A command of train.py with several sources and targets prints this for every measure.
 
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
@@ -20,8 +20,8 @@ in the paper's appendix are symmetric, with a diagonal of 1. The parts of the pa
 read leave two points open: which hidden states are averaged, and whether the embedding of the same
 inputs without a prompt is subtracted first ("centred"). We take the decoder's state at its first
 position, from which the answer is read, and we centre it. Most of that state is the same without a
-prompt and for all tasks, so without centring unrelated tasks would look alike. Every results.json
-lists both.
+prompt and for all tasks, so without centring unrelated tasks would look alike. The results of
+train.py list both.
 
 zero_shot is our own, and it is not a similarity: it does not read the target prompt. It measures
 the loss with which transfer starts. How well the measures rank the paper's sources: docs/paper.md.

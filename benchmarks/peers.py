@@ -181,7 +181,7 @@ class Peft:
 
     def inputs(self, step):
         """A step's rows under the names of transformers."""
-        examples = self.task.step(0, step, self.batch)
+        examples = self.task.at_step(0, step, self.batch)
         ids = model.pad([self.task.inputs[i] for i in examples]).to(self.device)
         targets = model.pad([self.task.targets[i] for i in examples]).to(self.device)
         labels = targets.masked_fill(targets == model.PAD, -100)

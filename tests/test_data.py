@@ -247,14 +247,14 @@ def test_steps_walk_through_shuffled_epochs(tokenizer, few):
     task = encode("toy-cb", tokenizer)
     walk = []
     for step in range(5):
-        walk += task.step(seed=5, step=step, batch=10)
+        walk += task.at_step(seed=5, step=step, batch=10)
     # 50 examples: two epochs of 24 in two orders, and the beginning of a third.
     first, second, third = [list(data.shuffled(24, 5, epoch)) for epoch in range(3)]
     assert walk == first + second + third[:2]
     assert sorted(first) == sorted(second) == list(range(24)) and first != second
     # The same again, another order for another seed, and more than an epoch in one step.
-    assert task.step(5, 0, 10) == walk[:10] != task.step(6, 0, 10)
-    assert Counter(task.step(5, 0, 48)) == dict.fromkeys(range(24), 2)
+    assert task.at_step(5, 0, 10) == walk[:10] != task.at_step(6, 0, 10)
+    assert Counter(task.at_step(5, 0, 48)) == dict.fromkeys(range(24), 2)
 
 
 def test_each_seed_draws_its_own_few_labels(tokenizer, few):
@@ -263,7 +263,7 @@ def test_each_seed_draws_its_own_few_labels(tokenizer, few):
     assert [len(set(examples)) for examples in drawn] == [6, 6, 6]
     assert len({frozenset(examples) for examples in drawn}) == 3
     # Steps visit no others: 12 are two epochs of 6.
-    walk = task.step(0, 0, 4) + task.step(0, 1, 4) + task.step(0, 2, 4)
+    walk = task.at_step(0, 0, 4) + task.at_step(0, 1, 4) + task.at_step(0, 2, 4)
     assert Counter(walk) == dict.fromkeys(drawn[0], 2)
     assert list(encode("toy-cb", tokenizer).labelled_examples(0)) == list(range(24))
     # A generated task has as many as are asked for, another one has not.

@@ -135,7 +135,7 @@ def test_the_rows_of_a_step_carry_each_prompts_own_shares(context):
     training = some_training(ctx, task, [a_run(ctx, task, seed) for seed in (0, 1)])
     rows = train.step_rows(training, step=1, batch=4)
     assert [row.prompt for row in rows] == [0] * 4 + [1] * 4
-    assert [row.example for row in rows] == task.step(0, 1, 4) + task.step(1, 1, 4)
+    assert [row.example for row in rows] == task.at_step(0, 1, 4) + task.at_step(1, 1, 4)
     for n in (0, 1):
         own = [row for row in rows if row.prompt == n]
         assert sum(row.token_share * len(row.target) for row in own) == pytest.approx(1)
