@@ -61,6 +61,24 @@ def whole(out):
 # ------------------------------------------------------------------ it goes on
 
 
+def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end():
+    journal = SimpleNamespace(evals=3, total=10)  # after 10 / 3, 20 / 3 and 30 / 3 steps
+    due = [step + 1 for step in range(10) if run_files.Journal.is_due(journal, step)]
+    assert due == [4, 7, 10]
+
+
+def test_with_no_resume_no_state_is_read(tmp_path):
+    config = {"task": "toy-cb", "seed": 0}
+    for resume in (False, True):
+        directory = run_files.RunDirectory(tmp_path / str(resume), resume)
+        files.write_text(directory.state_path([config]), "no state")
+        if resume:
+            with pytest.raises(ValueError, match="is damaged"):
+                directory.find_all("title", [config], "prompt.json", None)
+        else:
+            assert directory.find_all("title", [config], "prompt.json", None) == ([None], None)
+
+
 class Stop(KeyboardInterrupt):
     """Ctrl-C, at a moment of our choice."""
 
