@@ -92,7 +92,8 @@ def test_the_smaller_tables():
     assert report.changed_table(results, most=1)[1] == [["a", "yes", "no", "yes"]]
     for measure, similarity in (("e_avg", "−0.90"), ("none", "+1.00")):
         results["recipe"]["similarity"] = measure
-        assert [row[4] for row in report.scores_table(results)[1]] == ["", similarity, similarity]
+        cells = [row[4] for row in report.scores_table(results)[1]]
+        assert cells == ["", similarity, similarity]
     lines = report.ending("runs", Path("runs/x"), results)  # of panda_kl, seed 2 has the best score
     assert lines[-4].endswith(": runs/nli/panda_kl-2")
 

@@ -86,7 +86,8 @@ def journal(tmp_path):
     return begin
 
 
-@pytest.mark.parametrize("ce, kd", [([1.0, math.nan], [0.0, 0.0]), ([1.0, 1.0], [0.0, math.inf])])
+@pytest.mark.parametrize("ce, kd", [
+    ([1.0, math.nan], [0.0, 0.0]), ([1.0, 1.0], [0.0, math.inf])])
 def test_what_has_diverged_stays_so_after_a_stop(ce, kd, journal):
     first, _ = journal()
     first.record_losses(0, ce, kd, [None, None])
