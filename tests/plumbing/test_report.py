@@ -197,7 +197,8 @@ def test_a_grid_by_hand(tmp_path):
              "| cola      | +1.0 * | +5.0 *  |", "| mean      | +4.7   | +5.0    |"]
     assert "\n".join(order) in pot
     assert panda.index("| sst2      | –      | –") < panda.index("| nli       | −2.0 * | −2.0 * ")
-    assert "pot: a gain of +4.8 over plain prompt tuning (mean of 6 pairs); significant in 6 of" in text
+    assert ("pot: a gain of +4.8 over plain prompt tuning (mean of 6 pairs); significant in 6 of"
+            in text)
     assert "| cb      | [report](cb/report.html)" in text
     # Ranks 3 2 1 with 3 2 1: rho 1; with 1 3 2: deviations 1 0 -1 and -1 1 0, rho -0.5
     assert "| panda   | +1.00 | −0.50   | +0.25 |" in text

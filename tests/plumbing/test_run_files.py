@@ -261,7 +261,8 @@ def test_the_time_left_counts_a_scoring_for_each_evaluation(tmp_path, monkeypatc
         monkeypatch.setattr("time.monotonic", lambda step=step: 102.0 * (step + 1) + 61)
         journal.record_losses(step, [1.0], [0.0], [None])
         journal.record_scores(step, [50.0], str)
-    first, second, third = [line for line in capsys.readouterr().out.splitlines() if "/4000" in line]
+    lines = capsys.readouterr().out.splitlines()
+    first, second, third = [line for line in lines if "/4000" in line]
     assert "left" not in first
     assert second.endswith(", left 4 days, 16:46:00")  # 398 * 1020 s
     assert third.endswith(", left 4 days, 16:29:00")
