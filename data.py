@@ -253,8 +253,11 @@ def score(name, predictions, targets):
         other = {first: second, second: first}
         predictions = [prediction if prediction in task.labels else other[example.target]
                        for prediction, example in zip(predictions, examples)]
-    return {metric: 100 * METRICS[metric](predictions, examples, task.labels)
-            for metric in task.metrics}
+    scores = {}
+    for metric in task.metrics:
+        with formats.naming_row(f"{name}, metric {metric}"):
+            scores[metric] = 100 * METRICS[metric](predictions, examples, task.labels)
+    return scores
 
 
 def first_metric(name, predictions, targets):

@@ -86,7 +86,11 @@ def origin_of(path, file, name=None):
             fields[field] = tuple(value) if isinstance(value, list) else value
         task = dataclasses.replace(known, **fields)
         longest = made_by.get("longest_target", MAX_TOKENS)
-        return Origin(name, task, dict(made_by.get("recipe", {})), longest)
+        recipe = dict(made_by.get("recipe", {}))
+        for field, default in DEV_SHARE.items():
+            if not isinstance(recipe.get(field, default), (int, float)):
+                raise ValueError(f"{field} is {recipe[field]!r:.80}, wanted a number")
+        return Origin(name, task, recipe, longest)
 
 
 def origins_of(args, name=None):
@@ -152,8 +156,8 @@ def vote_text(answers):
 
     Case does not count. Among equally common texts (all may differ) the surest is taken.
 
-    >>> vote_text([FreeText("Paris", -0.9), FreeText("rome", -0.1), FreeText("paris", -0.8)])
-    FreeText(text='paris', log_prob=-0.8)
+    >>> vote_text([FreeText("Paris", -0.9), FreeText("rome", -0.1), FreeText("PARIS", -0.8)])
+    FreeText(text='PARIS', log_prob=-0.8)
     """
     counts = Counter(answer.text.lower() for answer in answers)
     return max(answers, key=lambda answer: (counts[answer.text.lower()], answer.log_prob))
@@ -293,7 +297,8 @@ def example_of(task, columns):
     >>> example_of(task, {"premise": "It  rained.", "hypothesis": "It was wet.", "idx": 7}).input
     'hypothesis: It was wet. premise: It rained.'
     """
-    is_filled = "input" in columns or not task.input
+    is_whole = "input" in columns and "input" not in formats.columns_in(task.input)
+    is_filled = is_whole or not task.input
     text = formats.input_of(ANY_TASK if is_filled else task, columns)
     text.encode()  # raises ValueError for half a character, and for bytes that are no UTF-8
     return data.Example(text, "", long=formats.long_part(task, text))
@@ -374,6 +379,8 @@ def answer(args):
     records = records_of(args, by_task)
     if args.write and not args.write.parent.is_dir():
         raise ValueError(f"--write {args.write}: there is no folder {args.write.parent}")
+    if args.write and args.write.exists() and not args.write.is_file():
+        raise ValueError(f"--write {args.write} is a folder, a pipe or a device, wanted a file")
     engine, tokenizer = open_t5(args, args.prompts[0])
     bank = read_bank(args.prompts, engine.t5, tokenizer)
     answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
@@ -382,7 +389,7 @@ def answer(args):
     answers = answer_all(answerer, questions, args.batch)
     lines = (json.dumps(answer, ensure_ascii=False) for answer in answers)
     if args.write:
-        files.write_text(args.write, "".join(f"{line}\n" for line in lines))
+        files.write_text(args.write.resolve(), "".join(f"{line}\n" for line in lines))
     else:
         for line in lines:
             print(line, flush=True)
@@ -571,13 +578,13 @@ def parse_arguments(argv=None):
     add = of_answer.add_argument
     add("prompts", nargs="+", help="folders of trained prompts; several prompts of one task vote")
     add("--task", help="the task, or a file of your own, for prompts that do not store their task")
-    add("--write", type=options.path_flag, help="file for the answers (default: standard output)")
+    add("--write", help="file for the answers (default: standard output)")
     add("--batch", type=int, default=32, help="rows in a batch (default: 32)")
     add = of_answer.add_mutually_exclusive_group().add_argument
     add("--text", action="append", help="an input; repeat the flag for more inputs")
-    add("--file", type=options.path_flag, help='JSON lines {"task": …, "input": …}; the columns '
+    add("--file", help='JSON lines {"task": …, "input": …}; the columns '
         'of the task\'s input may stand in place of "input" (default: standard input)')
-    add("--data", type=options.path_flag, help="file with rows of one task, labelled or not: in "
+    add("--data", help="file with rows of one task, labelled or not: in "
         "the format of the task's own files, or JSON lines, .tsv or .csv with the columns of its "
         "input")
     of_score = commands.add_parser("score", help="score prompts and their vote, or a T5 alone")
@@ -585,7 +592,7 @@ def parse_arguments(argv=None):
     add("prompts", nargs="*", help="trained prompts of one task: folders, .npy or .pt files")
     add("--task", required=True, help="tasks to score on, comma-separated: the prompts' own task, "
         "or tasks whose labels mean the same, or are finer or coarser; or a file of your own")
-    add("--data", type=options.path_flag, help="folder with the official files, or one dev file "
+    add("--data", help="folder with the official files, or one dev file "
         "of the task (default: files are downloaded into the cache)")
     add("--held-out", type=float, help="share of dev that is scored; 0: all (default: as the "
         "training reported)")
@@ -610,10 +617,14 @@ def parse_arguments(argv=None):
         add("--max-tokens", type=int, help="most tokens of an answer in free text (default: the "
             f"length of the task's longest target, {MAX_TOKENS} where it is not known)")
     args = parser.parse_args(argv)
-    for name in ("batch", "max_tokens", "tokens", "max_input"):
-        value = getattr(args, name, None)
-        if value is not None:
-            options.check(name, value, at_least=1)
+    for name in ("write", "file", "data"):
+        if getattr(args, name, None) is not None:
+            setattr(args, name, options.path_flag(getattr(args, name)))
+    limits = {name: {"at_least": 1} for name in ("batch", "max_tokens", "tokens", "max_input")}
+    limits |= {"max_dev": {"at_least": 0}, "held_out": {"at_least": 0, "below": 1}}
+    for name, of_name in limits.items():
+        if getattr(args, name, None) is not None:
+            options.check(name, getattr(args, name), **of_name)
     prompts = getattr(args, "prompts", [])
     if len(set(map(Path, prompts))) < len(prompts):
         raise ValueError(f"{' '.join(prompts)} names a prompt twice")

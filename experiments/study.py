@@ -158,8 +158,8 @@ def star(p):
 def starred(gains):
     """{key: gains by seed} -> {key: text}, with a star after Holm's correction for all of them.
 
-    >>> starred({"a": [1.0, 2.0, 3.0], "b": [6.0, 6.1, 6.2]})
-    {'a': '+2.0 ± 1.0', 'b': '+6.1 ± 0.1 *'}
+    >>> starred({"a": [1.0, 1.5, 2.0], "b": [6.0, 6.1, 6.2], "c": [0.0, 0.1, -0.1]})
+    {'a': '+1.5 ± 0.5', 'b': '+6.1 ± 0.1 *', 'c': '+0.0 ± 0.1'}
     """
     adjusted = holm([p_value(of_seeds) for of_seeds in gains.values()])
     texts = {}

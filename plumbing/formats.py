@@ -132,6 +132,8 @@ def check_task(task, metric_names):
         raise ValueError(f"a task's input {task.input!r} names no {{column}}")
     if task.cut not in ("", *columns):
         raise ValueError(f"cut is {task.cut!r}, wanted a column of {task.input!r}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"a task's input {task.input!r} names a column twice")
     if not task.metrics or set(task.metrics) - set(metric_names):
         names = ", ".join(metric_names)
         raise ValueError(f"metrics are {task.metrics!r}, wanted a tuple of {names}")
@@ -683,7 +685,7 @@ def task_from_file(path):
     input, target, labels, codes, metrics, cut. Without it
 
         target    the column "label"
-        input     the other columns that hold text, in the file's order:
+        input     the other columns that have a name and hold text, in the file's order:
                   "title: {title} text: {text}"
         labels    the different targets of the train file, at most 20, each there at least twice
         metrics   accuracy and macro_f1
@@ -699,15 +701,20 @@ def task_from_file(path):
         raise ValueError(f"{path} holds no train file, wanted train{', train'.join(READERS)}")
     settings = train.parent / "task.json"
     fields = settings_in(settings)
-    rows = [row.columns for row in read_file(train) if not row.skip]
+    all_rows = list(read_file(train))
+    rows = [row.columns for row in all_rows if not row.skip]
     if not rows:
-        raise ValueError(f"{train} holds no row")
+        reasons = {f", all have {row.skip}" for row in all_rows}  # one: not 2 cells
+        raise ValueError(f"{train} holds no row{''.join(reasons)}")
     first = rows[0]
     target = fields.setdefault("target", "label")
     if target not in first:
         raise ValueError(f"{train} has no column {target!r}, its columns are {', '.join(first)}: "
                          f"rename one, or set \"target\" in {settings}")
-    texts = [name for name in first if isinstance(first[name], str) and name != target]
+    texts = [name for name in first if isinstance(first[name], str) and name not in (target, "")]
+    if "input" not in fields and not texts:
+        raise ValueError(f"{train}: its first row has no text beside {target!r}, which could be "
+                         f"the input: set \"input\" in {settings}")
     fields.setdefault("input", " ".join(f"{name}: {{{name}}}" for name in texts))
     if "labels" not in fields:
         with naming_row(f"{train}: column {target!r}"):
@@ -743,6 +750,9 @@ def settings_in(path):
 
 def guessed_labels(values, settings):
     """The different values, sorted. Raises ValueError if they look like free text."""
+    for value in values:
+        if isinstance(value, (list, dict)):
+            raise ValueError(f"{shortened(value)}, wanted a text or a number")
     counts = Counter(str(value) for value in values if value not in (None, ""))
     rare = [label for label, count in counts.items() if count == 1]
     if rare or not 2 <= len(counts) <= MOST_LABELS:

@@ -20,7 +20,6 @@ Everything is made from one dict for each target, `results`, which JSON can hold
 A table is (header, rows), as html_report.py describes it.
 """
 
-import argparse
 import contextlib
 import itertools
 import statistics
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import numpy
 
+from plumbing import options
 from plumbing.files import read_json, write_json, write_text
 from plumbing.html_report import (Gain, Heat, Link, Section, approach_of, flat, html_page,
                                   html_table, learning_sections, markdown, markdown_page,
@@ -332,7 +332,7 @@ def unaltered(path):
     """Turn an error of results that lack something into a ValueError of one line."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, statistics.StatisticsError) as error:
         raise ValueError(f"{path}: altered, or of another version ({error!r}); delete it, and run "
                          "train.py again to write it") from None
 
@@ -517,13 +517,13 @@ def compare(folders, approaches):
     """Print a table of several runs and write compared.html beside the first one's."""
     runs = {str(folder): by_target(read_run(folder)) for folder in folders}
     shown = runs_table(runs, approaches)
-    options = recipe_differences(runs)
+    recipes = recipe_differences(runs)
     legend = ("Mean ± standard deviation over the seeds. *: differs significantly from the first "
               "run and approach, a paired t-test at 5 % over the same seeds.")
-    print(*markdown(shown), legend, "", *markdown(options), sep="\n")
+    print(*markdown(shown), legend, "", *markdown(recipes), sep="\n")
     page = Path(folders[0]) / "compared.html"
-    recipes = Section("Recipes", ["What all have in common is left out."], options)
-    write_page(page, "Runs compared", [Section("Scores", [legend], shown), recipes])
+    below = Section("Recipes", ["What all have in common is left out."], recipes)
+    write_page(page, "Runs compared", [Section("Scores", [legend], shown), below])
     return page
 
 
@@ -538,12 +538,11 @@ def rewrite(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m plumbing.report",
-                                     description=__doc__.split("\n")[0])
+    parser = options.Parser("python -m plumbing.report", description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
     parser.add_argument("--approach", help="compare these approaches, comma-separated")
     args = parser.parse_args()
-    folders = [Path(folder).expanduser() for folder in args.folders]
+    folders = list(map(options.path_flag, args.folders))
     with unaltered(f"a results.json of {folders[0]} or another run"):
         if args.approach or len(folders) > 1:
             page = compare(folders, (args.approach or "prompt").split(","))
@@ -553,8 +552,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"report.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    options.run(main, "report.py")

@@ -253,7 +253,6 @@ class Journal:
         self.total = training.runs[0].steps
         self.evals = evals
         self.parts = {}  # name -> what has a state: bank, optimizer, scaler
-        self.diverged = {}  # run -> the step at which its loss was no number
         self.saved = self.said = time.monotonic()
         self.first_evaluation = None  # (when, after which step) of this process
         if state:
@@ -261,6 +260,11 @@ class Journal:
         else:
             best = [training.bank.snapshot(n) for n in range(len(todo))]
             self.progress = Progress(todo, [[] for _ in todo], [[] for _ in todo], best)
+        self.diverged = {}  # run -> the first step at which its loss was no number
+        for n, losses in enumerate(self.progress.losses):
+            for step, ce, kd, _ in reversed(losses):
+                if not math.isfinite(ce + kd):
+                    self.diverged[n] = step
 
     def steps(self, state=None, **parts):
         """The numbers of the steps that are left. After each, its time is counted.
@@ -295,8 +299,7 @@ class Journal:
     def record_losses(self, step, ce, kd, cosines):
         """Note each run's losses after a step; a run whose loss is no number has diverged."""
         for n, name in enumerate(self.names):
-            is_finite = math.isfinite(ce[n]) and math.isfinite(kd[n])
-            if not is_finite and n not in self.diverged:
+            if not math.isfinite(ce[n] + kd[n]) and n not in self.diverged:
                 self.diverged[n] = step + 1
                 self.run_directory.say(f"{self.title}, {name}: the loss is no number at step "
                                        f"{step + 1}; a smaller --lr may help. The others go on")

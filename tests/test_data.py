@@ -110,6 +110,8 @@ def test_all_metrics_of_a_task():
     assert data.score("qqp", predictions, targets) == {"f1": 50, "accuracy": 50}
     # Of three labels it is just wrong.
     assert data.score("cb", ["so", E], [N, E])["accuracy"] == 50
+    with pytest.raises(ValueError, match="^stsb, metric pearson: could not convert string"):
+        data.score("stsb", ["1.0"], ["so"])
     for predictions, targets in (([E], [E, E]), ([], [])):
         count = f"{len(predictions)} predictions for {len(targets)} targets"
         with pytest.raises(ValueError, match=count):
@@ -153,13 +155,30 @@ def test_a_task_of_ones_own_is_one_entry(own):
     assert task.dev_inputs == [[24, 78, 1], [21, 78, 1], [78, 24, 1], [24, 1]]
     assert task.labels == [[21, 1], [24, 1]]
     assert task.majority == 25  # the one "cats" among dev's four
+    assert own(TRAIN, DEV, held_out=0.25).majority in (0, 100)  # of the one that is reported
+
+
+def test_of_one_file_a_fifth_from_all_over_it_is_dev():
+    train, dev = data.split_one_file(list(range(11)))
+    assert len(dev) == 3 and sorted(train + dev) == list(range(11))
+    assert dev[-1] - dev[0] > 3  # a file may be sorted
+    assert data.split_one_file(list(range(11))) == (train, dev)
+
+
+def test_a_folder_that_is_named_as_a_task_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cb").mkdir()
+    assert data.own_task("cb") == "cb"
 
 
 def test_a_file_of_ones_own_that_makes_no_task_is_named(tmp_path):
     path = tmp_path / "lists.jsonl"
     jsonl(path, [{"words": ["cats"], "label": label} for label in "xyxy"])
-    with pytest.raises(ValueError, match=r"lists.jsonl: a task's input '' names no \{column\}"):
+    with pytest.raises(ValueError, match="lists.jsonl: its first row has no text beside 'label'"):
         data.own_task(str(path))
+    jsonl(tmp_path / "cb.jsonl", [{"text": "cats", "label": label} for label in "xyxy"])
+    with pytest.raises(ValueError, match="cb.jsonl: there already is a task cb: rename the file"):
+        data.own_task(str(tmp_path / "cb.jsonl"))
 
 
 def test_the_fingerprint_is_that_of_examples_and_of_what_is_asked(own, monkeypatch):
@@ -325,6 +344,8 @@ def test_the_command_lists_tasks_and_shows_examples(tmp_path, capsys):
     data.main(["cb", "--data", str(tmp_path), "--model", str(world.MODEL), "--count", "1"])
     shown = capsys.readouterr().out
     assert "cb: 2 train, 1 dev, accuracy of the commonest target 100.0 on all dev" in shown
-    assert "target (2 tokens)  neutral" in shown
+    assert "target (2 tokens)  neutral" in shown and "cut from" not in shown
+    with pytest.raises(ValueError, match="--count is -1, wanted 0 or more"):
+        data.main(["cb", "--count", "-1"])
     with pytest.raises(ValueError, match="--max-input is 1, wanted 2 or more"):
         data.main(["cb", "--max-input", "1"])

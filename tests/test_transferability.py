@@ -129,6 +129,8 @@ def test_a_measure_names_what_it_lacks():
     t5 = small_t5()
     a, b = two_prompts()
     bare = tr.Probe(t5, SENTINEL, torch.tensor([[5, 6, 1]]))
+    with pytest.raises(ValueError, match="inputs='source' reads the source's inputs"):
+        tr.panda(a, b, bare, inputs="source")
     with pytest.raises(ValueError, match="inputs='own' reads the source's inputs"):
         tr.panda(a, b, bare)
     with pytest.raises(ValueError, match="unknown inputs 'all'"):

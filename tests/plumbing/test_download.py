@@ -151,6 +151,13 @@ def test_a_broken_transfer_goes_on_where_that_can_be_checked(web, faults, announ
         assert ranges(web) == expected and kept(web.path.parent) == {"file": CONTENT}
 
 
+def test_half_a_file_that_nothing_can_be_held_against_is_fetched_anew(web):
+    web.path.parent.mkdir()
+    web.path.with_name("file.part").write_bytes(bytes(HALF))  # of a call that was killed
+    fetch(web, **UNPINNED)
+    assert ranges(web) == [MIDDLE, None] and kept(web.path.parent) == {"file": CONTENT}
+
+
 OTHER = {"X-Linked-Etag": f'"{sha(flip(CONTENT))}"', "X-Linked-Size": "7"}
 
 

@@ -85,6 +85,35 @@ def test_study_prints_the_scores_that_training_wrote(flags, tmp_path, monkeypatc
         study.main([*flags, "1", "--source", "toy-cola"])
 
 
+def test_the_sources_are_ranked_at_the_first_checkpoint_and_at_the_end(monkeypatch):
+    """By similarities of 3, 2 and 1: first the scores are in the same order, then in the other."""
+    def pair(of_study, name, source, wanted):
+        first = {"a": 3.0, "b": 2.0, "c": 1.0}[source]
+        result = SimpleNamespace(curve=[(1, first), (2, 0.0)], score=-first)
+        return SimpleNamespace(results={"pot": [result]}, measures=[{"on": first}])
+
+    monkeypatch.setattr(study, "Pair", pair)
+    monkeypatch.setattr(study.transferability, "MEASURES", {"on": None})
+    lines = study.ranking(SimpleNamespace(sources=["a", "b", "c"], targets=["t"]))
+    assert [line.split("|")[2:4] for line in lines[-2:]] == [
+        [" at the first checkpoint ", " +1.00 "], [" at the end              ", " −1.00 "]]
+    assert study.p_value([1.0, 1.1]) == 1.0  # two seeds show nothing
+
+
+def test_lambda_is_chosen_on_seeds_of_their_own(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(study.Study, "related", lambda self, wanted, **changes: (
+        seeds.append(list(self.seeds)) or [SimpleNamespace(gains=lambda approach: [1.0])]))
+    ctx = SimpleNamespace(recipe=SimpleNamespace(kd="mse"))
+    study.tuning(study.Study(ctx, [], ["toy-cb"], range(800, 810)))
+    assert seeds == 4 * [[300, 301, 302]]
+
+
+def test_few_labels_are_all_that_claim_h_changes(monkeypatch):
+    monkeypatch.setattr(study, "against_controls", lambda of_study, **changes: changes)
+    assert (study.related(None), study.few_labels(None)) == ({}, {"labelled": study.FEW})
+
+
 def test_without_a_teacher_all_of_the_probability_is_on_the_right_label():
     teachers = SimpleNamespace(labels=torch.tensor([[5, 1, 0], [5, 6, 1]]))
     for targets, scores in [([[5, 6, 1], [5, 1, 0]], [[[-30, 0]], [[0, -30]]]),

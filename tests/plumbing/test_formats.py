@@ -13,6 +13,7 @@ import gzip
 import json
 import os
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -136,8 +137,12 @@ ODD = {
                       [("she saw *she* ran", "Eve")], {}),
     "pronoun and comma": ("wsc", jsonl(target(WSC | {"text": "Ada, as Eve knew, \"she\", ran"})),
                           [('Ada, as Eve knew, "*she*", ran', "Eve")], {}),
-    "capitals": ("wsc", jsonl(target(span1_text="eve"), target(span1_text="Ada\nThanked")),
-                 [(SHE, "Eve"), (SHE, "Ada thanked")], {}),
+    "capitals": ("wsc", jsonl(target(span1_text="eve"), target(span1_text="Ada\nThanked"),
+                              target(WSC | {"text": "That eve Eve hid, she did."})),
+                 [(SHE, "Eve"), (SHE, "Ada thanked"), ("That eve Eve hid, *she* did.", "Eve")], {}),
+    "few columns of a score": ("stsb", tsv(STSB, "x | y", STSB_ROW + "5.000"),
+                               [("A dog runs. sentence2: A cat runs.", "5.0")],
+                               {"skipped: not 10 cells": 1}),
 }
 for space in ("  ", "\u00a0", "\u2028", "\u0085", "\x0b"):  # only a line feed ends a row
     row = MNLI_ROW | {"sentence1": f" Two{space}boats left. "}
@@ -229,6 +234,10 @@ BAD = {
     "text for questions": ("squad", '{"data": [{"paragraphs": ["x"]}]}',
                            "dev-v1.1.json: .*of another kind: string"),
     "ragged tags": ("conll03", "Ada x x O\nsat x x\n\n", "line 1 .*: lines of .3, 4. columns"),
+    "no tags": ("conll03", "Ada x\nsat x\n\n", "line 1 .*: lines of .2. columns, wanted .* 3 or"),
+    "never closed": ("conll12", {"a_gold_conll": conll12("Ada * (A0*", "ran * (V*)")},
+                     "the bracket of 'A0' is never closed"),
+    "no predicate": ("conll12", {"a_gold_conll": conll12("Ada * (A0*)")}, "without its .V"),
     "left out": ("ontonotes", {"a_gold_conll": conll12("[WORD] *")}, "a_gold_conll, line .*join"),
     "no gold_conll": ("ontonotes", {"a.conll": conll12(*PLAIN)}, "holds no .gold_conll"),
     "never opened": ("conll12", {"a_gold_conll": conll12("Ada * *)")}, "wanted .ROLE"),
@@ -261,6 +270,15 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, make):
         read_examples("cb", TASKS["cb"], path, False)
 
 
+def test_another_number_of_examples_than_the_published_one_is_said(tmp_path, capsys):
+    task = replace(TASKS["cb"], sizes=(1, 2))
+    path = write(tmp_path / "x.jsonl", jsonl(*CB_ROWS[:2]))
+    read_examples("cb", task, path, train=False)
+    assert not capsys.readouterr().err
+    read_examples("cb", task, path, train=True)
+    assert capsys.readouterr().err == f"cb: 2 examples in {path}, the published file has 1\n"
+
+
 GOOD = {"files": ("a.tsv", "b.tsv"), "input": "{text}", "target": "label", "labels": ("no", "yes"),
         "metrics": ("accuracy",), "codes": (), "cut": ""}
 
@@ -268,6 +286,7 @@ GOOD = {"files": ("a.tsv", "b.tsv"), "input": "{text}", "target": "label", "labe
 @pytest.mark.parametrize("change, message", [
     ({"input": "no column"}, "input 'no column' names no {column}"),
     ({"cut": "premise"}, "cut is 'premise', wanted a column of '{text}'"),
+    ({"input": "a: {text} b: {text}"}, "a task's input 'a: {text} b: {text}' names a column twice"),
     ({"metrics": "accuracy"}, "metrics are 'accuracy', wanted a tuple of accuracy, f1"),
     ({"metrics": ("acc",)}, "metrics are .*acc.*, wanted a tuple"),
     ({"metrics": ()}, "metrics are .., wanted a tuple"),
@@ -316,14 +335,20 @@ def test_a_task_is_guessed_from_a_file(tmp_path, file, as_folder):
 
 
 def test_a_task_json_gives_what_cannot_be_guessed(tmp_path):
-    path = write(tmp_path / "train.csv", "Q 1,{x},a.b\nWho?,Ada sat.,Ada\nWhere?,In Ely.,Ely\n")
+    path = write(tmp_path / "train.csv", "Q 1,{x},a.b\nWho?,Ada sat.,Ada\nWhere?,In Ely.,-\n")
     settings = {"input": "question: {Q 1} text: {a.b}", "target": "a.b", "labels": [],
                 "metrics": ["answer_em"], "cut": "Q 1"}
     write(tmp_path / "task.json", json.dumps(settings))
     fields = task_from_file(tmp_path)
     assert fields == settings | {"labels": (), "metrics": ("answer_em",), "files": (str(path),)}
     assert own_examples(fields, path) == [("question: Who? text: Ada", "Ada"),
-                                          ("question: Where? text: Ely", "Ely")]
+                                          ("question: Where? text: -", "-")]
+
+
+def test_an_index_without_a_name_short_rows_and_empty_labels_are_passed_over(tmp_path):
+    rows = ",text,label\n5\n" + 2 * "0,cats,\n1,cats,x\n2,cats,y\n"  # as pandas writes it
+    fields = task_from_file(write(tmp_path / "x.csv", rows))
+    assert (fields["input"], fields["labels"]) == ("text: {text}", ("x", "y"))
 
 
 def test_columns_keep_their_order_and_labels_may_be_numbers(tmp_path):
@@ -343,7 +368,12 @@ def test_columns_keep_their_order_and_labels_may_be_numbers(tmp_path):
      "2 different values, only once .'y'., wanted 2 to 20 labels.*set \"labels\".*task.json"),
     ({"train.csv": "text,label\n" + "a,x\n" * 3}, "1 different values, .*wanted 2 to 20"),
     ({"train.csv": "text,label\n" + "".join(2 * f"a,{i}\n" for i in range(21))}, "21 different"),
-    ({"train.csv": "text,label\n"}, "train.csv holds no row"),
+    ({"train.csv": "text,label\n"}, "train.csv holds no row$"),
+    ({"train.csv": "text,label\na,b,x\n"}, "train.csv holds no row, all have not 2 cells$"),
+    ({"train.jsonl": '{"text": null, "label": "x"}\n'},
+     "train.jsonl: its first row has no text beside 'label', .* set \"input\" in .*task.json"),
+    ({"train.jsonl": '{"text": "a", "label": ["x"]}\n'},
+     "train.jsonl: column 'label': .'x'., wanted a text or a number"),
     ({"train.csv": 'text,label\n"a,x\n'}, "train.csv, line 2: unexpected end"),
     ({"train.csv": "", "train.tsv": ""}, "train.csv and train.tsv are there, wanted one"),
     ({"train.txt": ""}, "holds no train file, wanted train.jsonl, train.tsv, train.csv"),

@@ -106,6 +106,8 @@ def test_without_flags_the_toy_world():
     assert (args.source, args.target) == (of_toy["source"].split(","), of_toy["target"].split(","))
     assert args.model == str(world.MODEL) and args.recipe.length == of_toy["length"] < 100
     assert train.parse_arguments(["--approach", "prompt"]).source == []
+    both = train.parse_arguments(["--source", "toy-nli,toy-cb", "--target", "toy-cb"]).source
+    assert both == ["toy-nli", "toy-cb"]  # a grid leaves out its diagonal
 
 
 def test_a_tilde_is_the_users_folder(tiny, tmp_path, monkeypatch, capsys):
@@ -139,7 +141,10 @@ def test_a_tilde_is_the_users_folder(tiny, tmp_path, monkeypatch, capsys):
     ("--lr nan", "--lr is nan, wanted more than 0"),
     ("--lr 1e20", "--lr is 1e+20, wanted at most 1,000"),
     ("--held-out 1", "--held-out is 1.0, wanted less than 1"),
-    ("--seeds 0", "--seeds is 0, wanted 1 or more"), ("--tokens 0", "--tokens is 0, wanted 1 or"),
+    ("--seeds 0", "--seeds is 0, wanted 1 or more"),
+    ("--seeds 10001", "--seeds is 10001, wanted at most 10,000"),
+    ("--first-seed -1", "--first-seed is -1, wanted 0 or more"),
+    ("--tokens 0", "--tokens is 0, wanted 1 or"),
     ("--labelled -1", "--labelled is -1, wanted 0 or more"),
     ("--kd kl,magic", "unknown kd 'kl,magic': kl, labels, mse, hidden"),
     ("--kd labels --target toy-ner", "--kd labels: toy-ner has no labels, its answers are free"),
@@ -150,6 +155,7 @@ def test_a_tilde_is_the_users_folder(tiny, tmp_path, monkeypatch, capsys):
     ("--source toy-nli,toy-nli", "toy-nli,toy-nli names something twice"),
     ("--approach ,", "unknown approach '': prompt, pot, panda"),
     ("--approach fusion --source toy-nli", "fusion is of several sources: give --source two"),
+    ("--approach fusion --source toy-nli,toy-cb", "fusion is of several sources: give --source"),
     ("--approach prompt --source toy-nli", "only pot, panda and fusion have a --source, not --app"),
     # machines, files and folders
     ("--device gpu", "unknown device 'gpu'"),
@@ -168,6 +174,12 @@ def test_bad_input_is_one_line_with_status_2(words, complaint, tiny, end, tmp_pa
     assert line.startswith(f"train.py: {complaint.format(tmp=tmp_path)}")
     assert (status, line.count("\n")) == (2, 1)
     assert not (tmp_path / "out" / "log.jsonl").exists()  # before anything is trained
+
+
+def test_a_renamed_flag_is_named_where_the_command_has_it():
+    for flag, hint in (("--metric", ": it is called --similarity"), ("--seed", "; --help lists")):
+        with pytest.raises(ValueError, match=f"^unknown flag {flag}{hint}"):
+            transferability.main(["p.npy", flag, "1"])
 
 
 def test_every_flag_has_help_with_its_default():

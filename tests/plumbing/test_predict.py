@@ -8,6 +8,8 @@ tables counted by hand. The prompts are those of toy/prompts and fresh ones, on 
 
 import io
 import json
+import math
+import os
 import shutil
 from collections import Counter
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ import predict
 import prompt
 import train
 from plumbing.engine import Engine
+from plumbing.files import read_json, write_json
 from plumbing.stats import plus_minus
 from predict import Answerer, FreeText, Origin
 from prompt import PromptBank, Row
@@ -101,6 +104,21 @@ def test_rows_of_three_tasks_go_through_the_encoder_once(engine, monkeypatch):
     assert log_prob == pytest.approx(likelihood / batch.targets.shape[1], abs=1e-5)
 
 
+def test_the_confidence_of_a_text_is_that_of_its_own_tokens():
+    """Of a shorter text the padding behind its eos does not count."""
+    asked = []
+    t5 = SimpleNamespace(
+        generate=lambda memory, mask, most: (
+            asked.append(most) or torch.tensor([[5, 6, 1], [5, 1, 0]])),
+        decode=lambda *_: torch.zeros(2, 3, 8))  # each of 8 pieces is as probable
+    origin = Origin("toy-ner", data.TASKS["toy-ner"], {}, longest=9)
+    for most in (None, 7):
+        answerer = Answerer(SimpleNamespace(t5=t5), TOKENIZER, None, [], most)
+        answers = answerer.decode(origin, None, None)
+        assert [answer.log_prob for answer in answers] == pytest.approx(2 * [math.log(1 / 8)])
+    assert asked == [9, 7]  # --max-tokens, else the longest target
+
+
 def test_two_prompts_outvote_a_surer_one():
     answers = [torch.tensor(p).log() for p in ([0.6, 0.4], [0.6, 0.4], [0.1, 0.9])]
     answer = predict.together((P, N), answers)
@@ -175,6 +193,8 @@ SQUAD = {"data": [{"paragraphs": [
     ("cola", "dev.tsv", "gj04\t1\t\tThe cat sat.", "sentence: The cat sat.", {}),
     ("cola", "test.tsv", "index\tsentence\n0\tThe cat sat.", "sentence: The cat sat.", {}),
     ("stsb", "test.csv", 'sentence1,sentence2\n"a, b",c', "sentence1: a, b sentence2: c", {}),
+    ("stsb", "own.jsonl", '{"input": "sentence1: a sentence2: b"}', "sentence1: a sentence2: b",
+     {}),
     ("mrpc", "test.tsv", "index\t#1 String\t#2 String\n0\ta\tb", "sentence1: a sentence2: b", {}),
     ("wsc", "dev.jsonl", json.dumps(WSC | {"label": True}), "Ada sat. *She* ran.", {"idx": 7}),
     ("wsc", "test.jsonl", json.dumps(WSC), "Ada sat. *She* ran.", {"idx": 7}),
@@ -189,6 +209,24 @@ def test_rows_in_the_format_of_the_tasks_own_files(name, file, content, text, id
     [(_, _, columns)] = predict.rows_of(data.TASKS[name], tmp_path / file)
     assert predict.example_of(data.TASKS[name], columns).input == text
     assert ids.items() <= columns.items()
+
+
+def test_a_column_that_is_called_input_is_put_into_the_template():
+    task = data.Task(("x.csv",), "input: {input}", "label", ("no", "yes"), ("accuracy",))
+    assert predict.example_of(task, {"input": "old  cats"}).input == "input: old cats"
+
+
+def test_answers_are_written_to_a_file_and_to_nothing_else(tmp_path, monkeypatch):
+    for make in (os.mkdir, os.mkfifo):
+        path = tmp_path / make.__name__
+        make(path)
+        with pytest.raises(ValueError, match=f"--write {path} is a folder, a pipe or a device"):
+            predict.main(["answer", SST2, "--text", "x", "--write", str(path)])
+    monkeypatch.chdir(tmp_path)  # toy/t5 is found from any folder
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "answers")  # as /dev/stdout is one: it stays
+    predict.main(["answer", SST2, "--text", "x", "--write", str(link)])
+    assert link.is_symlink() and "label" in json.loads((tmp_path / "answers").read_text())
 
 
 def test_scores_are_those_that_the_training_reported(save, engine, capsys):
@@ -272,7 +310,8 @@ def test_a_prompt_of_your_own_data(save, tmp_path, monkeypatch, capsys):
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"input": "text: {text}", "labels": ["no", "yes"], "metrics": ["accuracy", "macro_f1"]}
-    trained = save("p", OF_SST2, "mine", definition=task)
+    trained = save("p", OF_SST2, "mine", definition=task, longest_target=7)
+    assert predict.origin_of(trained, "prompt.json").longest == 7
     table = table_of(capsys, trained, "--task", path)
     assert "mine, 4 dev examples, labels of mine" in table and len(table[trained]) == 2
 
@@ -298,12 +337,21 @@ def test_a_tuned_t5_alone(tmp_path, capsys):
     table = table_of(capsys, "--model", tmp_path / "tuned", "--task", "toy-nli,toy-rte")
     assert "toy-rte, 8 dev examples, labels of toy-rte" in table
     assert str(tmp_path / "tuned") in table and "T5 without a prompt" not in table
+    assert "mean probability" not in table  # of one there is no vote
 
 
 def test_nan_is_no_answer(engine, monkeypatch):
-    monkeypatch.setattr(engine.t5, "logits", lambda hidden: hidden * float("nan"))
+    logits = engine.t5.logits
+    monkeypatch.setattr(engine.t5, "logits", lambda hidden: (  # of the first row only
+        logits(hidden).index_fill(0, torch.tensor([0]), math.nan)))
     with pytest.raises(ValueError, match="toy-sst2: this T5 answers NaN"):
-        predict.main(["answer", SST2, "--text", "x"])
+        predict.main(["answer", SST2, "--text", "x", "--text", "y"])
+
+
+def test_only_words_are_neighbours():
+    embedding = torch.eye(6)  # 0 to 2 are pad, eos and unk, 3 and 4 words, 5 a sentinel
+    ids, values = predict.nearest(torch.tensor([[2.0, 0, 0, 0, 1, 2]]), embedding, 1, pieces=5)
+    assert ids.tolist() == [[4]] and values.item() == pytest.approx(1 / 3)
 
 
 def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
@@ -320,6 +368,8 @@ def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
     ("answer SST2 --file nowhere", "nowhere"),
     ("answer SST2 --text x --write no/x", "--write no/x: there is no folder no"),
     ("answer SST2 --task toy-cb --text x", "--task is toy-cb, these prompts are of toy-sst2"),
+    ("answer NLI SST2 --task toy-nli --text x", "--task is toy-nli, these prompts are of toy-nli,"),
+    ("answer ELSEWHERE --text x", "was trained on 'toy/t5', model and tokenizer other; this T5 is"),
     ("answer NLI SST2 --data x.jsonl", "--data is of one task, these prompts are of toy-nli, toy"),
     ("answer SST2 --data nowhere.jsonl", "nowhere.jsonl is missing"),
     ("answer SST2 SST2/ --text x", "names a prompt twice"),
@@ -332,14 +382,26 @@ def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
     ("score NLI --task toy-ner", "toy-nli answers .*; toy-ner answers text: no labels and"),
     ("score NLI OTHER --task toy-nli", "on different dev examples: give --held-out"),
     ("score NLI --task toy-nly", "unknown task 'toy-nly'; did you mean toy-nli"),
-    ("score NLI --task toy-nli --held-out 1", "--held-out 1.0 of 20 dev examples leaves none"),
+    ("score NLI --task toy-nli --held-out 0.01", "--held-out 0.01 of 20 dev examples leaves none"),
+    ("score NLI --task toy-nli --held-out nan", "--held-out is nan, wanted 0 or more"),
+    ("score NLI --task toy-nli --held-out 1", "--held-out is 1.0, wanted less than 1"),
+    ("score NLI --task toy-nli --max-dev -3", "--max-dev is -3, wanted 0 or more"),
+    ("answer SST2 --text x --write=", "'' is no path"),
+    ("answer MINE OTHERS --text x", "these prompts have different labels or inputs for mine"),
+    ("score TEXT --task toy-nli", "prompt.json: max_input is '9', wanted a number"),
     ("neighbours NLI --top 5000", "--top is 5000, wanted at most"),
     ("neighbours LOST", "adapter_config.json: 'gone/t5/' is neither a folder nor")])
 def test_a_mistake_is_one_line_that_names_it(line, complaint, save, other_kinds):
     paths = {"NLI": NLI, "SST2": SST2, "SST2/": f"{SST2}/", "NPY": other_kinds[0],
              "PEFT": other_kinds[2], "SHORT": save("short", torch.zeros(3, 128), "toy-sst2"),
              "LOST": save("lost", torch.zeros(3, 128), "toy-sst2", model="gone/t5/"),
+             "TEXT": save("text", OF_NLI, "toy-nli", {"max_input": "9"}),
+             "MINE": save("m", OF_NLI, "mine", definition={"labels": ["a", "b"]}),
+             "OTHERS": save("o", OF_NLI, "mine", definition={"labels": ["a", "c"]}),
+             "ELSEWHERE": save("else", OF_NLI, "toy-nli"),
              "OTHER": save("other", OF_NLI, "toy-nli", {"held_out": 0.1})}
+    made_by = read_json(f"{paths['ELSEWHERE']}/prompt.json") | {"fingerprint": "other"}
+    write_json(f"{paths['ELSEWHERE']}/prompt.json", made_by)
     with pytest.raises((ValueError, OSError), match=complaint) as error:
         predict.main([paths.get(word, word) for word in line.split()])
     assert "\n" not in str(error.value)

@@ -74,6 +74,8 @@ def test_every_kind_is_a_start(how, tmp_path, monkeypatch):
     assert prompt_files.from_file(f"~/{path.name}", "f").tolist() == ARRAY
     with pytest.raises(ValueError, match=r"\(length, width\) is \(2, 3\), wanted \(5, 3\)"):
         prompt_files.from_file(path, "f", (5, 3))
+    if how == "pt":
+        assert prompt_files.from_file(path.rename(path.with_suffix(".pth"))).tolist() == ARRAY
 
 
 @pytest.mark.parametrize("read", [prompt_files.load, prompt_files.from_file])
@@ -81,6 +83,14 @@ def test_a_prompt_of_another_model_or_with_other_vectors_is_refused(read, tmp_pa
     folder = write(tmp_path, "ours")
     with pytest.raises(ValueError, match="'t5', model and tokenizer f; this T5 is g: use"):
         read(folder, fingerprint="g")
+    made_by = json.loads((folder / "prompt.json").read_text())
+    for name, message in (("fingerprint", "model and tokenizer None; this T5 is g"),
+                          ("vectors", "is damaged: its vectors are not those")):
+        del made_by[name]
+        (folder / "prompt.json").write_text(json.dumps(made_by))
+        with pytest.raises(ValueError, match=message):
+            read(folder, fingerprint="g")
+    write(tmp_path, "ours")
     save_file({"prompt_embeddings": torch.zeros(2, 3)}, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="is damaged: its vectors are not those"):
         read(folder)
@@ -122,7 +132,7 @@ def test_a_folder_of_peft_with_something_else_is_refused(field, value, message, 
 @pytest.mark.parametrize("how", ["npy", "pt", "ours", "peft"])
 @pytest.mark.parametrize("content, message", [
     (torch.zeros(1, 2, 3), r"of shape \(1, 2, 3\), wanted \(length, width\)"),
-    (torch.zeros(0, 3), "shape"), (torch.full((2, 3), float("inf")), "not finite"),
+    (torch.zeros(0, 3), "shape"), (torch.tensor([[0, 1, float("inf")]]), "not finite"),
     (torch.ones(2, 3, dtype=torch.int8), "int8")])
 def test_numbers_that_are_no_prompt_are_named(how, content, message, tmp_path):
     path = write(tmp_path, how)

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -74,9 +75,27 @@ def test_the_table_of_three_runs():
      ["Best: pot from nli, 82.0, a gain of +20.0 over plain prompt tuning (3 seeds; significant).",
       "Best of PANDA: panda_kl from nli, 61.7, a gain of −0.3 over plain prompt tuning (3 seeds; "
       "not significant)."]),
+    ([("panda_kl", "nli", [61.0, 63.0, 65.0])],
+     ["Best: panda_kl from nli, 63.0, a gain of +1.0 over plain prompt tuning (3 seeds; "
+      "significant)."]),
     ([("pot", "nli", PLAIN)], ["Best: plain prompt tuning, 62.0 ± 2.0 (3 seeds)."])])
 def test_the_headline(runs, sentences):
     assert report.headline(some_results(("prompt", "", PLAIN), *runs)) == sentences
+
+
+def test_the_smaller_tables():
+    results = three_runs()
+    # The mean teacher accuracy; the cosine of the first step, and of the later ones: none.
+    assert report.of_teachers(results["runs"][2]) == ["87.00", "0.25", "–"]
+    confusion = report.confusion_table(results | {"labels": ["yes", "no", "so"]})[1]
+    assert confusion[2] == ["so", "0", "0", "0", "0 %"]  # a label that no example has
+    assert report.changed_table(results, most=1)[1] == [["a", "yes", "no", "yes"]]
+    for measure, similarity in (("e_avg", "−0.90"), ("none", "+1.00")):
+        results["recipe"]["similarity"] = measure
+        cells = [row[4] for row in report.scores_table(results)[1]]
+        assert cells == ["", similarity, similarity]
+    lines = report.ending("runs", Path("runs/x"), results)  # of panda_kl, seed 2 has the best score
+    assert lines[-4].endswith(": runs/nli/panda_kl-2")
 
 
 # ------------------------------------------------------------------- pages
@@ -178,7 +197,8 @@ def test_a_grid_by_hand(tmp_path):
              "| cola      | +1.0 * | +5.0 *  |", "| mean      | +4.7   | +5.0    |"]
     assert "\n".join(order) in pot
     assert panda.index("| sst2      | –      | –") < panda.index("| nli       | −2.0 * | −2.0 * ")
-    assert "pot: a gain of +4.8 over plain prompt tuning (mean of 6 pairs); significant in 6 of" in text
+    assert ("pot: a gain of +4.8 over plain prompt tuning (mean of 6 pairs); significant in 6 of"
+            in text)
     assert "| cb      | [report](cb/report.html)" in text
     # Ranks 3 2 1 with 3 2 1: rho 1; with 1 3 2: deviations 1 0 -1 and -1 1 0, rho -0.5
     assert "| panda   | +1.00 | −0.50   | +0.25 |" in text
@@ -191,7 +211,30 @@ def test_a_grid_by_hand(tmp_path):
     assert len(coloured) == 5 + (6 + 2) + (2 + 2)  # pairs and means, of pot and of panda_kl
     [beside] = [each for each in seen if each.get("style") == "--width: 244px"]
     assert [each.find("h2").text for each in beside] == ["pot", "panda_kl"]
+    assert "where chance alone gives 0.3" in text  # 5 % of six pairs
     assert report.write_grid(tmp_path, [three_runs()]) is None  # one pair
+    two = some_results(("prompt", "", PLAIN), ("pot", "nli", PLAIN), ("pot", "rte", PLAIN), nli=1,
+                       rte=0)
+    of_one = three_runs() | {"target": "of-one"}
+    report.write_grid(tmp_path, [two, of_one])
+    text = (tmp_path / "grid.md").read_text()
+    assert "Spearman" not in text  # no target has three sources
+    assert "[report](toy-cb/report.html)" in text
+    assert "[report](nli-to-of-one/report.html)" in text
+
+
+def test_what_two_runs_can_be_compared_in():
+    larger, smaller = three_runs(), three_runs()
+    del smaller["runs"][2]
+    for reports in ({"a": larger, "b": smaller}, {"a": smaller, "b": larger}):
+        assert report.by_target(reports) == {"toy-cb": larger}
+    better = some_results(("prompt", "", [70.0, 72.0, 74.0])) | {"seeds": [7, 8, 9]}
+    runs = {"a": {"toy-cb": larger, "rte": larger}, "b": {"toy-cb": better}}
+    header, rows = report.runs_table(runs, ["prompt"])
+    assert header[2:] == ["toy-cb"]  # the other target is of one run only
+    assert rows[1][2] == "72.0 ± 2.0"  # other seeds: no test, so no star
+    with pytest.raises(ValueError, match="^a, b have no target in common"):
+        report.runs_table({"a": {"rte": larger}, "b": {"toy-cb": better}}, ["prompt"])
 
 
 def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path):
@@ -214,17 +257,22 @@ def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path):
              and "±" in line]
     assert row.endswith("| prompt   | 64.0 ± 2.0 * | 64.0 ± 2.0 * |")
     assert "length" in result.stdout and "20.0" in (tmp_path / "a" / "compared.html").read_text()
-    wrong = command(tmp_path / "a", "--approach", "pot")
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "'pot'" in wrong.stderr
+    with pytest.raises(ValueError, match="the run of cb has no 'pot' without a source"):
+        report.compare([tmp_path / "a"], ["pot"])
+    wrong = command(tmp_path / "a", "--aproach", "pot")
+    assert (wrong.returncode, wrong.stderr) == (
+        2, "report.py: unknown flag --aproach; did you mean --approach?\n")
 
 
-@pytest.mark.parametrize("lost", ["seeds", "losses"])
+@pytest.mark.parametrize("lost", ["seeds", "losses", "scores"])
 def test_altered_results_are_refused_in_one_line(lost, tmp_path):
     with pytest.raises(ValueError, match="holds no"):
         report.read_run(tmp_path)
     folder = report.write(tmp_path, three_runs())
     results = three_runs()
     (results if lost == "seeds" else results["runs"][0]).pop(lost)
+    if lost == "scores":
+        results["runs"][0]["scores"] = []
     write_json(folder / "results.json", results)
-    with pytest.raises(ValueError, match=f"results.json: altered.*{lost}.*again to write it$"):
+    with pytest.raises(ValueError, match="results.json: altered.*again to write it$"):
         report.rewrite(tmp_path)

@@ -8,6 +8,7 @@ Oracle: the same command when nothing happens to it, bit for bit on a CPU.
 import dataclasses
 import gc
 import json
+import math
 import os
 import random
 import shutil
@@ -59,6 +60,64 @@ def whole(out):
 
 
 # ------------------------------------------------------------------ it goes on
+
+
+def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end():
+    journal = SimpleNamespace(evals=3, total=10)  # after 10 / 3, 20 / 3 and 30 / 3 steps
+    due = [step + 1 for step in range(10) if run_files.Journal.is_due(journal, step)]
+    assert due == [4, 7, 10]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A function of (state): the Journal of two runs, and the Training that it is of."""
+    directory = run_files.RunDirectory(tmp_path, quiet=True)
+
+    def begin(state=None):
+        bank = torch.nn.Linear(3, 4, bias=False)  # 12 numbers
+        bank.snapshot = lambda n: n
+        training = SimpleNamespace(
+            runs=[SimpleNamespace(name=name, steps=2) for name in "ab"], bank=bank,
+            optimizer=torch.optim.SGD(bank.parameters()),
+            task=SimpleNamespace(task=SimpleNamespace(metrics=("accuracy",))))
+        path = tmp_path / "state.pt"
+        return run_files.Journal(directory, "t", path, [0, 1], training, 1, state), training
+
+    return begin
+
+
+@pytest.mark.parametrize("ce, kd", [
+    ([1.0, math.nan], [0.0, 0.0]), ([1.0, 1.0], [0.0, math.inf])])
+def test_what_has_diverged_stays_so_after_a_stop(ce, kd, journal):
+    first, _ = journal()
+    first.record_losses(0, ce, kd, [None, None])
+    first.record_losses(1, [1.0, 1.0], [0.0, 0.0], [None, None])
+    second, training = journal({"progress": vars(first.progress) | {"step": 2}})
+    assert first.diverged == second.diverged == {1: 1}  # though no step is left to find it out
+    results = second.results(training, 2 * [{"accuracy": 50.0}], [None, None])
+    assert results[0].score == 50.0 and results[1] is None
+    with pytest.raises(ValueError, match="t: no result for b at step 1, whose loss was no number"):
+        second.finish()
+
+
+def test_a_run_has_its_share_of_the_time_and_the_memory(journal):
+    one, training = journal()
+    one.progress.seconds = 6.0
+    result, _ = one.results(training, 2 * [{"accuracy": 50.0}], [None, None])
+    # 12 numbers in all, and of each the number and its gradient, of 4 bytes
+    assert (result.seconds, result.trained, result.training_bytes) == (3.0, 6, 2 * 4 * 6)
+
+
+def test_with_no_resume_no_state_is_read(tmp_path):
+    config = {"task": "toy-cb", "seed": 0}
+    for resume in (False, True):
+        directory = run_files.RunDirectory(tmp_path / str(resume), resume)
+        files.write_text(directory.state_path([config]), "no state")
+        if resume:
+            with pytest.raises(ValueError, match="is damaged"):
+                directory.find_all("title", [config], "prompt.json", None)
+        else:
+            assert directory.find_all("title", [config], "prompt.json", None) == ([None], None)
 
 
 class Stop(KeyboardInterrupt):
@@ -202,7 +261,8 @@ def test_the_time_left_counts_a_scoring_for_each_evaluation(tmp_path, monkeypatc
         monkeypatch.setattr("time.monotonic", lambda step=step: 102.0 * (step + 1) + 61)
         journal.record_losses(step, [1.0], [0.0], [None])
         journal.record_scores(step, [50.0], str)
-    first, second, third = [line for line in capsys.readouterr().out.splitlines() if "/4000" in line]
+    lines = capsys.readouterr().out.splitlines()
+    first, second, third = [line for line in lines if "/4000" in line]
     assert "left" not in first
     assert second.endswith(", left 4 days, 16:46:00")  # 398 * 1020 s
     assert third.endswith(", left 4 days, 16:29:00")
