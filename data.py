@@ -201,8 +201,8 @@ def load(name, folder=None, cache=None, at_least=0):
     They are read from `folder`, if one is given, else from the cache, into which they are
     downloaded once (except those that `python data.py` lists as "by hand"). A generated task needs
     no files; it makes at least `at_least` training examples. A row without a text or a label is
-    skipped, and standard error has the number of these. Raises ValueError for an unknown name, a missing file, or a
-    row that cannot be used.
+    skipped, and standard error has the number of these. Raises ValueError for an unknown name, a
+    missing file, or a row that cannot be used.
     """
     task = find_task(name)
     if not task.files:
@@ -456,8 +456,8 @@ def shuffled(count, seed, purpose):
     """The numbers below `count` in an order that depends on the arguments only.
 
     purpose: an epoch's number, for the order in which it visits the examples; or a word, for a
-    draw that is made once. So a run can continue in the middle without a stored order, and for one seed every approach
-    visits the examples in the same order.
+    draw that is made once. So a run can continue in the middle without a stored order, and for one
+    seed every approach visits the examples in the same order.
     """
     order = list(range(count))
     random.Random(f"order {seed} {purpose}").shuffle(order)

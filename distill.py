@@ -39,7 +39,8 @@ One step with numbers: a student with two rows, one target token in each (V = 2)
     L  = 0.6931 + 0.5 * 0.0964 = 0.7413        (tests/test_distill.py computes it)
 
 Each term of a prompt's loss is a mean over what is compared for this prompt: its target tokens (CE,
-`kl`, `mse`), its encoder positions (`hidden`), or its rows (`labels`). So padding, the split of a step into batches, and the other prompts of a batch change nothing.
+`kl`, `mse`), its encoder positions (`hidden`), or its rows (`labels`). So padding, the split of a
+step into batches, and the other prompts of a batch change nothing.
 A similarity below 0 counts as 0: such a source teaches nothing, and its student is plain prompt
 tuning. `mse` ignores the similarity, except in late fusion (several teachers), where train.students
 divides the weight among the teachers by their similarities.

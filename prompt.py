@@ -172,8 +172,8 @@ def collate(rows, multiple=1, before=0):
     """Rows -> a Batch, padded to the longest.
 
     P+S and T are padded up to a multiple of `multiple`. Then few shapes occur, which a GPU needs to
-    repeat a step without Python (CUDA graphs, plumbing/engine.py). before: P, if `prepend` will put a prompt in front. It only counts here: the
-    ids have no columns for it.
+    repeat a step without Python (CUDA graphs, plumbing/engine.py). before: P, if `prepend` will put
+    a prompt in front. It only counts here: the ids have no columns for it.
     """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
     return Batch(

@@ -209,7 +209,7 @@ def test_start_from_labels_or_a_text():
     text = prompt.initialise("text", embedding, length=5, seed=0, text=[7, 3])
     assert text[:, 0].tolist() == [7, 3, 7, 3, 7]
     for unknown in ([], [7, 2, 3]):  # 2 is unk
-        with pytest.raises(ValueError, match="--init text: needs one whose pieces are all known"):
+        with pytest.raises(ValueError, match="--init text: needs a text of pieces"):
             prompt.initialise("text", embedding, length=2, seed=0, text=unknown)
     with pytest.raises(ValueError, match="needs a task with labels"):
         prompt.initialise("labels", embedding, length=4, seed=0)

@@ -358,8 +358,12 @@ def trained_by(tiny, monkeypatch):
     monkeypatch.setattr(train, "train", instead)
     monkeypatch.setattr(data, "dev_metrics", metrics)
     monkeypatch.setattr(report, "write_report", lambda folder, results: None)
-    monkeypatch.setattr(transferability, "all_measures", lambda source, target, probe: {
-        name: 0.25 if name == "on" else 0.5 for name in transferability.MEASURES})
+
+    def measures(source, target, probe):
+        values = dict.fromkeys(transferability.MEASURES, 0.5 if len(probe.ids) > 5 else 0.3)
+        return values | {"on": 0.25}
+
+    monkeypatch.setattr(transferability, "all_measures", measures)
     return trained_by
 
 
@@ -377,6 +381,7 @@ def before(trained_by, tmp_path):
     (["--kd-lambda", 50], {PANDA}), (["--temperature", 2], {PANDA}), (["--kd-lambda", 0], set()),
     (["--kd", "mse"], {"toy-cb panda_mse"}),
     (["--kd", "labels"], {"toy-cb panda_labels"}), (["--similarity", "on"], {PANDA}),
+    (["--probe", 5], {PANDA}),
     # of model tuning only
     (["--finetune-lr", 0.5], {TUNED}), (["--finetune-dropout", 0], {TUNED}),
     (["--finetune-dropout", 0.2], {TUNED}),
