@@ -14,8 +14,10 @@ sim is the similarity of the source prompt and a fourth prompt, tuned on the tar
 start (transferability.py).
 
 The paper's abstract says that the similarity weighs the distillation. We could not read the
-method's section, so the rest is our reconstruction: KL at the target tokens, and lambda. The table
-DISTANCES offers several ways to compare student and teacher (KD):
+method's section, so the rest is our reconstruction: KL at the target tokens, and lambda. We could
+read the authors' code, but it has another loss than their abstract says: `mse`, without a
+similarity (docs/papers.md). The table DISTANCES has both, and two more ways to compare student and
+teacher (KD):
 
     kl      t^2 * KL(softmax(z_teacher / t) || softmax(z_student / t)) at the target tokens, with
             the temperature t: our reconstruction from the abstract
@@ -210,7 +212,7 @@ class Outputs:
     label_scores: torch.Tensor = None  # (B, L), only for the distance `labels`
 
     def compared_by(self, distance, batch):
-        """Two tensors: the outputs that the distance compares (B, U, ·), and the weight of a unit
+        """Two tensors: the outputs that the distance compares (B, U, ·), and the share of a unit
         of each row in the mean of its prompt (B,)."""
         if distance.compares == "logits":
             return self.logits, batch.token_share

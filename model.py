@@ -126,7 +126,8 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
 def embedding(rows, width):
     """An nn.Embedding that is not initialised: `load` and `initialise` fill it in.
 
-    nn.Embedding(rows, width) would initialise it at random, which slows down the start of `load`.
+    nn.Embedding(rows, width) would call normal_. On the meta device, on which `load` builds a T5,
+    torch imports its compiler for that, which takes seconds.
     """
     return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
 

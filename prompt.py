@@ -128,10 +128,10 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # For the loss. A mean is a sum of terms, each times 1 / count, where count is that of all rows
-    # of the prompt in a step. A step may be computed in several batches, which do not know the
-    # count, so each row carries 1 / count. CE is a mean over target tokens; the KD of distill.py
-    # is one over target tokens, encoder positions or rows. train.step_rows fills in the shares.
+    # The loss of a prompt is a mean: CE over the target tokens of all its rows in a step, KD
+    # (distill.py) over their target tokens, encoder positions or rows. A step may be computed in
+    # several batches, and a batch does not know how many tokens the others have. So each row
+    # carries 1 / count for each kind of mean. train.step_rows fills in these shares.
     token_share: float = 0.0  # 1 / number of target tokens in the step's rows of this prompt
     position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
     row_share: float = 0.0  # 1 / number of these rows

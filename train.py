@@ -82,6 +82,7 @@ class Recipe:
     their paper has the number. `init` is an exception (docs/papers.md).
     """
 
+    # free: whether another value than the choices is good; words: how --help describes such values.
     length: int = option(100, f"vectors in a prompt ({LESTER}: 100; little gain beyond 20)",
                          at_least=1, at_most=1e4)
     init: str = option("vocabulary", "start of a fresh prompt (Lester et al. 2021, section 3.2)",
@@ -319,7 +320,7 @@ def teacher_accuracies(training, teachers, batch, most=200):
         if not numbers:
             accuracies.append(None)
             continue
-        count = min(most, run.steps * batch)  # no more than the student has met
+        count = min(most, run.steps * batch)  # no more than its student reads in all steps
         examples = task.labelled_examples(run.seed)[:count]
         rows = [Row(k, i, task.inputs[i]) for k in numbers for i in examples]
         texts = data.answers(training.engine, teachers.bank, task, rows)
@@ -395,7 +396,8 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     """Train, in one bank, the runs that have no result yet. Returns a Result for each run."""
     recipe = ctx.recipe
     configs = configs_of(ctx, task, runs, distance)
-    # Results that are in --out or among the shipped prompts, and the state of a stopped training.
+    # Results that are in --out, or in toy/prompts (two source prompts that come with the code, for
+    # the toy recipe), and the state of a stopped training.
     results, state = ctx.run_directory.find_all(title, configs, "prompt.json", read_prompt)
     todo = [n for n, result in enumerate(results) if result is None]
     if not todo:
@@ -735,9 +737,10 @@ def main(argv=None):
     args = parse_arguments(argv)
     processes.start(args.split)
     ctx = open_context(args)
-    # Without --split pairs there is one turn, with everything. With it there are three. First this
-    # process trains its share of the sources, and no target. Then it reads all sources and trains
-    # its share of the targets. Last, the first process reads everything, and writes the grid.
+    # One turn, with everything. Only if torchrun has started several processes with --split pairs,
+    # there are three. First this process trains its share of the sources, and no target. Then it
+    # finds all sources trained (train_prompts), and trains its share of the targets. Last, the
+    # first process finds everything trained, and writes the grid.
     for some_sources, some_targets in processes.turns(args.source, args.target):
         prompts = {name: source_prompt(ctx, ctx.sources[name]) for name in some_sources}
         reports = []

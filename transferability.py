@@ -9,8 +9,8 @@ well. A command of train.py with several sources and targets prints this for eve
     e_avg      cosine of the two mean vectors                (Vu et al. 2022, SPoT, section 3)
     e_tok      mean cosine over all P * P pairs of vectors   (Vu et al. 2022)
     on         overlap of the decoder neurons that fire      (Su et al. 2022, section 5)
-    panda      cosine of the two task embeddings: a mean     (Zhong et al. 2022)
-               state of the frozen T5 for a task's inputs behind the task's prompt
+    panda      cosine of the two task embeddings             (Zhong et al. 2022)
+               (of a task: the mean state of T5 for its inputs behind its prompt)
     panda_raw  the same, not centred
     zero_shot  the share of T5's loss on the target that     (pseudo-R²: McFadden 1974)
                the source prompt removes, without any training on the target
@@ -21,7 +21,7 @@ read leave two points open: which hidden states are averaged, and whether the em
 inputs without a prompt is subtracted first ("centred"). We take the decoder's state at its first
 position, from which the answer is read, and we centre it. Most of that state is the same without a
 prompt and for all tasks, so without centring unrelated tasks would look alike. The results of
-train.py list both.
+train.py list `panda` and `panda_raw`.
 
 zero_shot is our own, and it is not a similarity: it does not read the target prompt. It measures
 the loss with which transfer starts. How well the measures rank the paper's sources: docs/paper.md.
