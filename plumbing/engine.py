@@ -88,7 +88,7 @@ class Engine:
         """Rows of a pass when nothing is trained: few save padding, many save starting costs."""
         if self.is_gpu:
             return 256
-        return 16 if self.t5.config.d_model >= WIDE else 64
+        return 8 if self.t5.config.d_model >= WIDE else 64
 
     def chunks(self, rows, before):
         """Into how many chunks of similar length a step's rows are cut."""

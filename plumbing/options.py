@@ -240,8 +240,8 @@ def train_parser(description, recipe, approaches):
         "always runs; panda and fusion also run pot; fusion needs several sources; controls are "
         "prompt_2x, prompt_3x and self (default: prompt,pot,panda; for the toy T5 also controls)")
     add("--seeds", type=int, help="number of seeds (default: 3; for the toy T5 5)")
-    add("--quick", action="store_true", help="a quick check of a real task, in about a minute on a "
-        "CPU: few steps, examples and evaluations, one seed (default: no)")
+    add("--quick", action="store_true", help="a quick check of a real task, in one or two minutes "
+        "on a CPU: few steps, examples and evaluations, one seed (default: no)")
     add("--first-seed", type=int, default=0, help="the first seed (default: 0)")
     add("--out", default="runs", help="folder for all output (default: runs)")
     add("--device", help="cpu, cuda, … (default: cuda if there is one)")
