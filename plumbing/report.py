@@ -537,11 +537,11 @@ def rewrite(folder):
     return folder
 
 
-def main():
+def main(argv=None):
     parser = options.Parser("python -m plumbing.report", description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", metavar="RUN", help="--out of a run of train.py")
     parser.add_argument("--approach", help="compare these approaches, comma-separated")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     folders = list(map(options.path_flag, args.folders))
     with unaltered(f"a results.json of {folders[0]} or another run"):
         if args.approach or len(folders) > 1:

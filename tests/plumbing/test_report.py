@@ -237,11 +237,7 @@ def test_what_two_runs_can_be_compared_in():
         report.runs_table({"a": {"rte": larger}, "b": {"toy-cb": better}}, ["prompt"])
 
 
-def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path):
-    def command(*arguments):
-        return subprocess.run([sys.executable, "-m", "plumbing.report", *map(str, arguments)],
-                              capture_output=True, text=True)
-
+def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path, capsys):
     for name, gain in (("a", 1.0), ("b", 2.0)):
         for results in grid():
             results["recipe"]["length"] = 10 * gain
@@ -250,16 +246,18 @@ def test_the_pages_of_a_run_are_written_again_and_runs_compared(tmp_path):
     page = tmp_path / "a" / "cb" / "report.html"
     before = page.read_text()
     page.unlink()
-    assert command(tmp_path / "a").returncode == 0
+    report.main([str(tmp_path / "a")])
     assert page.read_text() == before and (tmp_path / "a" / "grid.html").exists()
-    result = command(tmp_path / "a", tmp_path / "b")
-    [row] = [line for line in result.stdout.splitlines() if f"{tmp_path}/b |" in line
+    report.main([str(tmp_path / "a"), str(tmp_path / "b")])
+    printed = capsys.readouterr().out
+    [row] = [line for line in printed.splitlines() if f"{tmp_path}/b |" in line
              and "±" in line]
     assert row.endswith("| prompt   | 64.0 ± 2.0 * | 64.0 ± 2.0 * |")
-    assert "length" in result.stdout and "20.0" in (tmp_path / "a" / "compared.html").read_text()
+    assert "length" in printed and "20.0" in (tmp_path / "a" / "compared.html").read_text()
     with pytest.raises(ValueError, match="the run of cb has no 'pot' without a source"):
         report.compare([tmp_path / "a"], ["pot"])
-    wrong = command(tmp_path / "a", "--aproach", "pot")
+    wrong = subprocess.run([sys.executable, "-m", "plumbing.report", "a", "--aproach", "pot"],
+                           capture_output=True, text=True)
     assert (wrong.returncode, wrong.stderr) == (
         2, "report.py: unknown flag --aproach; did you mean --approach?\n")
 
