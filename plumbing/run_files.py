@@ -253,7 +253,7 @@ class Journal:
         self.total = training.runs[0].steps
         self.evals = evals
         self.parts = {}  # name -> what has a state: bank, optimizer, scaler
-        self.saved = self.said = time.monotonic()
+        self.saved = self.printed = time.monotonic()
         self.first_evaluation = None  # (when, after which step) of this process
         if state:
             self.progress = Progress(**state["progress"])
@@ -326,9 +326,9 @@ class Journal:
                 f"{self.time_left(step)}")
         if sys.stdout.isatty():
             print(f"\r\033[K{line}", end="\n" if step == self.total else "", flush=True)
-        elif step == self.total or time.monotonic() - self.said > LINE_EVERY:
+        elif step == self.total or time.monotonic() - self.printed > LINE_EVERY:
             print(line, flush=True)
-            self.said = time.monotonic()
+            self.printed = time.monotonic()
 
     def time_left(self, step):
         """Of this training, after the second evaluation of this process; before it nothing.

@@ -17,7 +17,6 @@ import traceback
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 import data
 import model

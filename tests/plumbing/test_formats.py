@@ -22,7 +22,7 @@ from data import TASKS, own_task
 from plumbing import formats
 from plumbing.formats import Example, read_examples, task_from_file
 from plumbing.metrics import METRICS
-from rows import (BOOLQ, CAFE, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, ROWS, STSB,
+from rows import (BOOLQ, CB_ROWS, MNLI_ROW, MNLI_TRAIN, MRPC, MULTINLI, PLAIN, ROWS, STSB,
                   STSB_ROW, WSC, conll04, conll12, jsonl, multirc, official, record, squad, table,
                   tsv, write)
 
