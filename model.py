@@ -353,12 +353,18 @@ class T5(nn.Module):
         """The decoder's last hidden states, (B, T, D): `decode` without the output layer."""
         if len(decoder_ids) != len(memory):
             raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
-        T = decoder_ids.shape[1]
-        positions = torch.arange(T, device=memory.device)
+        positions = torch.arange(decoder_ids.shape[1], device=memory.device)
         future = positions[None, :] > positions[:, None]  # (T, T)
+        return self.run_decoder(decoder_ids, positions, future, memory, mask)
+
+    def run_decoder(self, decoder_ids, positions, unseen, memory, mask):
+        """Run the decoder: decoder_ids (B, T) at positions (T,) -> (B, T, D).
+
+        unseen (T, T): true where a query (a row) must not see a key (a column).
+        """
         with self.autocast():
             bias = self.decoder.position_bias(positions, positions)  # (1, H, T, T)
-            bias = bias.masked_fill(future, MASKED)
+            bias = bias.masked_fill(unseen, MASKED)
             # Cross-attention has no position bias; only padding is masked.
             memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
             return self.decoder(self.embed(decoder_ids), bias, memory, memory_bias)
@@ -396,15 +402,20 @@ class T5(nn.Module):
         short labels have an advantage. Behind a trained prompt this advantage is small, because T5
         is nearly certain of all tokens after the first.
         """
-        scores = []
-        cache = DecoderCache(self, memory, mask)
-        for label in labels:
-            tokens = label[label != PAD]  # (T,), without the padding to the longest label
-            targets = tokens.expand(len(memory), -1)  # (T,) -> (B, T)
-            cache.restart()
-            logits = cache.next_logits(shift_right(targets))  # (B, T, V)
-            scores.append(target_log_probs(logits, targets).sum(1))  # (B,)
-        return torch.stack(scores, dim=1)
+        # All labels of an input stand in one decoder row, one behind the other, U tokens together:
+        #     tokens     neutral </s>  entail ment </s>
+        #     label      0       0     1      1    1
+        #     position   0       1     0      1    2
+        # No token sees another label's, and each label's positions begin at 0.
+        is_token = labels != PAD
+        label, positions = is_token.nonzero(as_tuple=True)  # (U,) each
+        is_other = label[None, :] != label[:, None]  # (U, U)
+        future = positions[None, :] > positions[:, None]
+        targets = labels[is_token].expand(len(memory), -1)  # (U,) -> (B, U)
+        decoder_ids = shift_right(labels)[is_token].expand(len(memory), -1)
+        hidden = self.run_decoder(decoder_ids, positions, is_other | future, memory, mask)
+        log_probs = target_log_probs(self.logits(hidden), targets)  # (B, U)
+        return log_probs @ F.one_hot(label, len(labels)).float()  # the sum of each label: (B, L)
 
     @torch.no_grad()
     def generate(self, memory, mask, max_tokens):
@@ -434,10 +445,6 @@ class DecoderCache:
         self.memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
         with t5.autocast():
             self.cross = [block.cross_attention.keys_values(memory) for block in t5.decoder.blocks]
-        self.restart()
-
-    def restart(self):
-        """Forget the tokens; keep the keys and values of the memory."""
         self.length = 0  # tokens so far
         self.past = [None] * len(self.t5.decoder.blocks)
 

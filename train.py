@@ -635,8 +635,6 @@ def parse_arguments(argv=None):
 
 def check_labels(kd, args):
     """Check that a distance between label scores can be used. Raises ValueError."""
-    if args.recipe.dropout:
-        raise ValueError(f"--kd {kd} scores the labels without dropout: give --dropout 0")
     for name in args.target:
         if not data.find_task(name).labels:
             raise ValueError(f"--kd {kd}: {name} has no labels, its answers are free text")

@@ -287,6 +287,9 @@ def test_the_score_of_a_label_is_the_sum_of_its_log_probs(t5, case):
             log_probs = t5.decode(decoder_ids, memory[this], mask[this])[0].log_softmax(-1)
             expected = sum(log_probs[i, token].item() for i, token in enumerate(label))
             assert scores[row, k].item() == pytest.approx(expected, rel=1e-5)
+            # All labels stand in one row of the decoder: none sees another.
+            [[alone]] = t5.score_labels(memory[this], mask[this], torch.tensor([label]))
+            assert scores[row, k].item() == pytest.approx(alone.item(), rel=1e-5)
 
 
 def test_a_frozen_t5_passes_gradients_to_its_prompt(t5, case):

@@ -92,10 +92,8 @@ def test_quick_is_between_flags_and_the_models_recipe(tiny, tmp_path):
     assert list(args.seeds) == [0]
 
 
-def test_every_distance_of_label_scores_wants_labels_and_no_dropout(monkeypatch):
+def test_every_distance_of_label_scores_wants_labels(monkeypatch):
     monkeypatch.setitem(distill.DISTANCES, "mine", distill.Distance(distill.kl, "labels"))
-    with pytest.raises(ValueError, match="--kd mine scores the labels without dropout"):
-        train.parse_arguments(["--kd", "kl,mine", "--dropout", "0.1"])
     with pytest.raises(ValueError, match="--kd mine: toy-ner has no labels"):
         train.parse_arguments(["--kd", "mine", "--target", "toy-ner"])
 
