@@ -211,29 +211,31 @@ class Outputs:
     logits: torch.Tensor  # (B, T, V)
     label_scores: torch.Tensor = None  # (B, L), only for the distance `labels`
 
-    def compared_by(self, distance, batch):
-        """Two tensors: the outputs that the distance compares (B, U, ·), and the share of a unit
-        of each row in the mean of its prompt (B,)."""
+    def compared_by(self, distance, counts):
+        """Two tensors: the outputs that the distance compares (B, U, ·), and over how many units
+        the mean of each prompt is (N,)."""
         if distance.compares == "logits":
-            return self.logits, batch.token_share
+            return self.logits, counts.tokens
         if distance.compares == "labels":
-            return self.label_scores[:, None], batch.row_share
-        return self.memory, batch.position_share
+            return self.label_scores[:, None], counts.rows
+        return self.memory, counts.positions
 
 
-def loss(outputs, batch, teacher=None, distance=DISTANCES["kl"], temperature=1.0):
+def loss(outputs, batch, counts, teacher=None, distance=DISTANCES["kl"], temperature=1.0):
     """PANDA's loss, CE + lambda * sim * KD. Without a teacher it is that of prompt tuning, CE.
 
-    outputs: the students' Outputs for the Batch; teacher: the TeacherTargets for it.
+    outputs   the students' Outputs for the Batch
+    counts    the prompt.Counts of the step to which the batch belongs
+    teacher   the TeacherTargets for the Batch
     """
     log_probs = target_log_probs(outputs.logits, batch.targets)  # (B, T)
-    ce = -log_probs.sum(1) * batch.token_share  # (B,)
+    ce = -log_probs.sum(1) / counts.tokens[batch.index]  # (B,)
     if teacher is None:
         return LossTerms(ce, 0 * ce, 0 * ce)
-    student, share = outputs.compared_by(distance, batch)
+    student, units = outputs.compared_by(distance, counts)
     student = student.index_select(0, teacher.rows)  # (B, U, ·) -> (R, U, ·)
     distances = distance.between(student, teacher.outputs, temperature)  # (R, U)
-    kd = (distances * teacher.valid).sum(1) * share[teacher.rows]  # (R,)
+    kd = (distances * teacher.valid).sum(1) / units[batch.index[teacher.rows]]  # (R,)
     return LossTerms(
         ce,
         torch.zeros_like(ce).index_add(0, teacher.rows, kd),  # (R,) -> (B,)

@@ -9,11 +9,11 @@ is frozen. A bank holds N prompts. Each row of a batch names the prompt that it 
 
 One gather (`PromptBank.prepend`) serves prompt tuning (N = 1), several seeds in one batch, an
 ensemble, and a batch of several tasks. Each prompt has its own rows, and its loss is a mean over
-their target tokens. The loss of a step is the sum of the N losses, not their mean. So N prompts
-trained together get the gradients of N prompts trained alone (tests/test_prompt.py). There are two
-exceptions: dropout is drawn for a whole batch; and in fp16 the loss is multiplied by a scale, so
-that small gradients do not become 0. All prompts share this scale. If one gradient is then too
-large for fp16, all prompts skip the step.
+their target tokens (`count`). The loss of a step is the sum of the N losses, not their mean. So N
+prompts trained together get the gradients of N prompts trained alone (tests/test_prompt.py). There
+are two exceptions: dropout is drawn for a whole batch; and in fp16 the loss is multiplied by a
+scale, so that small gradients do not become 0. All prompts share this scale. If one gradient is
+then too large for fp16, all prompts skip the step.
 
 Also here: the answers of a bank, the start of a prompt (section 3.2 of the paper), the vote of
 several prompts (section 6), and `NoPrompt`, with which model tuning, the paper's baseline, runs in
@@ -128,13 +128,6 @@ class Row:
     example: int  # its number in the task's examples
     ids: list  # the input's token ids
     target: list = ()  # the target's token ids
-    # The loss of a prompt is a mean: CE over the target tokens of all its rows in a step, KD
-    # (distill.py) over their target tokens, encoder positions or rows. A step may be computed in
-    # several batches, and a batch does not know how many tokens the others have. So each row
-    # carries 1 / count for each kind of mean. train.step_rows fills in these shares.
-    token_share: float = 0.0  # 1 / number of target tokens in the step's rows of this prompt
-    position_share: float = 0.0  # 1 / number of encoder positions in them, P for each row included
-    row_share: float = 0.0  # 1 / number of these rows
 
 
 @dataclasses.dataclass
@@ -145,9 +138,6 @@ class Batch:
     ids: torch.Tensor  # (B, S), the inputs, padded
     targets: torch.Tensor  # (B, T), padded
     index: torch.Tensor  # (B,), each row's prompt
-    token_share: torch.Tensor  # (B,)
-    position_share: torch.Tensor  # (B,)
-    row_share: torch.Tensor  # (B,)
 
     @property
     def mask(self):
@@ -155,17 +145,14 @@ class Batch:
 
     def to(self, device):
         """The same batch with its tensors on a device."""
-        tensors = [self.ids, self.targets, self.index, self.token_share, self.position_share,
-                   self.row_share]
+        tensors = [self.ids, self.targets, self.index]
         if torch.device(device).type == "cuda":  # pinned memory: Python does not wait for copies
             tensors = [tensor.pin_memory() for tensor in tensors]
         return Batch(self.rows, *(tensor.to(device, non_blocking=True) for tensor in tensors))
 
     def select(self, numbers, rows):
         """A batch of some of the rows. numbers (R,): which ones; rows: the same ones as a list."""
-        return Batch(rows, self.ids[numbers], self.targets[numbers], self.index[numbers],
-                     self.token_share[numbers], self.position_share[numbers],
-                     self.row_share[numbers])
+        return Batch(rows, self.ids[numbers], self.targets[numbers], self.index[numbers])
 
 
 def collate(rows, multiple=1, before=0):
@@ -176,12 +163,39 @@ def collate(rows, multiple=1, before=0):
     a prompt in front. It only counts here: the ids have no columns for it.
     """
     ids = pad([[PAD] * before + [*row.ids] for row in rows], multiple)[:, before:]
-    return Batch(
-        rows, ids, pad([row.target for row in rows], multiple),
-        torch.tensor([row.prompt for row in rows]),
-        torch.tensor([row.token_share for row in rows]),
-        torch.tensor([row.position_share for row in rows]),
-        torch.tensor([row.row_share for row in rows]))
+    targets = pad([row.target for row in rows], multiple)
+    return Batch(rows, ids, targets, torch.tensor([row.prompt for row in rows]))
+
+
+@dataclasses.dataclass
+class Counts:
+    """How much of a step belongs to each prompt: three tensors (N,).
+
+    A prompt's loss is a mean over its part of the step. A step may be computed in several batches,
+    so the parts are counted before the step is split.
+    """
+
+    tokens: torch.Tensor  # target tokens of its rows
+    positions: torch.Tensor  # encoder positions of its rows, P of each row included
+    rows: torch.Tensor
+
+
+def count(rows, bank):
+    """The Counts of the rows of a step, for the prompts of a bank.
+
+    >>> bank = PromptBank([torch.zeros(3, 8), torch.zeros(3, 8)])  # N = 2, P = 3
+    >>> counts = count([Row(0, 7, [5, 6, 1], [8, 1]), Row(1, 7, [9, 1], [4, 4, 1])], bank)
+    >>> counts.tokens.tolist(), counts.positions.tolist()
+    ([2.0, 3.0], [6.0, 5.0])
+    """
+    counts = [[0] * len(bank) for _ in range(3)]
+    tokens, positions, of_prompt = counts
+    for row in rows:
+        tokens[row.prompt] += len(row.target)
+        positions[row.prompt] += bank.length + len(row.ids)
+        of_prompt[row.prompt] += 1
+    device = next(bank.parameters()).device
+    return Counts(*torch.tensor(counts, dtype=torch.float32, device=device))
 
 
 # ------------------------------------------------------------------ what a bank answers

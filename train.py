@@ -53,7 +53,7 @@ from plumbing.options import option
 from plumbing.optimizer import of_prompts, set_rate
 from plumbing.prompt_files import checksum
 from plumbing.run_files import Result, RunDirectory, key_of
-from prompt import NoPrompt, PromptBank, Row, collate
+from prompt import NoPrompt, PromptBank, Row, collate, count
 from toy import world
 
 # -------------------------------------------------------------------- the recipe
@@ -218,7 +218,7 @@ def train(training, recipe, journal, state=None):
         engine.t5, [run.teachers for run in training.runs], distance, labels)
     precompute(training, teachers, recipe.batch)
 
-    def loss_of(rows, term="total"):
+    def batch_loss(rows, counts, term="total"):
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
         memory, logits = engine.forward(embedded, mask, shift_right(batch.targets))
@@ -226,12 +226,13 @@ def train(training, recipe, journal, state=None):
         if distance.compares == "labels":
             outputs.label_scores = engine.t5.score_labels(memory, mask, labels)
         terms = distill.loss(
-            outputs, batch, teachers.targets(batch), distance, recipe.temperature)
+            outputs, batch, counts, teachers.targets(batch), distance, recipe.temperature)
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     for step in journal.steps(state, bank=bank, optimizer=training.optimizer, scaler=engine.scaler):
         set_rate(training.optimizer, training.schedule, training.lr, step, journal.total)
         rows = step_rows(training, step, recipe.batch)
+        loss_of = functools.partial(batch_loss, counts=count(rows, bank))
         is_scored = journal.is_due(step)
         is_noted = is_scored or step == 0
         if is_noted:
@@ -251,14 +252,10 @@ def train(training, recipe, journal, state=None):
 def step_rows(training, step, batch):
     """The rows of a step: `batch` examples for each run; the run's seed decides which ones."""
     task = training.task
-    P = training.bank.length
     rows = []
     for n, run in enumerate(training.runs):
         examples = task.at_step(run.seed, step, batch)
-        token_share = 1 / sum(len(task.targets[i]) for i in examples)
-        position_share = 1 / sum(P + len(task.inputs[i]) for i in examples)
-        shares = (token_share, position_share, 1 / batch)
-        rows += [Row(n, i, task.inputs[i], task.targets[i], *shares) for i in examples]
+        rows += [Row(n, i, task.inputs[i], task.targets[i]) for i in examples]
     return rows
 
 

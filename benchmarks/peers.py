@@ -22,6 +22,7 @@ Rows are CB's, if --data has them, else random words of CB's lengths. The vocabu
 """
 
 import copy
+import functools
 import json
 import os
 import random
@@ -44,7 +45,7 @@ import distill
 import model
 import train
 from plumbing import cuda_graphs, options
-from prompt import PromptBank, collate
+from prompt import PromptBank, collate, count
 
 PARTS = ("step", "student", "evaluate", "start")
 SHAPES = {  # D, K, F, encoder blocks, decoder blocks, heads
@@ -127,21 +128,23 @@ class Ours:
         """The teachers' answers to all examples that the steps will meet."""
         train.precompute(self.training, self.teachers, self.recipe.batch)
 
-    def loss_of(self, rows):
+    def batch_loss(self, rows, counts):
         """The loss of train.train."""
         engine, bank = self.training.engine, self.training.bank
         batch = collate(rows, engine.multiple, bank.length).to(engine.device)
         embedded, mask = bank.prepend(engine.t5.embed(batch.ids), batch.mask, batch.index)
         memory, logits = engine.forward(embedded, mask, model.shift_right(batch.targets))
         outputs = distill.Outputs(memory, logits)
-        terms = distill.loss(outputs, batch, self.teachers.targets(batch), self.distance)
+        teacher = self.teachers.targets(batch)
+        terms = distill.loss(outputs, batch, counts, teacher, self.distance)
         return terms.total.sum(), terms.of_each_prompt(batch.index, len(bank))
 
     def backward(self, step):
         """The loss of a step; its gradient is then that of the bank."""
         training = self.training
         rows = train.step_rows(training, step, self.recipe.batch)
-        losses = training.engine.backward(self.loss_of, rows, step, training.bank)
+        loss_of = functools.partial(self.batch_loss, counts=count(rows, training.bank))
+        losses = training.engine.backward(loss_of, rows, step, training.bank)
         return losses[0, 0].item()
 
     def gradient(self):

@@ -15,22 +15,16 @@ import torch
 import distill
 import model
 from distill import DISTANCES, Distance, TeacherTargets, Teachers
-from prompt import PromptBank, Row, collate
+from prompt import PromptBank, Row, collate, count
 
 LN4 = math.log(4)  # logits (ln 4, 0) are the distribution (0.8, 0.2)
 
 
-def batch_of(targets, inputs=None, prompts=None, P=1):
-    """A Batch with these targets, and the shares that training gives its rows."""
+def batch_of(targets, inputs=None, prompts=None):
+    """A Batch with these targets."""
     inputs = inputs or [[5, 1]] * len(targets)
     prompts = prompts or [0] * len(targets)
-    rows = []
-    for b, n in enumerate(prompts):
-        own = [i for i, other in enumerate(prompts) if other == n]
-        tokens = sum(len(targets[i]) for i in own)
-        positions = sum(P + len(inputs[i]) for i in own)
-        rows.append(Row(n, b, inputs[b], targets[b], 1 / tokens, 1 / positions))
-    return collate(rows)
+    return collate([Row(n, b, inputs[b], targets[b]) for b, n in enumerate(prompts)])
 
 
 def teacher_of(outputs, weight, rows=None, valid=None):
@@ -43,9 +37,14 @@ def teacher_of(outputs, weight, rows=None, valid=None):
     return TeacherTargets(torch.tensor(list(rows)), outputs, valid, weights)
 
 
-def loss_of(logits, *args, **kwargs):
+def counts_of(batch):
+    """The Counts of a step that is this batch, for a bank of two prompts of one vector."""
+    return count(batch.rows, PromptBank(torch.zeros(2, 1, D)))
+
+
+def loss_of(logits, batch, *args, **kwargs):
     """The loss where only logits are compared."""
-    return distill.loss(distill.Outputs(None, logits), *args, **kwargs)
+    return distill.loss(distill.Outputs(None, logits), batch, counts_of(batch), *args, **kwargs)
 
 
 # ------------------------------------------------------------- one step, with numbers
@@ -185,7 +184,7 @@ def test_padding_does_not_count():
 def test_each_prompts_loss_is_a_mean_over_its_own_rows():
     # Prompt 0 has targets of 3 and 1 tokens, prompt 1 of 3 and 2. Even logits cost ln 5 a token.
     batch = batch_of(TARGETS, prompts=[0, 0, 1, 1])
-    assert batch.token_share.tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 5, 1 / 5])
+    assert counts_of(batch).tokens.tolist() == [4, 5]
     terms = loss_of(torch.zeros(4, 3, 5), batch)
     assert terms.ce.tolist() == pytest.approx([math.log(5) * f for f in (3/4, 1/4, 3/5, 2/5)])
     ce, kd = terms.of_each_prompt(batch.index, N=2)
@@ -201,14 +200,15 @@ def test_hidden_states_count_at_all_positions_prompt_included():
     logits = torch.zeros(1, 2, 5)
     hidden = DISTANCES["hidden"]
     batch = batch_of([[2, 1]])
-    terms = distill.loss(distill.Outputs(memory, logits), batch, teacher_of(teacher, 10.0), hidden)
+    outputs = distill.Outputs(memory, logits)
+    terms = distill.loss(outputs, batch, counts_of(batch), teacher_of(teacher, 10.0), hidden)
     assert terms.kd.item() == pytest.approx((1 + 4 + 9) / 3)
     assert terms.weighted_kd.item() == pytest.approx(10 * (1 + 4 + 9) / 3)
     # Where the second token is padding, it does not count, nor in the mean.
     batch = batch_of([[2, 1]], inputs=[[1]])
     valid = torch.tensor([[True, True, False]])
     targets = teacher_of(teacher, 10.0, valid=valid)
-    terms = distill.loss(distill.Outputs(memory, logits), batch, targets, hidden)
+    terms = distill.loss(outputs, batch, counts_of(batch), targets, hidden)
     assert terms.kd.item() == pytest.approx((1 + 4) / 2)
 
 
@@ -344,14 +344,14 @@ def test_what_is_cached_is_hidden_states_without_padding(t5, name):
 
 def test_labels_are_compared_as_they_are_ranked():
     """Two labels with log p of ln .1 and ln .3: a quarter and three quarters of the two."""
-    scores = torch.tensor([[0.1, 0.3]]).log()
-    outputs = distill.Outputs(None, torch.zeros(1, 1, 5), scores)
-    batch = dataclasses.replace(batch_of([[3]]), row_share=torch.tensor([0.5]))
+    scores = torch.tensor([[0.1, 0.3], [0.2, 0.2]]).log()
+    outputs = distill.Outputs(None, torch.zeros(2, 1, 5), scores)
+    batch = batch_of([[3], [3]])  # the second row has no teacher
     teacher = teacher_of(torch.tensor([[[0.5, 0.5]]]).log(), weight=2.0)
-    terms = distill.loss(outputs, batch, teacher, DISTANCES["labels"])
+    terms = distill.loss(outputs, batch, counts_of(batch), teacher, DISTANCES["labels"])
     kl = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
-    assert terms.kd.tolist() == pytest.approx([0.5 * kl])
-    assert terms.weighted_kd.tolist() == pytest.approx([kl])
+    assert terms.kd.tolist() == pytest.approx([kl / 2, 0])  # a mean over the two rows
+    assert terms.weighted_kd.tolist() == pytest.approx([kl, 0])
 
 
 def test_free_text_has_no_labels_to_compare(t5):

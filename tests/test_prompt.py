@@ -5,6 +5,8 @@
 Oracle: numbers small enough to check by eye, and each prompt alone.
 """
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -54,18 +56,26 @@ def test_prepend_names_what_does_not_fit():
 
 
 def test_rows_become_a_batch():
-    rows = [Row(1, 7, [5, 6, 1], [8, 1], 1 / 2, 1 / 5), Row(0, 3, [9, 1], [4, 4, 1], 1 / 3, 1 / 4)]
+    rows = [Row(1, 7, [5, 6, 1], [8, 1]), Row(0, 3, [9, 1], [4, 4, 1])]
     batch = collate(rows)
     assert batch.ids.tolist() == [[5, 6, 1], [9, 1, 0]]
     assert batch.mask.tolist() == [[True, True, True], [True, True, False]]
     assert batch.targets.tolist() == [[8, 1, 0], [4, 4, 1]]
     assert batch.index.tolist() == [1, 0]
-    assert batch.token_share.tolist() == pytest.approx([1 / 2, 1 / 3])
-    assert batch.position_share.tolist() == pytest.approx([1 / 5, 1 / 4])
     # With a prompt of 3 in front, a width of 3 + 5 is a multiple of 4.
     assert collate(rows, multiple=4, before=3).ids.shape == (2, 5)
     second = batch.select(torch.tensor([1]), rows[1:])
     assert second.ids.tolist() == [[9, 1, 0]] and second.rows == rows[1:]
+
+
+def test_what_belongs_to_each_prompt_is_counted():
+    # Two prompts of three vectors: prompt 0 has rows of 2 and 3 tokens, prompt 1 of 4.
+    rows = [Row(0, 5, [9, 1], [8, 1]), Row(1, 5, [9, 9, 9, 1], [4, 1]),
+            Row(0, 6, [9, 9, 1], [4, 4, 1])]
+    counts = prompt.count(rows, random_bank(N=2, P=3))
+    assert counts.tokens.tolist() == [2 + 3, 2]
+    assert counts.positions.tolist() == [(3 + 2) + (3 + 3), 3 + 4]
+    assert counts.rows.tolist() == [2, 1]
 
 
 # ------------------------------------------------------------- prompts together
@@ -78,19 +88,19 @@ def gradients(bank, rows):
     memory, mask = prompt.encode(t5, bank, batch)
     logits = t5.decode(model.shift_right(batch.targets), memory, mask)
     losses = -model.target_log_probs(logits, batch.targets).sum(1)
-    (losses * batch.token_share).sum().backward()
+    tokens = prompt.count(rows, bank).tokens  # (N,)
+    (losses / tokens[batch.index]).sum().backward()
     return bank.prompts.grad
 
 
 def test_each_prompt_has_the_gradient_that_it_has_alone():
     # Prompt 0 reads rows with 2 + 1 target tokens, prompt 1 rows with 2 + 3.
-    rows = [Row(0, 0, [5, 6, 7, 1], [7, 1], 1 / 3), Row(1, 1, [8, 1], [8, 1], 1 / 5),
-            Row(1, 2, [9, 4, 1], [9, 4, 1], 1 / 5), Row(0, 3, [4, 5, 6, 1], [1], 1 / 3)]
+    rows = [Row(0, 0, [5, 6, 7, 1], [7, 1]), Row(1, 1, [8, 1], [8, 1]),
+            Row(1, 2, [9, 4, 1], [9, 4, 1]), Row(0, 3, [4, 5, 6, 1], [1])]
     bank = random_bank()
     together = gradients(bank, rows)
     for n in range(2):
-        own = [Row(0, row.example, row.ids, row.target, row.token_share)
-               for row in rows if row.prompt == n]
+        own = [dataclasses.replace(row, prompt=0) for row in rows if row.prompt == n]
         [alone] = gradients(PromptBank([bank.prompts[n]]), own)
         torch.testing.assert_close(together[n], alone, rtol=1e-5, atol=1e-6)
 

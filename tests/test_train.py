@@ -129,17 +129,15 @@ def some_training(ctx, task, runs, distance="kl"):
     return train.Training(task, runs, ctx.engine, bank, None, 0.0, "constant", distance)
 
 
-def test_the_rows_of_a_step_carry_each_prompts_own_shares(context):
+def test_the_rows_of_a_step_are_those_of_each_runs_seed(context):
     ctx = context()
     task = encode(ctx)
     training = some_training(ctx, task, [a_run(ctx, task, seed) for seed in (0, 1)])
     rows = train.step_rows(training, step=1, batch=4)
     assert [row.prompt for row in rows] == [0] * 4 + [1] * 4
     assert [row.example for row in rows] == task.at_step(0, 1, 4) + task.at_step(1, 1, 4)
-    for n in (0, 1):
-        own = [row for row in rows if row.prompt == n]
-        assert sum(row.token_share * len(row.target) for row in own) == pytest.approx(1)
-        assert sum(row.position_share * (3 + len(row.ids)) for row in own) == pytest.approx(1)
+    assert [row.ids for row in rows] == [task.inputs[row.example] for row in rows]
+    assert [row.target for row in rows] == [task.targets[row.example] for row in rows]
 
 
 # ------------------------------------------------------------------- what has no effect
@@ -219,12 +217,13 @@ def test_the_cosine_of_the_gradients(context, says, expected):
         kd = distill.kl(logits, teacher, 1.0)
         if says == "the opposite":
             kd = -kd
-        kd = (kd * (batch.targets != 0)).sum(1) * batch.token_share
-        ce = distill.loss(distill.Outputs(memory, logits), batch).ce
+        kd = (kd * (batch.targets != 0)).sum(1) / counts.tokens[batch.index]
+        ce = distill.loss(distill.Outputs(memory, logits), batch, counts).ce
         terms = distill.LossTerms(ce, kd, 0.5 * kd)
         return getattr(terms, term).sum(), terms.of_each_prompt(batch.index, len(bank))
 
     rows = train.step_rows(training, step=0, batch=4)
+    counts = prompt.count(rows, bank)
     without, cosine = train.gradient_cosines(training, loss_of, rows, step=0)
     assert without is None  # run 0 has no teacher
     assert cosine == pytest.approx(expected, abs=1e-3)
