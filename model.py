@@ -403,16 +403,17 @@ class T5(nn.Module):
         is nearly certain of all tokens after the first.
         """
         # All labels of an input stand in one decoder row, one behind the other, U tokens together:
-        #     tokens     neutral </s>  entail ment </s>
-        #     label      0       0     1      1    1
-        #     position   0       1     0      1    2
-        # No token sees another label's, and each label's positions begin at 0.
+        #     input      <pad>    neutral   <pad>   entail  ment
+        #     target     neutral  </s>      entail  ment    </s>
+        #     label      0        0         1       1       1
+        #     position   0        1         0       1       2
+        # No token sees another label's tokens.
         is_token = labels != PAD
         label, positions = is_token.nonzero(as_tuple=True)  # (U,) each
         is_other = label[None, :] != label[:, None]  # (U, U)
         future = positions[None, :] > positions[:, None]
-        targets = labels[is_token].expand(len(memory), -1)  # (U,) -> (B, U)
-        decoder_ids = shift_right(labels)[is_token].expand(len(memory), -1)
+        decoder_ids = shift_right(labels)[is_token].expand(len(memory), -1)  # (U,) -> (B, U)
+        targets = labels[is_token].expand(len(memory), -1)
         hidden = self.run_decoder(decoder_ids, positions, is_other | future, memory, mask)
         log_probs = target_log_probs(self.logits(hidden), targets)  # (B, U)
         return log_probs @ F.one_hot(label, len(labels)).float()  # the sum of each label: (B, L)

@@ -127,8 +127,8 @@ class Recipe:
                           at_least=0)
     labelled: int = option(0, "number of training examples of a target that keep their labels, "
                            "drawn by the seed, not balanced; 0: all", at_least=0, at_most=1e6)
-    finetune_lr: float = option(1e-3, f"learning rate of `finetune` ({LESTER}.1: 0.001)",
-                                above=0, at_most=10)
+    finetune_lr: float = option(1e-3, "learning rate of `finetune` (Lester et al. 2021, section "
+                                "3.1: 0.001)", above=0, at_most=10)
     finetune_dropout: float = option(0.1, "dropout of `finetune` (T5's own: Raffel et al. 2020, "
                                      "section 3.1.1)", at_least=0, at_most=0.9)
 
