@@ -1,6 +1,6 @@
 """How a training step is carried out, and how rows are scored.
 
-    engine = Engine(t5, tokens=8192)
+    engine = Engine(t5, tokens=4096)
     losses = engine.backward(loss_of, rows, step, bank)   forward and backward of a step's rows
     engine.update(optimizer)                              the optimiser's step
     answers = engine.map(answer, rows, length)            one answer for each row
@@ -24,13 +24,14 @@ from plumbing import cuda_graphs, fast_cpu, processes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WIDE = 256  # a T5 of this width or more is worth cutting a step by length on a CPU
-CPU_TOKENS = 8192  # positions of a micro-batch
+CPU_TOKENS = 4096  # positions of a micro-batch: what more would need leaves the processor's cache
+SPLIT_TOKENS = 8192  # on a GPU, where the split decides results: one number for all GPUs
 GPU_TOKENS = 65_536  # at most: larger ones are no faster by the position
 PROGRESS_EVERY = 10  # seconds between two lines of a long scoring
 
 
 def split_by_length(rows, tokens, chunks=1, before=0):
-    """Rows sorted by length, in equal chunks, each cut into micro-batches of at most `tokens`.
+    """Rows sorted by length, in equal chunks, each in equal micro-batches of at most `tokens`.
 
     A micro-batch is as wide as its longest row and the `before` positions of a prompt.
 
@@ -46,9 +47,10 @@ def split_by_length(rows, tokens, chunks=1, before=0):
     for start in range(0, len(rows), size):
         chunk = rows[start:start + size]
         width = before + len(chunk[-1].ids)
-        most = max(1, tokens // width)
-        for first in range(0, len(chunk), most):
-            yield chunk[first:first + most]
+        most = max(1, tokens // width)  # rows of a micro-batch
+        even = math.ceil(len(chunk) / math.ceil(len(chunk) / most))
+        for first in range(0, len(chunk), even):
+            yield chunk[first:first + even]
 
 
 class Engine:
@@ -77,8 +79,10 @@ class Engine:
     def default_tokens(self):
         """On a GPU what a third of its memory holds beside T5; with dropout or fp16 a constant,
         because there the split decides results."""
-        if not self.is_gpu or self.dropout or self.t5.amp == torch.float16:
+        if not self.is_gpu:
             return CPU_TOKENS
+        if self.dropout or self.t5.amp == torch.float16:
+            return SPLIT_TOKENS
         total = torch.cuda.get_device_properties(self.device).total_memory
         weights = sum(w.numel() * w.element_size() for w in self.t5.parameters())
         per_position = cuda_graphs.bytes_per_position(self.t5.config, 2 if self.t5.amp else 4)

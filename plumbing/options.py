@@ -249,7 +249,7 @@ def train_parser(description, recipe, approaches):
         "the matrix products (default: bf16 if the processor computes in it, else fp32; fp32 for "
         "a T5 as small as the toy T5)")
     add("--tokens", type=int, help="positions of a micro-batch, prompt and padding included; give "
-        "fewer if memory is short (default: 8192; on a GPU as many as a third of its memory holds)")
+        "fewer if memory is short (default: 4096; on a GPU as many as a third of its memory holds)")
     add("--split", choices=("rows", "pairs"), default="rows", help="how torchrun's processes share "
         "the work: by some rows of every step, or by whole sources and targets (default: rows)")
     add("--quiet", action="store_true", help="do not print the progress of a training")

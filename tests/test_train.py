@@ -118,6 +118,8 @@ def test_split_by_length_by_hand():
     assert lengths(tokens=399, chunks=2) == [[10, 12], [190], [200]]
     assert lengths(tokens=410, chunks=2, before=5) == [[10, 12], [190, 200]]
     assert lengths(tokens=409, chunks=2, before=5) == [[10, 12], [190], [200]]
+    # Three rows of 200 would fit, but four are cut evenly: not into three and a small rest.
+    assert lengths(tokens=600) == [[10, 12], [190, 200]]
     # A single row is never cut, however long it is.
     assert lengths(tokens=1) == [[10], [12], [190], [200]]
     assert list(split_by_length([], 8192)) == []

@@ -116,7 +116,10 @@ def test_a_gpus_micro_batches_fill_a_third_of_its_memory(monkeypatch):
     monkeypatch.setattr(cuda_graphs, "bytes_per_position", lambda config, size: 1)
     assert Engine.default_tokens(fake) == engine.GPU_TOKENS  # more would be no faster
     fake.dropout = 0.1  # then the cut decides results: the same on every card
+    assert Engine.default_tokens(fake) == engine.SPLIT_TOKENS
+    fake.is_gpu = False
     assert Engine.default_tokens(fake) == engine.CPU_TOKENS
+    fake.is_gpu = True
     # Behind 24 vectors, 1000 tokens: 16 rows are 16,384 positions, worth two passes.
     for count, chunks in ((1, 1), (16, 2), (500, 4)):
         assert Engine.chunks(fake, [Row(0, i, [7] * 1000) for i in range(count)], 24) == chunks
