@@ -54,7 +54,7 @@ class Task:
     files    (train, dev) inside the data folder; () for a generated task
     input    template over the columns of a row
     target   the column of the target
-    labels   the legal targets; () for free text
+    labels   the legal targets, of two the positive one last (for f1, matthews); () for free text
     metrics  names in METRICS; the first one is reported, and chooses the best checkpoint
     codes    what the file has in place of each label, if it is not the label itself
     sizes    published numbers of (train, dev) examples
@@ -139,7 +139,8 @@ TASKS = {
                  ("accuracy",), codes=("0", "1"), sizes=(67349, 872)),
     "boolq": Task(superglue("BoolQ"), "passage: {passage} question: {question}", "label", BOOL,
                   ("accuracy",), sizes=(9427, 3270), cut="passage"),
-    # One row for each answer of a question.
+    # One row for each answer of a question. Both are in one column, "… answer: …": some answers are
+    # empty, and a row with an empty column is skipped.
     "multirc": Task(superglue("MultiRC"), "question: {question and answer} paragraph: {paragraph}",
                     "label", BOOL, ("f1", "question_em"), codes=("0", "1"), sizes=(27243, 4848),
                     rows=formats.multirc),

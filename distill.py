@@ -119,6 +119,10 @@ class Distance:
     scale: float = 1.0  # lambda is kd_lambda * scale
     fixed: bool = False  # whether `weight` ignores sim
 
+    def __post_init__(self):
+        if self.compares not in ("logits", "labels", "memory"):
+            raise ValueError(f"a distance compares logits, labels or memory, not {self.compares!r}")
+
 
 DISTANCES = {
     "kl": Distance(kl, "logits"),

@@ -100,9 +100,9 @@ def relative_bucket(distance, bidirectional, buckets=32, max_distance=128):
     """The bucket of each distance (key position - query position): integers, any shape.
 
     Half of the buckets hold one distance each. The other half get wider with the logarithm of the
-    distance. The last bucket begins below max_distance (in the encoder at 91 of 128), and also
-    holds all larger distances. The encoder sees both directions, so past and future get half of the
-    buckets each.
+    distance. The last bucket begins below max_distance (in the encoder at 91 of 128, see
+    RelativeBias), and also holds all larger distances. The encoder sees both directions, so past
+    and future get half of the buckets each.
 
     >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2, 8, 200]), bidirectional=True).tolist()
     [2, 1, 0, 17, 18, 24, 31]
@@ -372,9 +372,10 @@ class T5(nn.Module):
     def logits(self, hidden):
         """The output layer: decoder states (B, T, D) -> logits (B, T, V).
 
-        A tied output layer is the embedding E. Its numbers start with variance 1, because its rows
-        are also the inputs. A state has unit variance after the last norm, so
-        var(state . E_v) = D * 1 * 1. Scaled by D^-0.5, the logits start with unit variance.
+        A tied output layer is the embedding E, whose numbers start with variance 1 (`initialise`).
+        A state has unit variance after the last norm, so var(state . E_v) = D * 1 * 1. Scaled by
+        D^-0.5, the logits start with unit variance. An untied output layer has this factor in its
+        weights.
         """
         if self.config.tie_word_embeddings:
             hidden = hidden * self.config.d_model ** -0.5
@@ -555,12 +556,17 @@ def save(t5, folder):
 
 
 def initialise(config, seed=0):
-    """A T5 with random weights, all trainable. Their scales are those of the T5 paper's code."""
+    """A T5 with random weights, all trainable.
+
+    A product starts with unit variance if its inputs do: its weights have a variance of
+    1 / (number of inputs), for q times 1 / K (see Attention). The position table is as in T5's
+    code.
+    """
     t5 = T5(config)
     D = config.d_model
     inner = config.num_heads * config.d_kv
     deviation = {
-        "shared": 1.0, "lm_head": 1.0, "table": D ** -0.5,
+        "shared": 1.0, "lm_head": D ** -0.5, "table": D ** -0.5,
         "q": (D * config.d_kv) ** -0.5, "k": D ** -0.5, "v": D ** -0.5, "o": inner ** -0.5,
         "wi": D ** -0.5, "wi_0": D ** -0.5, "wi_1": D ** -0.5, "wo": config.d_ff ** -0.5}
     generator = torch.Generator().manual_seed(seed)

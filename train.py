@@ -76,10 +76,11 @@ def are_distances(kd):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Every number of the recipe: its default, its meaning, its source, its range.
+    """The numbers of the recipe: their defaults, meanings, sources and ranges.
 
     Precedence: flag, the model's recipe.json, default. The defaults are those of Lester et al. if
-    their paper has the number. `init` is an exception (docs/papers.md).
+    their paper has the number. `init` is an exception (docs/papers.md). Numbers inside an
+    optimiser, such as Adafactor's 0.8, are in plumbing/optimizer.py.
     """
 
     # free: whether another value than the choices is good; words: how --help describes such values.
@@ -88,8 +89,9 @@ class Recipe:
     init: str = option("vocabulary", "start of a fresh prompt (Lester et al. 2021, section 3.2)",
                        choices=STARTS, free=is_start, words=", text:SOME WORDS, or a trained "
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
-    # This is not torch's Adafactor: v is not factored, each prompt's update has a root mean square
-    # of at most lr, and weight_decay is not multiplied by lr (plumbing/optimizer.py).
+    # Adafactor for prompts (plumbing/optimizer.py) is not torch's, which multiplies lr by the size
+    # of a tensor, and so takes small steps where the tensor is small. Here the step's root mean
+    # square is at most lr, for each prompt by itself. weight_decay is not multiplied by lr.
     optimizer: str = option("adafactor", f"optimiser of prompts ({LESTER}: adafactor; PANDA's "
                             "code: adamw)", choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"learning rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
@@ -237,8 +239,8 @@ def train(training, recipe, journal, state=None):
         is_noted = is_scored or step == 0
         if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
-        # Computes the gradient of each prompt, in micro-batches. With dropout, T5 is in train()
-        # mode only here, and `step` is the random seed.
+        # Computes the gradient of each prompt, in micro-batches, whose second outputs (2, N) are
+        # added up. With dropout, T5 is in train() mode only here, and `step` is the random seed.
         losses = engine.backward(loss_of, rows, step, bank)
         engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
         if is_noted:
@@ -269,7 +271,8 @@ def dev_scores(training):
 def gradient_cosines(training, loss_of, rows, step):
     """For each run the cosine of the gradients of CE and of weighted KD; None without a teacher.
 
-    Near 1, the teacher says the same as the labels. It costs two more backward passes.
+    Near 1, both pull the prompt in the same direction, so KD adds little. (At the first steps kl is
+    near 1 even for a teacher that is wrong: docs/one-step.md.) It costs two more backward passes.
     """
     if not any(run.teachers for run in training.runs):
         return [None] * len(training.runs)
@@ -406,10 +409,12 @@ def train_prompts(ctx, task, runs, title, distance="kl"):
     journal = ctx.run_directory.journal(title, configs, todo, training, recipe.evals, state)
     accuracies = train(training, recipe, journal, state)
     for n, result in zip(todo, score_the_best(training, journal, accuracies)):
-        results[n] = result  # None if it diverged: the others are saved, then `finish` raises
-        if result is not None and processes.is_writer():
-            result.folder = ctx.run_directory.folder_of(configs[n])
-            made_by = about(ctx, task, runs[n], configs[n], result)
+        results[n] = result
+        if result is None:  # it diverged: the others are saved, then `finish` raises
+            continue
+        result.folder = ctx.run_directory.folder_of(configs[n])
+        made_by = about(ctx, task, runs[n], configs[n], result)
+        if processes.is_writer():
             prompt.save(result.folder, result.best, made_by, ctx.name, ctx.t5.config)
     journal.finish()
     return results
@@ -419,9 +424,9 @@ def tune_model(ctx, task, seed):
     """Model tuning, the baseline: train all weights of a copy of T5 in fp32, without a prompt.
 
     The loop, the steps, the examples and the choice of the best checkpoint are those of the
-    prompts. Lester et al. 2021, section 3.1, use Adafactor at 0.001. Here it is torch's, which is
-    factored and limits the learning rate to 1 / sqrt(step). This limit is above 0.001 for a million
-    steps. Returns a Result.
+    prompts. Lester et al. 2021, section 3.1, use Adafactor at 0.001. Here it is torch's, which also
+    multiplies the rate by the size of each tensor, and limits it to 1 / sqrt(step). This limit is
+    above 0.001 for a million steps. Returns a Result.
     """
     recipe = ctx.recipe
     title = f"{task.name} finetune seed {seed}"
@@ -466,8 +471,11 @@ def about(ctx, task, run, config, result):
 
 
 def score_the_best(training, journal, accuracies):
-    """A Result for each run, its best checkpoint scored on the reported examples, once. None for a
-    run that diverged."""
+    """A Result for each run, its best checkpoint scored on the reported examples, once.
+
+    None for a run that diverged. Its best checkpoint is from before that: the start, if there is
+    no other.
+    """
     task = training.task
     bank = training.bank.holding(journal.progress.best)
     metrics = data.dev_metrics(training.engine, bank, task, task.report)
@@ -592,6 +600,8 @@ def students(recipe, distance, wanted, seed, fresh, similar, best):
     if "fusion" in wanted:
         together = ",".join(similar)
         shares = distill.normalised(similar)
+        # The teacher started from the mean prompt; its weight is the mean similarity, with the same
+        # shares (distill.fuse).
         mean = sum(shares[source] * similar[source] for source in similar)
         runs.append(student("early", together, (best["pot_early", together], weight(mean))))
         # Here the similarities only divide lambda: a single source gets lambda, not lambda * sim.

@@ -24,7 +24,8 @@ prompt and for all tasks, so without centring unrelated tasks would look alike. 
 train.py list `panda` and `panda_raw`.
 
 zero_shot is our own, and it is not a similarity: it does not read the target prompt. It measures
-the loss with which transfer starts. How well the measures rank the paper's sources: docs/paper.md.
+the loss with which transfer starts. docs/paper.md says how well panda, on and e_avg rank the
+paper's sources.
 
 A new measure is a function of (source, target, probe) and one entry in MEASURES. If it does not
 read the probe, add its name to NEED_NO_MODEL.
@@ -162,6 +163,9 @@ def panda(source, target, probe, inputs="own", states="decoder", centred=True):
              in the paper's appendix). "target" or "source": both are made on this task's inputs
     states   "decoder" or "encoder", see task_embedding
     centred  whether the embedding of the same inputs without a prompt is subtracted first
+
+    The commands use the defaults of inputs and states. The other values are other readings of the
+    paper, for your own experiments.
     """
     if inputs not in ("own", "target", "source") or states not in ("decoder", "encoder"):
         raise ValueError(f"unknown inputs {inputs!r} or states {states!r}")
