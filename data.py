@@ -39,7 +39,7 @@ from collections import Counter
 
 from model import pad
 from plumbing import formats, options
-from plumbing.download import archive_of, checkpoint, located
+from plumbing.download import archive_of, located, model_folder
 from plumbing.formats import Example
 from plumbing.metrics import METRICS
 from plumbing.tokenizer import EOS, UNK, Tokenizer
@@ -54,7 +54,8 @@ class Task:
     files    (train, dev) inside the data folder; () for a generated task
     input    template over the columns of a row
     target   the column of the target
-    labels   the legal targets, of two the positive one last (for f1, matthews); () for free text
+    labels   the legal targets; () for free text. The last is the positive one of f1 and matthews,
+             if they are among the metrics
     metrics  names in METRICS; the first one is reported, and chooses the best checkpoint
     codes    what the file has in place of each label, if it is not the label itself
     sizes    published numbers of (train, dev) examples
@@ -506,7 +507,7 @@ def show_examples(name, args):
     task = find_task(name)
     model = args.model or ("t5-small" if task.files else str(world.MODEL))
     train, dev = load(name, args.data, args.cache)
-    folder = checkpoint(model, cache=args.cache, weights=False)
+    folder = model_folder(model, cache=args.cache, weights=False)
     tokenizer = Tokenizer(folder / "spiece.model")
     commonest = majority(name, Counter(example.target for example in train), dev)
     print(f"{name}: {len(train)} train, {len(dev)} dev, {task.metrics[0]} of the commonest target "

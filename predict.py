@@ -38,7 +38,7 @@ import model
 import prompt
 from model import PAD, pad, shift_right, target_log_probs
 from plumbing import files, formats, options
-from plumbing.download import checkpoint, located
+from plumbing.download import located, model_folder
 from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.metrics import per_class
 from plumbing.report import markdown
@@ -122,7 +122,7 @@ def t5_folder(args, path=""):
     if name == TOY:
         return world.MODEL
     with formats.naming_row(where):
-        return checkpoint(str(name), cache=args.cache)
+        return model_folder(str(name), cache=args.cache)
 
 
 def open_t5(args, path=""):

@@ -10,10 +10,10 @@ is frozen. A bank holds N prompts. Each row of a batch names the prompt that it 
 One gather (`PromptBank.prepend`) serves prompt tuning (N = 1), several seeds in one batch, an
 ensemble, and a batch of several tasks. Each prompt has its own rows, and its loss is a mean over
 their target tokens (`count`). The loss of a step is the sum of the N losses, not their mean. So N
-prompts trained together get the gradients of N prompts trained alone (tests/test_prompt.py). There
-are two exceptions: dropout is drawn for a whole batch; and in fp16 the loss is multiplied by a
-scale, so that small gradients do not become 0. All prompts share this scale. If one gradient is
-then too large for fp16, all prompts skip the step.
+prompts trained together get, up to rounding, the gradients of N prompts trained alone
+(tests/test_prompt.py). There are two exceptions: dropout is drawn for a whole batch; and in fp16
+the loss is multiplied by a scale, so that small gradients do not become 0. All prompts share this
+scale. If one gradient is then too large for fp16, all prompts skip the step.
 
 Also here: the answers of a bank, the start of a prompt (section 3.2 of the paper), the vote of
 several prompts (section 6), and `NoPrompt`, with which model tuning, the paper's baseline, runs in

@@ -47,7 +47,7 @@ import prompt
 import transferability
 from model import pad, shift_right
 from plumbing import files, options, processes, report
-from plumbing.download import checkpoint
+from plumbing.download import model_folder
 from plumbing.engine import DTYPES, Engine, choose_device, choose_dtype
 from plumbing.options import option
 from plumbing.optimizer import of_prompts, set_rate
@@ -91,7 +91,8 @@ class Recipe:
                        "prompt: a folder of ours or of PEFT, a .npy or a .pt file")
     # Adafactor for prompts (plumbing/optimizer.py) is not torch's, which multiplies lr by the size
     # of a tensor, and so takes small steps where the tensor is small. Here the step's root mean
-    # square is at most lr, for each prompt by itself. weight_decay is not multiplied by lr.
+    # square is at most lr, for each prompt by itself. Its weight_decay is not multiplied by lr;
+    # that of adamw, which is torch's, is.
     optimizer: str = option("adafactor", f"optimiser of prompts ({LESTER}: adafactor; PANDA's "
                             "code: adamw)", choices=("adafactor", "adamw"))
     lr: float = option(0.3, f"learning rate of prompts ({LESTER}: 0.3)", above=0, at_most=1e3)
@@ -271,8 +272,9 @@ def dev_scores(training):
 def gradient_cosines(training, loss_of, rows, step):
     """For each run the cosine of the gradients of CE and of weighted KD; None without a teacher.
 
-    Near 1, both pull the prompt in the same direction, so KD adds little. (At the first steps kl is
-    near 1 even for a teacher that is wrong: docs/one-step.md.) It costs two more backward passes.
+    Near 1, both pull the prompt in the same direction, so KD adds little. (At the first steps it is
+    near 1 for kl even if the labels are wrong: docs/one-step.md.) It costs two more backward
+    passes.
     """
     if not any(run.teachers for run in training.runs):
         return [None] * len(training.runs)
@@ -373,7 +375,8 @@ def configs_of(ctx, task, runs, distance):
             config["temperature"] = recipe.temperature
             config["teachers"] = [[checksum(teacher), weight] for teacher, weight in run.teachers]
         configs.append(config)
-    # Micro-batches and processes draw dropout each by themselves, so their sizes count as well.
+    # Micro-batches and processes draw dropout each by themselves. So the largest size of a
+    # micro-batch counts as well (engine.tokens, of --tokens), and the number of processes.
     dropout = recipe.finetune_dropout if runs[0].start is None else recipe.dropout
     if dropout or ctx.dtype == "fp16":
         beside = key_of([configs, ctx.engine.tokens, processes.size()])
@@ -652,10 +655,10 @@ def open_context(args):
     device, why = choose_device(args.device)
     run_directory = RunDirectory(args.out, args.resume, args.quiet, shipped=world.PROMPTS)
     # Data and vocabulary come before the weights, whose download may take long.
-    folder = checkpoint(args.model, cache=args.cache, weights=False)
+    folder = model_folder(args.model, cache=args.cache, weights=False)
     tokenizer = data.Tokenizer(folder / "spiece.model")
     sources, targets = encode_tasks(args, args.recipe, tokenizer)
-    folder = checkpoint(args.model, cache=args.cache)
+    folder = model_folder(args.model, cache=args.cache)
     config = model.Config.read(folder)
     dtype = choose_dtype(device, args.dtype, config)
     if dtype == "fp16" and "finetune" in args.approach:

@@ -23,7 +23,7 @@ import pytest
 
 from data import TASKS
 from plumbing import download
-from plumbing.download import DownloadError, checkpoint, located
+from plumbing.download import DownloadError, located, model_folder
 from rows import write
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -222,7 +222,7 @@ def test_offline_sends_no_request(web, monkeypatch, name):
     monkeypatch.setenv(name, "1")
     fetch(web)  # it is there
     with pytest.raises(ValueError, match=f"t5-small .*{name} is set, no request is sent.*By hand"):
-        checkpoint("t5-small")
+        model_folder("t5-small")
     assert len(web.requests) == 1
 
 
@@ -316,13 +316,13 @@ def offer(web, files, name="t5-small"):
 @pytest.mark.parametrize("name", ["t5-small", "google/t5-base-lm-adapt"])
 def test_a_published_name_is_fetched_once(web, files, name):
     offer(web, files, name)
-    folder = checkpoint(name)
+    folder = model_folder(name)
     assert folder == web.cache / "models" / name and kept(folder) == files
     names = [path.rpartition("/")[2] for path, _ in web.requests]
     forms = [form for form in names if form in download.FORMS]
     assert tuple(forms) == tuple(download.FORMS[:len(forms)]) and forms[-1] in files
-    assert checkpoint(name) == folder and len(web.requests) == len(names)
-    assert checkpoint(str(folder)) == folder
+    assert model_folder(name) == folder and len(web.requests) == len(names)
+    assert model_folder(str(folder)) == folder
 
 
 @pytest.mark.parametrize("files, faults, message", [
@@ -335,7 +335,7 @@ def test_what_cannot_be_fetched_says_where_to_put_what(web, files, faults, messa
     offer(web, files)
     web.faults.extend(faults)
     with pytest.raises(ValueError, match=message) as error:
-        checkpoint("t5-small")
+        model_folder("t5-small")
     for wanted in (f"{web.url}/t5-small", str(web.cache / "models/t5-small"), "--model",
                    "config.json, spiece.model and model.safetensors"):
         assert wanted in str(error.value)
@@ -348,17 +348,17 @@ def test_an_index_that_is_none_is_named_and_only_that_is_fetched_again(web, inde
     name = "model.safetensors.index.json"
     offer(web, SHARDS | {name: index, "../outside": b"x"})
     with pytest.raises(ValueError, match=message):
-        checkpoint("t5-small")
+        model_folder("t5-small")
     offer(web, SHARDS | {name: MAP})
     web.requests.clear()
-    assert kept(checkpoint("t5-small")) == SHARDS | {name: MAP}
+    assert kept(model_folder("t5-small")) == SHARDS | {name: MAP}
     assert len(web.requests) == 4  # model.safetensors, which is not there, and this and its files
 
 
 @pytest.mark.parametrize("name", ["t5-smal", "./t5-small", "/no/folder", "google/..", "../t5"])
 def test_a_bad_name_lists_good_ones_and_sends_no_request(web, name):
     with pytest.raises(ValueError, match=f"'{name}' is neither a folder nor .*known: t5-small, "):
-        checkpoint(name)
+        model_folder(name)
     assert web.requests == []
 
 
@@ -377,12 +377,12 @@ def test_a_whole_copy_of_the_hubs_library_is_used(web, monkeypatch, capsys, vari
         write(home / "blobs" / name, content)
         write(snapshot / name, "").unlink()
         (snapshot / name).symlink_to(f"../../blobs/{name}")
-    assert checkpoint("t5-small") == snapshot and web.requests == []
+    assert model_folder("t5-small") == snapshot and web.requests == []
     assert capsys.readouterr().err == f"t5-small: read from the hub library's cache, {snapshot}\n"
     (home / "blobs/model.safetensors").unlink()  # a link to nothing
-    assert checkpoint("t5-small", weights=False) == snapshot
+    assert model_folder("t5-small", weights=False) == snapshot
     offer(web, WHOLE)
-    assert kept(checkpoint("t5-small")) == WHOLE
+    assert kept(model_folder("t5-small")) == WHOLE
 
 
 def test_variables_name_the_cache_and_the_hub(web, monkeypatch):
@@ -396,9 +396,9 @@ def test_variables_name_the_cache_and_the_hub(web, monkeypatch):
     assert download.cache_folder("~/argument") == home / "argument"
     offer(web, WHOLE, "mirror/t5-small")
     monkeypatch.setenv("HF_ENDPOINT", f"{web.url}/mirror/")
-    assert checkpoint("t5-small") == home / "own/models/t5-small"
+    assert model_folder("t5-small") == home / "own/models/t5-small"
     for value in ("hub.test", "ftp://hub.test", "https://me:secret@hub.test"):
         monkeypatch.setenv("HF_ENDPOINT", value)
         with pytest.raises(ValueError, match="HF_ENDPOINT is .*hub.test', wanted an addr") as error:
-            checkpoint("t5-base")
+            model_folder("t5-base")
         assert "secret" not in str(error.value)
