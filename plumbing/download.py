@@ -1,7 +1,7 @@
 """Files from the network, once, whole, and only if they are what was published.
 
     located(name, files, folder, cache)   the paths of a task's files, fetched if need be
-    model_folder("t5-small")                the folder of a published T5, fetched if need be
+    model_folder("t5-small")              the folder of a published T5, fetched if need be
     fetch(url, path)                      any file
 
 A broken transfer is tried again, and what has arrived waits in a .part file, from which the next
