@@ -349,22 +349,18 @@ class T5(nn.Module):
             bias = bias.masked_fill(~mask.bool()[:, None, None], MASKED)  # (B, H, S, S)
             return self.encoder(embedded, bias)
 
-    def decode_hidden(self, decoder_ids, memory, mask):
-        """The decoder's last hidden states, (B, T, D): `decode` without the output layer."""
+    def decode_hidden(self, decoder_ids, memory, mask, unseen=False):
+        """The decoder's last hidden states, (B, T, D): `decode` without the output layer.
+
+        unseen (T, T): true where a token (row) must not see another (column), beside the future.
+        """
         if len(decoder_ids) != len(memory):
             raise ValueError(f"{len(decoder_ids)} decoder rows for {len(memory)} inputs")
         positions = torch.arange(decoder_ids.shape[1], device=memory.device)
         future = positions[None, :] > positions[:, None]  # (T, T)
-        return self.run_decoder(decoder_ids, positions, future, memory, mask)
-
-    def run_decoder(self, decoder_ids, positions, unseen, memory, mask):
-        """Run the decoder: decoder_ids (B, T) at positions (T,) -> (B, T, D).
-
-        unseen (T, T): true where a query (a row) must not see a key (a column).
-        """
         with self.autocast():
             bias = self.decoder.position_bias(positions, positions)  # (1, H, T, T)
-            bias = bias.masked_fill(unseen, MASKED)
+            bias = bias.masked_fill(future | unseen, MASKED)
             # Cross-attention has no position bias; only padding is masked.
             memory_bias = MASKED * (~mask.bool())[:, None, None]  # (B, 1, 1, S)
             return self.decoder(self.embed(decoder_ids), bias, memory, memory_bias)
@@ -404,18 +400,17 @@ class T5(nn.Module):
         is nearly certain of all tokens after the first.
         """
         # All labels of an input stand in one decoder row, one behind the other, U tokens together:
-        #     input      <pad>    neutral   <pad>   entail  ment
-        #     target     neutral  </s>      entail  ment    </s>
-        #     label      0        0         1       1       1
-        #     position   0        1         0       1       2
-        # No token sees another label's tokens.
+        #     input    <pad>    neutral   <pad>   entail  ment
+        #     target   neutral  </s>      entail  ment    </s>
+        #     label    0        0         1       1       1
+        # No token sees another label's. Then it does not matter where in the row a label begins,
+        # because T5 knows distances only.
         is_token = labels != PAD
-        label, positions = is_token.nonzero(as_tuple=True)  # (U,) each
+        label = is_token.nonzero()[:, 0]  # (U,)
         is_other = label[None, :] != label[:, None]  # (U, U)
-        future = positions[None, :] > positions[:, None]
         decoder_ids = shift_right(labels)[is_token].expand(len(memory), -1)  # (U,) -> (B, U)
         targets = labels[is_token].expand(len(memory), -1)
-        hidden = self.run_decoder(decoder_ids, positions, is_other | future, memory, mask)
+        hidden = self.decode_hidden(decoder_ids, memory, mask, unseen=is_other)
         log_probs = target_log_probs(self.logits(hidden), targets)  # (B, U)
         return log_probs @ F.one_hot(label, len(labels)).float()  # the sum of each label: (B, L)
 

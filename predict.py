@@ -277,14 +277,15 @@ def questions_in(records, origins, tokenizer, bad):
 
 
 def record_in(record, names):
-    """(columns, task) of a dict or a line of JSON. "task" may be missing if there is only one."""
+    """(columns, task) of a dict or a line of JSON. A line may name its "task"; else there is one."""
+    name = names[0] if len(names) == 1 else None
     if isinstance(record, bytes):
         if len(record) > MAX_BYTES:
             raise ValueError(f"longer than {MAX_BYTES:,} bytes")
         record = formats.json_value(record)
-    if not isinstance(record, dict):
-        raise ValueError('no object {"task": …, "input": …}')
-    name = record.get("task", names[0] if len(names) == 1 else None)
+        if not isinstance(record, dict):
+            raise ValueError('no object {"task": …, "input": …}')
+        name = record.get("task", name)
     if name not in names:
         raise ValueError(f"task {name!r:.80}, wanted {' or '.join(names)}")
     return record, name
@@ -620,8 +621,9 @@ def parse_arguments(argv=None):
     for name in ("write", "file", "data"):
         if getattr(args, name, None) is not None:
             setattr(args, name, options.path_flag(getattr(args, name)))
-    limits = {name: {"at_least": 1} for name in ("batch", "max_tokens", "tokens", "max_input")}
-    limits |= {"max_dev": {"at_least": 0}, "held_out": {"at_least": 0, "below": 1}}
+    limits = {name: {"at_least": 1} for name in ("batch", "max_tokens", "tokens")}
+    limits |= {"max_input": {"at_least": 2}, "max_dev": {"at_least": 0}}
+    limits |= {"held_out": {"at_least": 0, "below": 1}}
     for name, of_name in limits.items():
         if getattr(args, name, None) is not None:
             options.check(name, getattr(args, name), **of_name)

@@ -345,13 +345,18 @@ def test_what_is_cached_is_hidden_states_without_padding(t5, name):
 def test_labels_are_compared_as_they_are_ranked():
     """Two labels with log p of ln .1 and ln .3: a quarter and three quarters of the two."""
     scores = torch.tensor([[0.1, 0.3], [0.2, 0.2]]).log()
-    outputs = distill.Outputs(None, torch.zeros(2, 1, 5), scores)
-    batch = batch_of([[3], [3]])  # the second row has no teacher
+    outputs = distill.Outputs(None, torch.zeros(2, 2, 5), scores)
+    batch = batch_of([[3, 1], [3, 1]])  # the second row has no teacher
     teacher = teacher_of(torch.tensor([[[0.5, 0.5]]]).log(), weight=2.0)
     terms = distill.loss(outputs, batch, counts_of(batch), teacher, DISTANCES["labels"])
     kl = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     assert terms.kd.tolist() == pytest.approx([kl / 2, 0])  # a mean over the two rows
     assert terms.weighted_kd.tolist() == pytest.approx([kl, 0])
+
+
+def test_a_distance_says_what_it_compares():
+    with pytest.raises(ValueError, match="compares logits, labels or memory, not 'states'"):
+        Distance(distill.kl, "states")
 
 
 def test_free_text_has_no_labels_to_compare(t5):

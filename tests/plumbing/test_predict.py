@@ -158,7 +158,8 @@ def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys, monk
     monkeypatch.setenv("HOME", str(tmp_path))
     task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
     path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
-    rows = [{"a": "old cats", "b": " young  dogs", "idx": 4}, {"a": "cats", "b": ""},
+    rows = [{"a": "old cats", "b": " young  dogs", "idx": 4, "task": "one of the file's own columns"},
+            {"a": "cats", "b": ""},
             {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match="^1 rows could not be answered"):
@@ -386,6 +387,7 @@ def test_a_start_from_labels_lies_at_the_labels(engine, save, capsys):
     ("score NLI --task toy-nli --held-out nan", "--held-out is nan, wanted 0 or more"),
     ("score NLI --task toy-nli --held-out 1", "--held-out is 1.0, wanted less than 1"),
     ("score NLI --task toy-nli --max-dev -3", "--max-dev is -3, wanted 0 or more"),
+    ("score NLI --task toy-nli --max-input 1", "--max-input is 1, wanted 2 or more"),
     ("answer SST2 --text x --write=", "'' is no path"),
     ("answer MINE OTHERS --text x", "these prompts have different labels or inputs for mine"),
     ("score TEXT --task toy-nli", "prompt.json: max_input is '9', wanted a number"),
