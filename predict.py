@@ -277,7 +277,7 @@ def questions_in(records, origins, tokenizer, bad):
 
 
 def record_in(record, names):
-    """(columns, task) of a dict or a line of JSON. A line may name its "task"; else there is one."""
+    """(columns, task) of a dict, or of a line of JSON, which may name its "task"."""
     name = names[0] if len(names) == 1 else None
     if isinstance(record, bytes):
         if len(record) > MAX_BYTES:

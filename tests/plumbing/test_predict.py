@@ -158,7 +158,7 @@ def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys, monk
     monkeypatch.setenv("HOME", str(tmp_path))
     task = {"input": "{a} or {b}", "labels": ["yes", "no"], "metrics": ["accuracy"]}
     path = save("p", OF_SST2, "mine", {"max_input": 20}, definition=task)
-    rows = [{"a": "old cats", "b": " young  dogs", "idx": 4, "task": "one of the file's own columns"},
+    rows = [{"a": "old cats", "b": " young  dogs", "idx": 4, "task": "a column of the file"},
             {"a": "cats", "b": ""},
             {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
