@@ -1,6 +1,6 @@
 """The whole method from one command: prompt tuning, transfer, PANDA, and a report.
 
-    python train.py                                        the toy world, two to four minutes
+    python train.py                                        the toy world, about two minutes
     python train.py --source mnli --target cb --model t5-base --data FOLDER
 
 First each source prompt is tuned on its source task (`source`). Then these approaches run on each

@@ -239,7 +239,7 @@ def train_parser(description, recipe, approaches):
     add("--approach", help=f"one or more of {', '.join(approaches)}, comma-separated. prompt "
         "always runs; panda and fusion also run pot; fusion needs several sources; controls are "
         "prompt_2x, prompt_3x and self (default: prompt,pot,panda; for the toy T5 also controls)")
-    add("--seeds", type=int, help="number of seeds (default: 3; for the toy T5 5)")
+    add("--seeds", type=int, help="number of seeds (default: 3)")
     add("--quick", action="store_true", help="a quick check of a real task, in one or two minutes "
         "on a CPU: few steps, examples and evaluations, one seed (default: no)")
     add("--first-seed", type=int, default=0, help="the first seed (default: 0)")
