@@ -395,7 +395,7 @@ def answer(args):
         for line in lines:
             print(line, flush=True)
     if bad:
-        raise ValueError(f"{len(bad)} rows could not be answered, see above; the others were")
+        raise ValueError(f"rows that could not be answered, see above: {len(bad)}")
 
 
 # ------------------------------------------------------------------------- `score`
@@ -418,18 +418,23 @@ def choose_dev_share(origins, args):
 
 
 def dev_examples(name, args):
-    """The Examples that are scored. The training file of the task need not be there."""
+    """(the Examples that are scored, of how many). The task's training file need not be there."""
     task = data.find_task(name)
     path = args.data
     if len(task.files) == 2 and not (path and path.is_file()):
         [path] = located(name, task.files[1:], args.data, args.cache)
     if path and path.is_file():
+        if not task.target:
+            raise ValueError(f"{name} does not say which column of {path} has the answers: give "
+                             "--task a file of your own, in place of --data")
         dev = formats.read_examples(name, task, path, train=False)
+    elif task.input and not task.files:
+        raise ValueError(f"{name} is a task of your own: give its file as --task or as --data")
     else:
         _, dev = data.load(name, args.data, args.cache)
     dev = data.evenly_spaced(dev, args.max_dev)
     _, report = data.split_dev(name, len(dev), args.held_out)
-    return [dev[i] for i in report]
+    return [dev[i] for i in report], len(dev)
 
 
 # Labels that say what coarser or other words say in another data set.
@@ -507,8 +512,7 @@ def score(args):
     if {origin.name for origin in origins} != {trained.name}:
         raise ValueError("prompts that are scored together must be of one task, not of "
                          f"{', '.join(origin.name for origin in origins)}")
-    if args.data and args.data.is_file():
-        data.TASKS.setdefault(trained.name, trained.task)
+    data.TASKS.setdefault(trained.name, trained.task)
     common = {name: common_labels(trained.name, name) for name in names}
     choose_dev_share(origins, args)
     dev = {name: dev_examples(name, args) for name in names}
@@ -519,15 +523,15 @@ def score(args):
         banks.append((read_bank(args.prompts, engine.t5, tokenizer), args.prompts))
     for name, (scored_as, words) in common.items():
         examples = [dataclasses.replace(example, target=words.get(example.target, example.target))
-                    for example in dev[name]]
+                    for example in dev[name][0]]
         targets = [example.target for example in examples]
-        texts = {"majority class": [statistics.mode(targets)] * len(targets)}
+        texts = {"commonest of these": [statistics.mode(targets)] * len(targets)}
         inputs = data.encode_inputs(name, tokenizer, examples, args.max_input)
         for bank, lines in banks:
             answerer = Answerer(engine, tokenizer, bank, origins, args.max_tokens)
             for line, of_line in texts_on(answerer, inputs, lines).items():
                 texts[line] = [words.get(text, text) for text in of_line]
-        print(f"\n{name}, {len(targets)} dev examples, labels of {scored_as}")
+        print(f"\n{name}, {len(targets)} of {dev[name][1]} dev examples, labels of {scored_as}")
         print(*markdown(scores_table(scored_as, texts, examples, args.prompts)), sep="\n")
     if len(names) == 1 and data.TASKS[scored_as].labels:
         print("", *markdown(classes_table(scored_as, line, texts[line], targets)), sep="\n")

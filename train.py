@@ -464,8 +464,8 @@ def save_tuned(ctx, t5, folder, made_by):
 
 def about(ctx, task, run, config, result):
     """The content of prompt.json or tuned.json: what made the result, and what its user needs."""
-    definition = {"input": task.task.input, "labels": task.task.labels,
-                  "metrics": task.task.metrics, "cut": task.task.cut}
+    fields = ("input", "target", "labels", "codes", "metrics", "cut")
+    definition = {field: getattr(task.task, field) for field in fields}
     return {"task": task.name, "definition": definition, "approach": run.approach,
             "source": run.source, "seed": run.seed, "score": result.score,
             "longest_target": task.longest,
@@ -630,7 +630,7 @@ def parse_arguments(argv=None):
             of_toy_world = of_toy_world and not any(data.find_task(name).files for name in names)
     if args.model is None and not of_toy_world:
         raise ValueError("only the toy world's tasks have a default T5: give --model t5-small, "
-                         "for example, or a folder")
+                         "for example, or a folder (toy/t5 knows few words)")
     args.model = options.model_flag(args.model or world.MODEL)
     quick = QUICK if args.quick else None
     args.recipe, args.origin = options.choose(Recipe, args, args.model, quick)

@@ -212,7 +212,10 @@ def input_of(task, columns):
     >>> input_of(boolq, {"question": "Is {this} a  brace?"})
     'question: Is {this} a brace?'
     """
-    return COLUMN.sub(lambda match: one_line(match[1], columns.get(match[1])), task.input)
+    missing = [name for name in columns_in(task.input) if name not in columns]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r}, the columns are {', '.join(columns):.200}")
+    return COLUMN.sub(lambda match: one_line(match[1], columns[match[1]]), task.input)
 
 
 def one_line(column, value):

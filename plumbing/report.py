@@ -5,7 +5,7 @@
 
 Everything is made from one dict for each target, `results`, which JSON can hold:
 
-    model, fingerprint, target, metric, seeds, labels, dtype, date, command
+    model, fingerprint, target, metric, seeds, input, labels, dtype, date, command
     majority, promptless    scores of the majority class and of T5 without a prompt
     chosen_on_reported      whether the reported dev examples also chose the checkpoints
     runs                    approach, source ("": none), seconds, steps, trained (numbers),
@@ -22,6 +22,7 @@ A table is (header, rows), as html_report.py describes it.
 
 import contextlib
 import itertools
+import re
 import statistics
 import sys
 from collections import Counter
@@ -201,6 +202,7 @@ def headline(results):
     prompts = [run for run in results["runs"] if run["approach"] != "finetune"]
     prompts.sort(key=mean_score, reverse=True)
     panda = [run for run in prompts if run["approach"].startswith("panda")]
+    panda = [run for run in panda if set(run["teacher_accuracy"]) != {None}]  # it has a teacher
     sentences = [f"Best: {finding(prompts[0], gains_of(prompts[0], results))}"]
     if panda and panda[0] is not prompts[0]:
         sentences.append(f"Best of PANDA: {finding(panda[0], gains_of(panda[0], results))}")
@@ -213,7 +215,7 @@ def setup(results):
     if results["chosen_on_reported"]:
         chosen = ("The dev examples reported here also chose each run's checkpoint, which makes "
                   "all scores a little too high.")
-    made = f"{results['date']}, {results['seconds']:.0f} seconds: {results['command']}"
+    made = f"{results['date']}, {results['seconds']:.0f} seconds in this call: {results['command']}"
     return [f"T5 {results['model']} ({results['dtype']}), {results['metric']} in percent. Majority "
             f"class {results['majority']:.1f}, T5 without a prompt {results['promptless']:.1f}.",
             chosen, made]
@@ -318,7 +320,8 @@ def ending(out, folder, results):
     path = Path(out) / best["folders"][of_best_seed]
     lines = ["", *table(results), "", *headline(results), ""]
     lines.append(f"The best prompt, as the PEFT library reads it: {path}")
-    lines.append(f'    python predict.py answer {path} --text "…"')
+    text = re.sub("{[^{}]+}", "…", results["input"]) or "…"
+    lines.append(f'    python predict.py answer {path} --text "{text}"')
     lines.append(f'    PeftModel.from_pretrained(t5, "{path}")')
     lines.append(f"{results['seconds']:.0f} seconds; with pictures: {folder / 'report.html'}")
     return lines

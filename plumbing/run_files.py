@@ -179,7 +179,7 @@ class RunDirectory:
         defaults = vars(type(ctx.recipe)())
         content = {"model": ctx.name, "fingerprint": ctx.fingerprint, "dtype": ctx.dtype}
         content |= {"target": target.name, "metric": target.task.metrics[0],
-                    "labels": list(target.task.labels), "seeds": seeds}
+                    "input": target.task.input, "labels": list(target.task.labels), "seeds": seeds}
         content |= {"majority": target.majority, "promptless": promptless,
                     "chosen_on_reported": target.choose == target.report}
         content |= {"runs": runs, "similarity": measures, "recipe": recipe}

@@ -133,14 +133,14 @@ def test_bad_lines_have_their_numbers_and_the_others_are_answered(monkeypatch, c
             for name in ("toy-nli", "toy-sst2")]
     bad = {'{"task": "toy-ner", "input": "x"}': "task 'toy-ner', wanted toy-nli or toy-sst2",
            "not json": "not JSON", "[1]": "no object", '{"task": "caf\udce9"}': "not JSON",
-           '{"task": "toy-nli"}': "column 'input' holds None", '{"task": [1]}': "task [1], wanted",
+           '{"task": "toy-nli"}': "no column 'input'", '{"task": [1]}': "task [1], wanted",
            '{"input": "x"}': "task None, wanted",
            r'{"task": "toy-nli", "input": "\ud800"}': "'utf-8'",
            "[" * 100_000: "not JSON that can be read: maximum recursion",
            "x" * 2_500_000: "longer than 1,000,000 bytes"}
     text = "\n".join([f"\ufeff{good[0]}", *bad, "", good[1]]).encode(errors="surrogateescape")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
-    with pytest.raises(ValueError, match="^10 rows could not be answered"):
+    with pytest.raises(ValueError, match="^rows that could not be answered, see above: 10$"):
         predict.main(["answer", NLI, SST2, "--batch", "1"])
     out, err = capsys.readouterr()
     answers = [list(json.loads(line).values())[:4] for line in out.splitlines()]
@@ -162,7 +162,7 @@ def test_rows_are_put_into_the_prompts_own_template(save, tmp_path, capsys, monk
             {"a": "cats", "b": ""},
             {"a": "cats " * 30, "b": "dogs", "label": "yes"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ValueError, match="^1 rows could not be answered"):
+    with pytest.raises(ValueError, match="^rows that could not be answered, see above: 1$"):
         predict.main(["answer", path, "--data", "~/rows.jsonl", "--write", "~/out.jsonl"])
     out, err = capsys.readouterr()
     _, empty, cut = err.splitlines()
@@ -242,11 +242,11 @@ def test_scores_are_those_that_the_training_reported(save, engine, capsys):
     table = table_of(capsys, *paths, "--task", "toy-cb")
     assert [table[path] for path in paths] == [[f"{score:.1f}"] for score in reported]
     assert table["T5 without a prompt"] == [f"{alone:.1f}"]
-    assert table["majority class"] == [f"{task.majority:.1f}"]
+    assert table["commonest of these"] == [f"{task.majority:.1f}"]
     assert table["prompts, mean ± sd"] == [plus_minus(reported)]
-    assert "toy-cb, 10 dev examples, labels of toy-cb" in table
+    assert "toy-cb, 10 of 20 dev examples, labels of toy-cb" in table
     table = table_of(capsys, *paths, "--task", "toy-cb", "--held-out", "0", "--max-dev", "7")
-    assert "toy-cb, 7 dev examples, labels of toy-cb" in table
+    assert "toy-cb, 7 of 7 dev examples, labels of toy-cb" in table
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_labels_of_other_data(trained, scored, answers, targets, score, labels, 
     words = dict(zip("ENCX", (*data.NLI, "not_entailment")))
     answers, targets = [[words[key] for key in keys] for keys in (answers, targets)]
     scores, table = score_scripted(trained, scored, targets, [answers])
-    assert scores == [score] and f"{scored}, 4 dev examples, labels of {labels}" in table
+    assert scores == [score] and f"{scored}, 4 of 4 dev examples, labels of {labels}" in table
     assert predict.common_labels("squad", "record") == ("record", {})  # free text, answer_em
     with pytest.raises(ValueError, match="no labels and metric in common"):
         predict.common_labels("squad", "stsb")
@@ -310,11 +310,22 @@ def test_a_prompt_of_your_own_data(save, tmp_path, monkeypatch, capsys):
     rows = [{"text": f"cats {i}", "label": label} for i in range(10) for label in ("yes", "no")]
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {"input": "text: {text}", "labels": ["no", "yes"], "metrics": ["accuracy", "macro_f1"]}
+    task = {"input": "text: {text}", "labels": ["no", "yes"], "metrics": ["accuracy", "macro_f1"],
+            "target": "label"}
     trained = save("p", OF_SST2, "mine", definition=task, longest_target=7)
     assert predict.origin_of(trained, "prompt.json").longest == 7
     table = table_of(capsys, trained, "--task", path)
-    assert "mine, 4 dev examples, labels of mine" in table and len(table[trained]) == 2
+    assert "mine, 4 of 4 dev examples, labels of mine" in table and len(table[trained]) == 2
+    # The name alone is known from the prompt. It needs a file with answers.
+    del data.TASKS["mine"]
+    table = table_of(capsys, trained, "--task", "mine", "--data", path)
+    assert "mine, 20 of 20 dev examples, labels of mine" in table
+    with pytest.raises(ValueError, match="^mine is a task of your own: give its file as --task or"):
+        predict.main(["score", trained, "--task", "mine"])
+    del data.TASKS["mine"]
+    older = save("older", OF_SST2, "mine", definition={**task, "target": ""})
+    with pytest.raises(ValueError, match="^mine does not say which column of .* has the answers"):
+        predict.main(["score", older, "--task", "mine", "--data", str(path)])
 
 
 def test_a_dev_file_is_enough(save, tmp_path, capsys):
@@ -326,8 +337,8 @@ def test_a_dev_file_is_enough(save, tmp_path, capsys):
     trained = save("p", OF_NLI, "cb")
     tables = [table_of(capsys, trained, "--task", "cb", "--data", given)
               for given in (tmp_path, path)]
-    assert "cb, 4 dev examples, labels of cb" in tables[0] and tables[0] == tables[1]
-    assert len(tables[0][trained]) == 2 and tables[0]["majority class"][0] == "50.0"
+    assert "cb, 4 of 4 dev examples, labels of cb" in tables[0] and tables[0] == tables[1]
+    assert len(tables[0][trained]) == 2 and tables[0]["commonest of these"][0] == "50.0"
     assert tables[0]["neutral"][3] == "2"  # precision, recall and F1 of each label before it
 
 
@@ -336,7 +347,7 @@ def test_a_tuned_t5_alone(tmp_path, capsys):
     (tmp_path / "tuned" / "tuned.json").write_text(
         json.dumps({"task": "toy-cb", "recipe": {"held_out": 0.4}}))
     table = table_of(capsys, "--model", tmp_path / "tuned", "--task", "toy-nli,toy-rte")
-    assert "toy-rte, 8 dev examples, labels of toy-rte" in table
+    assert "toy-rte, 8 of 20 dev examples, labels of toy-rte" in table
     assert str(tmp_path / "tuned") in table and "T5 without a prompt" not in table
     assert "mean probability" not in table  # of one there is no vote
 

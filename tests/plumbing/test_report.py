@@ -37,7 +37,7 @@ def some_results(*runs, target="toy-cb", **similarity):
     seeds = list(range(len(runs[0][2])))
     return {"model": EVIL, "fingerprint": "abc", "target": target, "metric": "accuracy",
             "seeds": seeds, "majority": 31.3, "promptless": 60.7, "chosen_on_reported": False,
-            "labels": ["yes", "no"], "runs": [a_run(*run) for run in runs],
+            "input": "", "labels": ["yes", "no"], "runs": [a_run(*run) for run in runs],
             "similarity": {source: [{"panda": value, "e_avg": -value} for _ in seeds]
                            for source, value in similarity.items()},
             "recipe": {"steps": 32, "length": 10, "similarity": "panda"}, "changed": {"length": 10},
@@ -83,6 +83,12 @@ def test_the_headline(runs, sentences):
     assert report.headline(some_results(("prompt", "", PLAIN), *runs)) == sentences
 
 
+def test_a_student_without_a_teacher_is_not_the_best_of_panda():
+    results = some_results(("prompt", "", PLAIN), ("panda_kl", "nli", PLAIN))
+    results["runs"][1]["teacher_accuracy"] = [None] * 3
+    assert report.headline(results) == ["Best: plain prompt tuning, 62.0 ± 2.0 (3 seeds)."]
+
+
 def test_the_smaller_tables():
     results = three_runs()
     # The mean teacher accuracy; the cosine of the first step, and of the later ones: none.
@@ -96,6 +102,9 @@ def test_the_smaller_tables():
         assert cells == ["", similarity, similarity]
     lines = report.ending("runs", Path("runs/x"), results)  # of panda_kl, seed 2 has the best score
     assert lines[-4].endswith(": runs/nli/panda_kl-2")
+    assert lines[-3].endswith('answer runs/nli/panda_kl-2 --text "…"')
+    results["input"] = "hypothesis: {b} premise: {a}"
+    assert '--text "hypothesis: … premise: …"' in report.ending("runs", Path("x"), results)[-3]
 
 
 # ------------------------------------------------------------------- pages
