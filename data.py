@@ -361,8 +361,8 @@ def encode_inputs(name, tokenizer, examples, longest):
         print(f"{name}: {cut} of {len(examples)} inputs cut to {longest} tokens", flush=True)
     unknown = sum(ids.count(UNK) for ids in encoded) / sum(len(ids) for ids in encoded)
     if unknown > 0.01:
-        print(f"{name}: {100 * unknown:.1f} % of its input tokens are unknown to this model's "
-              "vocabulary, which was made for another kind of text", flush=True)
+        print(f"{name}: {100 * unknown:.1f} % of the tokens of {len(examples)} inputs are unknown "
+              "to this model's vocabulary, which was made for another kind of text", flush=True)
     return encoded
 
 

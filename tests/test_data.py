@@ -233,7 +233,7 @@ def test_what_is_cut_and_what_is_unknown_is_printed(own, capsys):
     assert "own: 2 of 3 inputs cut to 2 tokens" in capsys.readouterr().out
     assert [len(ids) for ids in task.inputs] == [2, 2, 2]
     own([("cats Ω dogs", "cats")], DEV)
-    assert "% of its input tokens are unknown to this model's vocabulary" in capsys.readouterr().out
+    assert "% of the tokens of 1 inputs are unknown to this model's" in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------- parts of dev
