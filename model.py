@@ -430,7 +430,7 @@ class T5(nn.Module):
 
 
 class DecoderCache:
-    """Decoding in several calls, each of which reuses what earlier calls have computed.
+    """Decoding token by token, where each call reuses what earlier calls have computed.
 
     For each block it stores the keys and values of the memory and of the tokens so far. In eval()
     mode the logits are those of T5.decode (tests/test_model.py compares them). Dropout is not
@@ -446,14 +446,12 @@ class DecoderCache:
         self.past = [None] * len(self.t5.decoder.blocks)
 
     def next_logits(self, tokens):
-        """The next tokens (B, T) of each row -> the logits (B, T, V) of the token after each."""
+        """The next token (B, 1) of each row -> the logits (B, 1, V) of the token after it."""
         decoder = self.t5.decoder
-        positions = torch.arange(self.length + tokens.shape[1], device=tokens.device)
-        new = positions[self.length:]  # (T,)
-        future = positions[None, :] > new[:, None]  # (T, length + T)
+        positions = torch.arange(self.length + 1, device=tokens.device)
         with self.t5.autocast():
-            bias = decoder.position_bias(new, positions).masked_fill(future, MASKED)
-            x = self.t5.embed(tokens).float()  # (B, T, D)
+            bias = decoder.position_bias(positions[-1:], positions)  # the new token sees all
+            x = self.t5.embed(tokens).float()  # (B, 1, D)
             for i, block in enumerate(decoder.blocks):
                 normed = block.self_norm(x)
                 keys, values = self.extended(i, *block.self_attention.keys_values(normed))
@@ -462,11 +460,11 @@ class DecoderCache:
                 x = x + block.cross_attention.attend(normed, *self.cross[i], self.memory_bias)
                 x = x + block.ff(block.ff_norm(x))
             hidden = decoder.norm(x)
-        self.length = len(positions)
+        self.length += 1
         return self.t5.logits(hidden)
 
     def extended(self, i, keys, values):
-        """Add the new keys and values (B, H, T, K) of block i to the stored ones; return all."""
+        """Add the new keys and values (B, H, 1, K) of block i to the stored ones; return all."""
         if self.past[i] is not None:
             keys = torch.cat([self.past[i][0], keys], dim=2)
             values = torch.cat([self.past[i][1], values], dim=2)

@@ -240,8 +240,8 @@ def train(training, recipe, journal, state=None):
         is_noted = is_scored or step == 0
         if is_noted:
             cosines = gradient_cosines(training, loss_of, rows, step)
-        # Computes the gradient of each prompt, in micro-batches, whose second outputs (2, N) are
-        # added up. With dropout, T5 is in train() mode only here, and `step` is the random seed.
+        # Computes the gradient of each prompt, in micro-batches. Returns CE and KD of each prompt,
+        # (2, N). With dropout, T5 is in train() mode only here, and `step` is the random seed.
         losses = engine.backward(loss_of, rows, step, bank)
         engine.update(training.optimizer)  # the optimiser's step; then the gradients are cleared
         if is_noted:

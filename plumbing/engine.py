@@ -48,7 +48,8 @@ def split_by_length(rows, tokens, chunks=1, before=0):
         chunk = rows[start:start + size]
         width = before + len(chunk[-1].ids)
         most = max(1, tokens // width)  # rows of a micro-batch
-        even = math.ceil(len(chunk) / math.ceil(len(chunk) / most))
+        pieces = math.ceil(len(chunk) / most)
+        even = math.ceil(len(chunk) / pieces)
         for first in range(0, len(chunk), even):
             yield chunk[first:first + even]
 
